@@ -1,0 +1,39 @@
+"""What goes on the wire besides a handler's own value: error bodies, request ids, and the statuses' reasons."""
+
+import re
+from http import HTTPStatus
+from secrets import token_hex
+from typing import Final
+
+import msgspec
+
+JSON: Final = b"application/json"
+_SANE_ID: Final = re.compile(rb"[A-Za-z0-9][A-Za-z0-9._:/+=@-]{0,127}")
+
+
+def encode(value: object) -> bytes:
+    """Encode plain data as one line of JSON, ended by a newline for the sake of terminals."""
+    return msgspec.json.encode(value) + b"\n"
+
+
+def error_body(message: str) -> bytes:
+    """Make the body that every non-2xx/3xx answer has."""
+    return encode({"message": message})
+
+
+def request_id(offered: bytes | None) -> bytes:
+    """Return the client's own request id if it is sane (1 to 128 plain characters), else a new one."""
+    if offered is not None and _SANE_ID.fullmatch(offered):
+        return offered
+    return token_hex(8).encode("ascii")
+
+
+def bare_response(status: HTTPStatus, message: str) -> bytes:
+    """Make a whole response that closes the connection, for requests too broken to reach a Request object."""
+    body = error_body(message)
+    head = (
+        f"HTTP/1.1 {status.value} {status.phrase}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+        f"Cache-Control: no-store\r\nX-Request-Id: {request_id(None).decode('ascii')}\r\nConnection: close\r\n\r\n"
+    )
+    return head.encode("ascii") + body

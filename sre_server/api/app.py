@@ -1,0 +1,210 @@
+"""The Klein base of both families: plain values in JSON out, errors in a status of the family's own table out.
+
+A handler takes checked names, returns plain data, and raises the errors of `sre_server.errors`. What a family's clients
+were promised for each of them is that family's table; nothing else here knows which family it serves.
+"""
+
+import re
+from collections.abc import Callable, Coroutine, Mapping
+from functools import partial, wraps
+from http import HTTPStatus
+from typing import Final, Protocol, TypeVar, cast
+
+from klein import Klein
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.web.resource import IResource, Resource
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
+from werkzeug.routing import BaseConverter
+
+from sre_server.api.answers import JSON, encode
+from sre_server.api.site import APIRequest
+from sre_server.cache import ClusterCache
+from sre_server.errors import (
+    ClusterError,
+    ClusterTimedOut,
+    Conflict,
+    Malformed,
+    NotFound,
+    NotIdentified,
+    NotPermitted,
+    SreServerError,
+    Unavailable,
+    UnsupportedMediaType,
+)
+from sre_server.model import is_deployment_name, is_namespace_name
+
+StatusTable = Mapping[type[SreServerError], HTTPStatus]
+
+_BOTH_FAMILIES: Final[StatusTable] = {
+    Malformed: HTTPStatus.BAD_REQUEST,
+    UnsupportedMediaType: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+    Conflict: HTTPStatus.CONFLICT,
+    ClusterTimedOut: HTTPStatus.GATEWAY_TIMEOUT,
+    ClusterError: HTTPStatus.BAD_GATEWAY,
+}
+FAMILY_A: Final[StatusTable] = {
+    **_BOTH_FAMILIES,
+    NotFound: HTTPStatus.NOT_FOUND,
+    NotPermitted: HTTPStatus.FORBIDDEN,
+    NotIdentified: HTTPStatus.UNAUTHORIZED,
+}
+"""RFD 0's table, which is RFC 9110's."""
+FAMILY_B: Final[StatusTable] = {
+    **_BOTH_FAMILIES,
+    NotFound: HTTPStatus.GONE,
+    NotPermitted: HTTPStatus.UNAUTHORIZED,
+    NotIdentified: HTTPStatus.FORBIDDEN,
+}
+"""RFD 1's table: 401 and 403 are the other way round than in RFC 9110, and its clients were promised that."""
+
+WILDCARD: Final = "ANY"
+_MAX_STALE: Final = re.compile(r"(?:^|[\s,])max-stale(?:\s*=\s*\"?(\d{1,9})\"?)?(?=[\s,]|$)", re.IGNORECASE)
+_log: Final = Logger(namespace="sre_server.api")
+
+Handler = TypeVar("Handler", bound=Callable[..., object])
+
+
+class HasCache(Protocol):
+    """A family that serves reads."""
+
+    cache: ClusterCache
+
+
+class NamespaceConverter(BaseConverter):
+    """A URL segment that names a namespace; raises Malformed for what never could."""
+
+    def to_python(self, value: str) -> str:
+        """Return the name as it is."""
+        if not is_namespace_name(value):
+            raise Malformed(_malformed("namespace", value, "at most 63 characters: a-z, 0-9 and '-'"))
+        return value
+
+
+class DeploymentConverter(BaseConverter):
+    """A URL segment that names a Deployment; raises Malformed for what never could."""
+
+    def to_python(self, value: str) -> str:
+        """Return the name as it is."""
+        if not is_deployment_name(value):
+            raise Malformed(_malformed("Deployment", value, "at most 253 characters: a-z, 0-9, '-' and '.'"))
+        return value
+
+
+def _malformed(what: str, value: str, rule: str) -> str:
+    if value == WILDCARD:
+        return f"'{WILDCARD}' stands for every {what} in some reads of /namespaces, and nowhere else: give a name here."
+    shown = value if len(value) <= 80 else value[:80] + "..."
+    return f"'{shown}' cannot be the name of a {what}; names have {rule}."
+
+
+def json_app(statuses: StatusTable) -> Klein:
+    """Make the Klein app of a family: its segment converters, and its errors as JSON in the statuses of its table."""
+    app = Klein()
+    app.url_map.merge_slashes = False
+    app.url_map.converters.update(namespace=NamespaceConverter, deployment=DeploymentConverter)
+
+    @app.handle_errors(SreServerError)  # type: ignore[arg-type]  # the site makes APIRequests only
+    def domain_error(_: object, request: APIRequest, failure: Failure) -> bytes:
+        error = cast("SreServerError", failure.value)
+        status = next(statuses[kind] for kind in type(error).__mro__ if kind in statuses)
+        if error.retry_after is not None:
+            request.setHeader(b"Retry-After", b"%d" % error.retry_after)
+        return _error(request, status, str(error))
+
+    @app.handle_errors(HTTPException)  # type: ignore[arg-type]  # the site makes APIRequests only
+    def routing_error(_: object, request: APIRequest, failure: Failure) -> bytes:
+        if isinstance(failure.value, MethodNotAllowed):
+            allowed = ", ".join(sorted(failure.value.valid_methods or ()))
+            request.setHeader(b"Allow", allowed.encode("ascii"))
+            return _error(request, HTTPStatus.METHOD_NOT_ALLOWED, f"This URL knows the methods {allowed}.")
+        return _error(request, HTTPStatus.NOT_FOUND, "This server has no such URL; its README lists those that it has.")
+
+    @app.handle_errors(Exception)  # type: ignore[arg-type]  # the site makes APIRequests only
+    def bug(_: object, request: APIRequest, failure: Failure) -> bytes:
+        _log.failure("request {request_id} failed", failure=failure, request_id=request.request_id)
+        message = "Something went wrong here; the log has it under this answer's X-Request-Id."
+        return _error(request, HTTPStatus.INTERNAL_SERVER_ERROR, message)
+
+    return app
+
+
+def _error(request: APIRequest, status: HTTPStatus, message: str) -> bytes:
+    request.setResponseCode(status)
+    request.setHeader(b"Cache-Control", b"no-store")
+    return _json(request, {"message": message})
+
+
+def _json(request: APIRequest, value: object) -> bytes:
+    body = encode(value)
+    request.setHeader(b"Content-Type", JSON)
+    request.setHeader(b"Content-Length", b"%d" % len(body))
+    return body
+
+
+def json_route(app: Klein, rule: str, method: str = "GET") -> Callable[[Handler], Handler]:
+    """Serve one method of `rule` (GET serves HEAD too) by a handler that takes the request and the rule's segments.
+
+    The handler returns plain data, or a coroutine of it, that is sent as JSON.
+    """
+
+    def decorate(handler: Handler) -> Handler:
+        @app.route(rule, methods=[method], strict_slashes=True)
+        @wraps(handler)
+        def answer(family: object, request: APIRequest, **segments: str) -> bytes | Deferred[bytes]:
+            value = handler(family, request, **segments)
+            if isinstance(value, Coroutine):
+                return Deferred.fromCoroutine(value).addCallback(partial(_json, request))
+            return _json(request, value)
+
+        return handler
+
+    return decorate
+
+
+def read_route(app: Klein, rule: str) -> Callable[[Handler], Handler]:
+    """Serve GET of `rule` from the family's cache: 503 unless it is fresh enough, `Age` in every answer.
+
+    The handler takes the segments of the rule, not the request, and returns plain data.
+    """
+
+    def decorate(handler: Handler) -> Handler:
+        def read(family: HasCache, request: APIRequest, **segments: str) -> object:
+            family.cache.check_synced()
+            request.setHeader(b"Age", b"%d" % family.cache.age())
+            request.setHeader(b"Cache-Control", b"no-cache")
+            family.cache.check_fresh(max_stale(request.getHeader(b"cache-control")))
+            return handler(family, **segments)
+
+        json_route(app, rule)(wraps(handler)(read))
+        return handler
+
+    return decorate
+
+
+def max_stale(cache_control: bytes | None) -> float:
+    """Seconds past the staleness bound that a client accepts by `Cache-Control: max-stale[=N]` (RFC 9111, 5.2.1.2)."""
+    asked = _MAX_STALE.search(cache_control.decode("latin-1")) if cache_control else None
+    if asked is None:
+        return 0.0
+    return float(asked[1]) if asked[1] else float("inf")
+
+
+class Root(Resource):
+    """The one resource of a site: hands each request, path whole, to the family that its first segment names."""
+
+    isLeaf = True
+
+    def __init__(self, families: Mapping[bytes, IResource], otherwise: IResource) -> None:
+        super().__init__()
+        self._families = families
+        self._otherwise = otherwise
+
+    def render(self, request: APIRequest) -> int:
+        """Let the family answer; one that nobody knows is for `otherwise` to refuse."""
+        first, *_ = request.postpath or [b""]
+        family = self._families.get(first, self._otherwise)
+        rendered: int = family.render(request)
+        return rendered

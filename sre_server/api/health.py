@@ -1,0 +1,62 @@
+"""livez and readyz: is this process worth keeping, and is it worth sending requests to."""
+
+from collections.abc import Callable
+
+from klein import Klein
+from twisted.web.resource import IResource
+
+from sre_server.api.app import FAMILY_B, json_app, json_route
+from sre_server.api.site import APIRequest
+from sre_server.cache import ClusterCache
+from sre_server.errors import Unavailable
+
+RETRY_SECONDS = 5
+
+
+class Health:
+    """What is known of this instance; `watching` tells whether the watch loops still run."""
+
+    def __init__(self, cache: ClusterCache, watching: Callable[[], bool]) -> None:
+        self._cache = cache
+        self._watching = watching
+        self._stopping = False
+
+    def stop(self) -> None:
+        """Be unready from now on."""
+        self._stopping = True
+
+    def check_live(self) -> None:
+        """Raise Unavailable if only a restart of the process can help."""
+        if not self._watching():
+            raise Unavailable("A watch loop has died; only a restart helps.", RETRY_SECONDS)
+
+    def check_ready(self) -> None:
+        """Raise Unavailable unless a complete list was applied and the cluster was heard from lately."""
+        if self._stopping:
+            raise Unavailable("The server is shutting down.", RETRY_SECONDS)
+        self._cache.check_fresh()
+
+
+class HealthAPI:
+    """Answers `/livez` and `/readyz` with 200 `{}` or 503 and a message."""
+
+    _app: Klein = json_app(FAMILY_B)
+
+    def __init__(self, health: Health) -> None:
+        self._health = health
+
+    def resource(self) -> IResource:
+        """The resource of the two URLs; it also refuses every other."""
+        return self._app.resource()
+
+    @json_route(_app, "/livez")
+    def livez(self, _: APIRequest) -> object:
+        """`GET /livez`: 200 as long as this process can do its work."""
+        self._health.check_live()
+        return {}
+
+    @json_route(_app, "/readyz")
+    def readyz(self, _: APIRequest) -> object:
+        """`GET /readyz`: 200 as long as reads are answered from fresh knowledge."""
+        self._health.check_ready()
+        return {}

@@ -1,0 +1,200 @@
+"""The cluster as last heard of: the one place that handlers read from, in the reactor thread only.
+
+Nothing here locks, waits or talks to anybody. Lists replace, events apply, writes are remembered until the watch has
+caught up with them.
+"""
+
+from collections.abc import Callable, Collection, Mapping
+from typing import Final
+
+from msgspec import Struct
+
+from sre_server.errors import NotFound, Unavailable
+from sre_server.model import (
+    Change,
+    Deleted,
+    Deployment,
+    Event,
+    Listed,
+    Namespace,
+    Put,
+    Resource,
+    Source,
+    at_least_as_new,
+)
+
+SYNC_RETRY_SECONDS: Final = 2
+STALE_RETRY_SECONDS: Final = 5
+
+
+class _Written(Struct, frozen=True):
+    """A Deployment as a write of ours left it, and when that write was answered."""
+
+    deployment: Deployment
+    at: float
+
+
+class ClusterCache:
+    """Namespaces and Deployments by name, how old that knowledge is, and whether it is complete.
+
+    `now` is a monotonic clock in seconds; `sources` are the lists that must have been applied before anything is
+    answered; `max_staleness` is in seconds.
+    """
+
+    def __init__(self, now: Callable[[], float], sources: Collection[Source], max_staleness: float) -> None:
+        self._now = now
+        self._max_staleness = max_staleness
+        self._heard_at: dict[Source, float | None] = dict.fromkeys(sources)
+        self._namespaces: dict[str, Namespace] = {}
+        self._deployments: dict[str, dict[str, Deployment]] = {}
+        self._written: dict[tuple[str, str], _Written] = {}
+
+    # What the cluster says.
+
+    def apply(self, event: Event) -> None:
+        """Take in what a watch thread has seen; the only entrance for news from the cluster."""
+        if isinstance(event, Listed):
+            self._replace(event)
+        elif self._heard_at[event.source] is None:
+            return
+        else:
+            for change in event.changes:
+                self._change(change)
+        self._heard_at[event.source] = self._now()
+
+    def written(self, deployment: Deployment) -> None:
+        """Remember the state that a successful write left, until the watch is known to have passed it.
+
+        An older event may still be under way: it is ignored when it arrives. Rule: api.md, "The cache, honestly".
+        """
+        key = (deployment.namespace, deployment.name)
+        known = self._deployments.get(deployment.namespace, {}).get(deployment.name)
+        if known and not at_least_as_new(deployment.resource_version, known.resource_version):
+            return
+        self._deployments.setdefault(deployment.namespace, {})[deployment.name] = deployment
+        self._written[key] = _Written(deployment, self._now())
+
+    def _replace(self, listed: Listed) -> None:
+        """Swap in a whole list: readers see the old world or the new one, never a mix."""
+        if listed.source.resource is Resource.NAMESPACES:
+            self._namespaces = dict(listed.namespaces)
+            return
+        replaced = {namespace: dict(by_name) for namespace, by_name in listed.deployments.items()}
+        scope = listed.source.namespace
+        for (namespace, name), written in list(self._written.items()):
+            if scope not in (None, namespace):
+                continue
+            if self._list_includes(listed, written):
+                del self._written[namespace, name]
+            else:
+                replaced.setdefault(namespace, {})[name] = written.deployment
+        if scope is None:
+            self._deployments = replaced
+        else:
+            self._deployments[scope] = replaced.get(scope, {})
+
+    @staticmethod
+    def _list_includes(listed: Listed, written: _Written) -> bool:
+        """Tell whether the list was taken after the write; one asked for later was, even if the cluster went back."""
+        ours = written.deployment
+        theirs = listed.deployments.get(ours.namespace, {}).get(ours.name)
+        version = theirs.resource_version if theirs else listed.resource_version
+        return listed.started_at > written.at or at_least_as_new(version, ours.resource_version)
+
+    def _change(self, change: Change) -> None:
+        match change:
+            case Put(object=Namespace() as namespace):
+                self._namespaces[namespace.name] = namespace
+            case Deleted(object=Namespace() as namespace):
+                known_namespace = self._namespaces.get(namespace.name)
+                if known_namespace and known_namespace.uid == namespace.uid:
+                    del self._namespaces[namespace.name]
+            case Put(object=Deployment() as deployment):
+                if self._passed_write(deployment):
+                    self._deployments.setdefault(deployment.namespace, {})[deployment.name] = deployment
+            case Deleted(object=Deployment() as deployment):
+                self._delete(deployment)
+
+    def _passed_write(self, deployment: Deployment) -> bool:
+        key = (deployment.namespace, deployment.name)
+        written = self._written.get(key)
+        if written is None:
+            return True
+        if not at_least_as_new(deployment.resource_version, written.deployment.resource_version):
+            return False
+        del self._written[key]
+        return True
+
+    def _delete(self, deployment: Deployment) -> None:
+        by_name = self._deployments.get(deployment.namespace, {})
+        known = by_name.get(deployment.name)
+        if known is None or known.uid != deployment.uid:
+            return
+        self._written.pop((deployment.namespace, deployment.name), None)
+        del by_name[deployment.name]
+        if not by_name:
+            del self._deployments[deployment.namespace]
+
+    # How good this knowledge is.
+
+    @property
+    def unsynced(self) -> list[Source]:
+        """The sources of which no complete list has been applied yet."""
+        return [source for source, heard_at in self._heard_at.items() if heard_at is None]
+
+    def age(self) -> float:
+        """Seconds since the cluster was last heard from, by the source that has been silent the longest."""
+        heard = [heard_at for heard_at in self._heard_at.values() if heard_at is not None]
+        return max(0.0, self._now() - min(heard)) if heard else 0.0
+
+    def check_synced(self) -> None:
+        """Raise Unavailable until a complete list of every source has been applied."""
+        if unsynced := self.unsynced:
+            names = ", ".join(str(source) for source in unsynced[:3])
+            raise Unavailable(f"The first list from the cluster is not complete yet ({names}).", SYNC_RETRY_SECONDS)
+
+    def check_fresh(self, tolerance: float = 0.0) -> None:
+        """Raise Unavailable unless the cache is synced and at most `max_staleness + tolerance` seconds old."""
+        self.check_synced()
+        age = self.age()
+        if age > self._max_staleness + tolerance:
+            raise Unavailable(
+                f"The cluster was last heard from {age:.0f} s ago, and the bound is {self._max_staleness:.0f} s; "
+                "to read what was known then, send 'Cache-Control: max-stale'.",
+                STALE_RETRY_SECONDS,
+            )
+
+    # What handlers ask.
+
+    def check_served(self, namespace: str) -> None:
+        """Raise NotFound if this server was started for other namespaces than this one."""
+        scopes = {source.namespace for source in self._heard_at if source.resource is Resource.DEPLOYMENTS}
+        if scopes.isdisjoint({None, namespace}):
+            raise NotFound(f"The namespace '{namespace}' is not one that this server was started for.")
+
+    def namespaces(self) -> list[str]:
+        """Every namespace, with or without Deployments, sorted."""
+        return sorted(self._namespaces.keys() | self._deployments.keys())
+
+    def has_namespace(self, namespace: str) -> bool:
+        """Tell whether the namespace exists; one with a Deployment does, even if its own event is still under way."""
+        return namespace in self._namespaces or namespace in self._deployments
+
+    def deployments(self) -> Mapping[str, Mapping[str, Deployment]]:
+        """Every Deployment by namespace and name: for reading now, not for keeping, as the next event changes it."""
+        return self._deployments
+
+    def deployments_in(self, namespace: str) -> Mapping[str, Deployment]:
+        """The Deployments of a namespace by name, perhaps none; raises NotFound if the namespace does not exist."""
+        if not self.has_namespace(namespace):
+            self.check_served(namespace)
+            raise NotFound(f"The namespace '{namespace}' does not exist.")
+        return self._deployments.get(namespace, {})
+
+    def deployment(self, namespace: str, name: str) -> Deployment:
+        """The Deployment of that name; raises NotFound, saying which of the two does not exist."""
+        try:
+            return self._deployments[namespace][name]
+        except KeyError:
+            self.deployments_in(namespace)
+            raise NotFound(f"The Deployment '{name}' does not exist in the namespace '{namespace}'.") from None

@@ -1,0 +1,202 @@
+"""One thread's connection to the cluster: requests out, raw bytes in, every fault an error of ours.
+
+The `kubernetes` client supplies the configuration and the urllib3 pool, and nothing else: no models, no retries, no
+`Watch` (field-notes.md section 2). A connection belongs to one thread; only `interrupt` may be called from another.
+"""
+
+import socket
+import ssl
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Final, Self
+from urllib.parse import urlencode
+
+from sre_server import __version__
+from sre_server.cluster.credentials import Credentials, CredentialsError
+from sre_server.errors import BadAnswer, ClusterBroke, ClusterRefused, ClusterTimedOut, ClusterUnreachable
+
+if TYPE_CHECKING:
+    from kubernetes.client import Configuration
+    from urllib3 import BaseHTTPResponse, PoolManager
+
+CONNECT_TIMEOUT: Final = 5.0
+MAX_RETRY_AFTER: Final = 60
+_CHUNK: Final = 256 * 1024
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """Turn what urllib3 raises into what is known of the outcome."""
+    from urllib3 import exceptions  # noqa: PLC0415
+
+    try:
+        yield
+    except (exceptions.NewConnectionError, exceptions.ConnectTimeoutError, exceptions.ProxyError) as error:
+        raise ClusterUnreachable(f"The cluster cannot be reached: {_first_line(error)}.") from error
+    except exceptions.TimeoutError as error:
+        raise ClusterTimedOut("The cluster did not answer in time.") from error
+    except exceptions.SSLError as error:
+        if any(isinstance(cause, ssl.SSLCertVerificationError) for cause in error.args):
+            raise ClusterUnreachable(f"The cluster's certificate is not trusted: {_first_line(error)}.") from error
+        raise ClusterBroke(f"The TLS connection to the cluster broke: {_first_line(error)}.") from error
+    except (exceptions.HTTPError, OSError, ValueError) as error:
+        raise ClusterBroke(f"The connection to the cluster broke: {_first_line(error)}.") from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
+
+
+class Reply:
+    """The cluster's answer: status and headers are here, the body is still to be read."""
+
+    def __init__(self, response: "BaseHTTPResponse") -> None:
+        self._response = response
+        self.status = response.status
+
+    def retry_after(self) -> int | None:
+        """Seconds that the cluster asks us to wait, at most 60, or None; a date counts as none."""
+        value = self._response.headers.get("Retry-After", "")
+        return min(int(value), MAX_RETRY_AFTER) if value.isdecimal() else None
+
+    def chunks(self) -> Iterator[bytes]:
+        """Yield the body as it arrives; each wait is bounded by the read timeout of the request."""
+        while chunk := self._read_some():
+            yield chunk
+
+    def read(self, limit: int, seconds: float) -> bytes:
+        """Read the whole body, at most `limit` bytes (else BadAnswer) in at most `seconds` (else ClusterTimedOut)."""
+        deadline = time.monotonic() + seconds
+        parts = []
+        for chunk in self.chunks():
+            parts.append(chunk)
+            limit -= len(chunk)
+            if limit < 0:
+                raise BadAnswer("The cluster's answer is larger than anything that was asked for.")
+            if time.monotonic() > deadline:
+                raise ClusterTimedOut("The cluster's answer did not end in time.")
+        return b"".join(parts)
+
+    def _read_some(self) -> bytes:
+        with _translated():
+            return self._response.read1(_CHUNK, decode_content=True)
+
+    def __enter__(self) -> Self:
+        """Leave the reply open for reading."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Give the connection back if the body was read to its end, else close it."""
+        with suppress(Exception):
+            self._response.close() if self._response.length_remaining != 0 else self._response.release_conn()
+
+
+class Connection:
+    """Opens requests to the cluster that `credentials` name."""
+
+    def __init__(self, credentials: Credentials) -> None:
+        self._credentials = credentials
+        self._configuration: Configuration | None = None
+        self._pool: PoolManager | None = None
+        self._sockets: set[socket.socket] = set()
+        self._interrupted = False
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str | int],
+        *,
+        read_timeout: float,
+        headers: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+    ) -> Reply:
+        """Send one request, once; return the reply whatever its status. `read_timeout` is seconds between two reads.
+
+        Raises ClusterUnreachable (never sent), ClusterTimedOut or ClusterBroke (outcome unknown). A 401 makes the
+        next request read the credentials anew, as client-go does.
+        """
+        pool, configuration, authorization = self._prepared()
+        all_headers = {"Accept": "application/json", "User-Agent": f"sre-server/{__version__}", **(headers or {})}
+        if authorization:
+            all_headers["Authorization"] = authorization
+        url = f"{configuration.host}{path}" + (f"?{urlencode(query)}" if query else "")
+        from urllib3 import Timeout  # noqa: PLC0415
+
+        with _translated():
+            response = pool.request(
+                method,
+                url,
+                body=body,
+                headers=all_headers,
+                timeout=Timeout(connect=CONNECT_TIMEOUT, read=read_timeout),
+                preload_content=False,
+                redirect=False,
+                retries=False,
+            )
+        if response.status == 401:
+            self._credentials.refused()
+            self._configuration = None
+        return Reply(response)
+
+    def _prepared(self) -> tuple["PoolManager", "Configuration", str | None]:
+        if self._interrupted:
+            raise ClusterUnreachable("The server is shutting down.")
+        try:
+            if self._configuration is None or self._pool is None:
+                if self._pool is not None:
+                    self._pool.clear()
+                self._configuration = self._credentials.configuration()
+                self._pool = _tracking_pool(self._configuration, self._connected)
+            return self._pool, self._configuration, self._credentials.authorization(self._configuration)
+        except CredentialsError as error:
+            raise ClusterUnreachable(str(error)) from error
+
+    def _connected(self, connected: socket.socket) -> None:
+        self._sockets = {known for known in self._sockets if known.fileno() != -1} | {connected}
+        if self._interrupted:
+            self.interrupt()
+
+    def interrupt(self) -> None:
+        """End whatever the thread waits for, now and from now on; may be called from any thread.
+
+        The raw socket is shut down, as closing it blocks behind a pending TLS read (kubernetes-client/python#422).
+        """
+        self._interrupted = True
+        for connected in self._sockets:
+            with suppress(OSError):
+                socket.socket.shutdown(connected, socket.SHUT_RDWR)
+
+
+def _tracking_pool(configuration: "Configuration", connected: Callable[[socket.socket], None]) -> "PoolManager":
+    """Make the client's own pool tell us of each socket that it connects."""
+    from kubernetes.client.rest import RESTClientObject  # noqa: PLC0415
+    from urllib3.connection import HTTPConnection, HTTPSConnection  # noqa: PLC0415
+    from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool  # noqa: PLC0415
+
+    class TrackedHTTPConnection(HTTPConnection):
+        def connect(self) -> None:
+            super().connect()
+            connected(self.sock)
+
+    class TrackedHTTPSConnection(HTTPSConnection):
+        def connect(self) -> None:
+            super().connect()
+            connected(self.sock)
+
+    class HTTPPool(HTTPConnectionPool):
+        ConnectionCls = TrackedHTTPConnection
+
+    class HTTPSPool(HTTPSConnectionPool):
+        ConnectionCls = TrackedHTTPSConnection
+
+    pool: PoolManager = RESTClientObject(configuration).pool_manager
+    pool.pool_classes_by_scheme = {"http": HTTPPool, "https": HTTPSPool}
+    return pool
+
+
+def refusal(reply: Reply, message: str) -> ClusterRefused:
+    """Make the error for an answer that refused the request; `message` is what the cluster said, if it said a thing."""
+    said = message or "it gave no reason"
+    return ClusterRefused(f"The cluster refused ({reply.status}): {said}", reply.status, reply.retry_after())

@@ -1,0 +1,214 @@
+"""Bytes of the Kubernetes API into model objects, with the few fields that the server keeps.
+
+A list page is decoded in one go; should one object in it be of a shape that Kubernetes promises never to send, the page
+is decoded again object by object and that one is left out, so that it cannot keep the others from being served.
+"""
+
+from typing import Annotated, Any, Final
+
+import msgspec
+from msgspec import Meta, Raw, Struct
+from twisted.logger import Logger
+
+from sre_server.errors import BadAnswer, Expired
+from sre_server.model import MAX_REPLICAS, Change, Deleted, Deployment, Namespace, Put, Resource
+
+_Text = Annotated[str, Meta(min_length=1)]
+_Count = Annotated[int, Meta(ge=0, le=MAX_REPLICAS)]
+
+
+class _Metadata(Struct, frozen=True, gc=False):
+    name: _Text
+    uid: _Text
+    resourceVersion: _Text
+
+
+class _NamespacedMetadata(_Metadata, frozen=True, kw_only=True, gc=False):
+    namespace: _Text
+
+
+class _Spec(Struct, frozen=True, gc=False):
+    replicas: _Count | None = None
+
+
+class _Deployment(Struct, frozen=True, gc=False):
+    metadata: _NamespacedMetadata
+    spec: _Spec = _Spec()
+    kind: str = ""
+
+    def model(self) -> Deployment:
+        """A Deployment that leaves out its count has one replica, as in Kubernetes."""
+        metadata = self.metadata
+        replicas = 1 if self.spec.replicas is None else self.spec.replicas
+        return Deployment(metadata.namespace, metadata.name, metadata.uid, metadata.resourceVersion, replicas)
+
+
+class _Namespace(Struct, frozen=True, gc=False):
+    metadata: _Metadata
+    kind: str = ""
+
+    def model(self) -> Namespace:
+        """The namespace as the cache keeps it."""
+        return Namespace(self.metadata.name, self.metadata.uid, self.metadata.resourceVersion)
+
+
+class _ScaleSpec(Struct, frozen=True, gc=False):
+    replicas: _Count = 0
+
+
+class _Scale(Struct, frozen=True, gc=False):
+    """`autoscaling/v1` Scale of a Deployment; its metadata is the Deployment's own, a count of 0 is left out."""
+
+    metadata: _NamespacedMetadata
+    spec: _ScaleSpec = _ScaleSpec()
+
+
+class _ListMetadata(Struct, rename={"continue_": "continue"}):
+    resourceVersion: _Text
+    continue_: str = ""
+
+
+class _RawPage(Struct):
+    metadata: _ListMetadata
+    items: list[Raw] | None = None
+
+
+class _DeploymentPage(Struct):
+    metadata: _ListMetadata
+    items: list[_Deployment] | None = None
+
+
+class _NamespacePage(Struct):
+    metadata: _ListMetadata
+    items: list[_Namespace] | None = None
+
+
+class _Line(Struct):
+    type: str
+    object: Raw
+
+
+class _BookmarkMetadata(Struct):
+    resourceVersion: _Text
+
+
+class _Bookmark(Struct):
+    metadata: _BookmarkMetadata
+
+
+class Status(Struct):
+    """A Kubernetes Status: what went wrong, in the cluster's own words."""
+
+    message: str = ""
+    reason: str = ""
+    code: int = 0
+
+
+class Page(Struct, frozen=True):
+    """One page of a list: its objects, the resourceVersion of the whole list, and the token of the next page or ''."""
+
+    objects: list[Namespace | Deployment]
+    resource_version: str
+    next_token: str
+
+
+class WatchEvent(Struct, frozen=True):
+    """One line of a watch: the resourceVersion that it brings us to, and the change, or None for a bookmark."""
+
+    resource_version: str
+    change: Change | None
+
+
+_KIND: Final = {Resource.DEPLOYMENTS: "Deployment", Resource.NAMESPACES: "Namespace"}
+_item_decoders: Final[dict[Resource, msgspec.json.Decoder[Any]]] = {
+    Resource.DEPLOYMENTS: msgspec.json.Decoder(_Deployment),
+    Resource.NAMESPACES: msgspec.json.Decoder(_Namespace),
+}
+_page_decoders: Final[dict[Resource, msgspec.json.Decoder[Any]]] = {
+    Resource.DEPLOYMENTS: msgspec.json.Decoder(_DeploymentPage),
+    Resource.NAMESPACES: msgspec.json.Decoder(_NamespacePage),
+}
+_raw_page_decoder: Final = msgspec.json.Decoder(_RawPage)
+_line_decoder: Final = msgspec.json.Decoder(_Line)
+_bookmark_decoder: Final = msgspec.json.Decoder(_Bookmark)
+_status_decoder: Final = msgspec.json.Decoder(Status)
+_scale_decoder: Final = msgspec.json.Decoder(_Scale)
+_NOT_JSON: Final = (msgspec.DecodeError, UnicodeDecodeError)  # msgspec lets bad UTF-8 inside a string out as the latter
+
+_log = Logger()
+
+
+def decode_page(resource: Resource, body: bytes) -> Page:
+    """Decode one page of a list, objects of an impossible shape left out; raises BadAnswer if it is no list."""
+    try:
+        page = _page_decoders[resource].decode(body)
+        objects = [item.model() for item in page.items or ()]
+    except _NOT_JSON:
+        page, objects = _decode_page_item_by_item(resource, body)
+    return Page(objects, page.metadata.resourceVersion, page.metadata.continue_)
+
+
+def _decode_page_item_by_item(resource: Resource, body: bytes) -> tuple[_RawPage, list[Namespace | Deployment]]:
+    try:
+        page = _raw_page_decoder.decode(body)
+    except _NOT_JSON as error:
+        raise BadAnswer(f"The cluster's answer is no list of {resource.value}: {error}.") from error
+    objects = []
+    for raw in page.items or ():
+        try:
+            objects.append(_item_decoders[resource].decode(raw).model())
+        except _NOT_JSON as error:
+            _log.error("one of the listed {resource} is left out: {error}", resource=resource.value, error=error)
+    return page, objects
+
+
+def decode_line(resource: Resource, line: bytes) -> WatchEvent:
+    """Decode one line of a watch; raises Expired for a 410, BadAnswer for any other ERROR and for what is no event."""
+    try:
+        event = _line_decoder.decode(line)
+        if event.type == "BOOKMARK":
+            return WatchEvent(_bookmark_decoder.decode(event.object).metadata.resourceVersion, None)
+        if event.type == "ERROR":
+            raise _error_event(_status_decoder.decode(event.object))
+        item = _item_decoders[resource].decode(event.object)
+    except _NOT_JSON as error:
+        raise BadAnswer(f"The cluster sent what is no event of {resource.value}: {error}.") from error
+    if item.kind != _KIND[resource]:
+        raise BadAnswer(f"The cluster sent a {item.kind} in a watch of {resource.value}.")
+    if event.type not in ("ADDED", "MODIFIED", "DELETED"):
+        raise BadAnswer(f"The cluster sent an event of the unknown type '{event.type}'.")
+    model = item.model()
+    return WatchEvent(model.resource_version, Deleted(model) if event.type == "DELETED" else Put(model))
+
+
+def _error_event(status: Status) -> Expired | BadAnswer:
+    if status.code == 410 or status.reason in ("Expired", "Gone"):
+        return Expired(f"The watch is too old: {status.message}")
+    return BadAnswer(f"The cluster ended the watch with an error ({status.code} {status.reason}): {status.message}")
+
+
+def decode_namespace(body: bytes) -> Namespace:
+    """Decode a single Namespace; raises BadAnswer if it is none."""
+    try:
+        item = _item_decoders[Resource.NAMESPACES].decode(body)
+    except _NOT_JSON as error:
+        raise BadAnswer(f"The cluster's answer is no Namespace: {error}.") from error
+    return Namespace(item.metadata.name, item.metadata.uid, item.metadata.resourceVersion)
+
+
+def decode_scale(body: bytes) -> Deployment:
+    """Decode the Scale that a write answers into the Deployment as it now is; raises BadAnswer if it is none."""
+    try:
+        scale = _scale_decoder.decode(body)
+    except _NOT_JSON as error:
+        raise BadAnswer(f"The cluster's answer is no Scale: {error}.") from error
+    metadata = scale.metadata
+    return Deployment(metadata.namespace, metadata.name, metadata.uid, metadata.resourceVersion, scale.spec.replicas)
+
+
+def decode_status(body: bytes) -> Status:
+    """Decode the Status of an answer that refused; anything else makes an empty one."""
+    try:
+        return _status_decoder.decode(body)
+    except _NOT_JSON:
+        return Status()

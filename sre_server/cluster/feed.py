@@ -1,0 +1,135 @@
+"""The service that keeps the cache fed: runs cycles in threads of its own, waits after failures, stops in time.
+
+Policy is here, on the reactor's side; threads run blocking I/O and nothing else. The only line that they run against us
+is `reactor.callFromThread`, once per batch of events.
+"""
+
+import random
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Final, Protocol
+
+from twisted.application.service import Service
+from twisted.internet.defer import CancelledError, Deferred, DeferredList
+from twisted.internet.task import deferLater
+from twisted.internet.threads import deferToThreadPool
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.python.threadpool import ThreadPool
+
+from sre_server.cluster.threads import IThreadingReactor
+from sre_server.errors import ClusterError
+from sre_server.model import Event, Source
+
+FIRST_DELAY: Final = 0.8
+LAST_DELAY: Final = 30.0
+HEALTHY_SECONDS: Final = 30.0
+STOP_SECONDS: Final = 2.0
+
+
+class Cycle(Protocol):
+    """One source's blocking work; see `sre_server.cluster.watching.Reflector`."""
+
+    source: Source
+
+    def cycle(self, emit: Callable[[Event], object]) -> None:
+        """Run once, in a thread."""
+
+    def interrupt(self) -> None:
+        """End a running cycle soon; called in the reactor thread."""
+
+
+def backoff(failures: int, chance: random.Random) -> float:
+    """Seconds to wait after so many failures in a row: client-go's curve, 0.8 s doubling, jittered, 30 s at most."""
+    return min(LAST_DELAY, FIRST_DELAY * 2.0 ** min(failures - 1, 10) * (1 + chance.random()))
+
+
+class Feed(Service):
+    """Runs every cycle over and over, each in a thread of the feed's own pool, and applies what they emit."""
+
+    log = Logger()
+
+    def __init__(
+        self,
+        reactor: IThreadingReactor,
+        pool: ThreadPool,
+        cycles: Sequence[Cycle],
+        apply: Callable[[Event], object],
+        chance: random.Random | None = None,
+    ) -> None:
+        self._reactor = reactor
+        self._pool = pool
+        self._cycles = cycles
+        self._apply = apply
+        self._chance = chance or random.SystemRandom()
+        self._loops: list[Deferred[None]] = []
+        self._waits: set[Deferred[None]] = set()
+        self._died = False
+
+    @property
+    def alive(self) -> bool:
+        """False once a loop has ended that nobody told to: only a restart of the process helps then."""
+        return not self._died
+
+    def startService(self) -> None:
+        """Start the pool and every loop."""
+        super().startService()
+        self._pool.start()
+        self._loops = [Deferred.fromCoroutine(self._run(cycle)) for cycle in self._cycles]
+        for loop in self._loops:
+            loop.addErrback(self._loop_failed)
+
+    def _loop_failed(self, failure: Failure) -> None:
+        self._died = True
+        self.log.failure("a watch loop died", failure=failure)
+
+    async def _run(self, cycle: Cycle) -> None:
+        failures = 0
+        while self.running:
+            started_at = self._reactor.seconds()
+            delay = 0.0
+            try:
+                await deferToThreadPool(self._reactor, self._pool, cycle.cycle, self._emit)
+            except Exception as error:  # noqa: BLE001  # nothing that a cycle meets may end its loop
+                if not self.running:
+                    return
+                healthy = self._reactor.seconds() - started_at >= HEALTHY_SECONDS
+                failures = 1 if healthy else failures + 1
+                delay = self._delay_after(cycle.source, error, failures)
+            else:
+                failures = 0
+            if delay and self.running:
+                await self._wait(delay)
+
+    def _delay_after(self, source: Source, error: Exception, failures: int) -> float:
+        delay = backoff(failures, self._chance)
+        if isinstance(error, ClusterError):
+            delay = max(delay, error.retry_after or 0)
+            self.log.warn("{source}: {error} Next try in {delay:.1f} s.", source=source, error=error, delay=delay)
+        else:
+            self.log.failure("{source}: a cycle failed unexpectedly", source=source)
+        return delay
+
+    async def _wait(self, delay: float) -> None:
+        waiting: Deferred[None] = deferLater(self._reactor, delay)
+        self._waits.add(waiting)
+        with suppress(CancelledError):
+            await waiting
+        self._waits.discard(waiting)
+
+    def _emit(self, event: Event) -> None:
+        self._reactor.callFromThread(self._apply, event)
+
+    def stopService(self) -> Deferred[None]:
+        """End the loops; fires when they have ended, or after 2 s, leaving a hung thread to die with the process."""
+        super().stopService()
+        for waiting in list(self._waits):
+            waiting.cancel()
+        for cycle in self._cycles:
+            cycle.interrupt()
+        ended = DeferredList(self._loops)
+        ended.addTimeout(STOP_SECONDS, self._reactor)
+        return ended.addCallbacks(lambda _: self._pool.stop(), self._abandon)
+
+    def _abandon(self, _: object) -> None:
+        self.log.warn("a watch did not end within {seconds:.0f} s; it is left behind", seconds=STOP_SECONDS)

@@ -1,0 +1,84 @@
+"""What can go wrong, in the words of the domain; only `sre_server.api` knows which HTTP status each one is.
+
+The text of every error here may be shown to a client: one sentence that says what was wrong and, where there is one,
+the way out.
+"""
+
+
+class SreServerError(Exception):
+    """Something that the server can explain to the client; `retry_after` is in seconds, None where retrying is vain."""
+
+    retry_after: int | None = None
+
+
+class Malformed(SreServerError):
+    """The request itself is wrong: a name, a number or a body that can never be served."""
+
+
+class UnsupportedMediaType(SreServerError):
+    """The body is of a type that this server does not read."""
+
+
+class BodyTooLarge(SreServerError):
+    """The body is longer than any valid request of this API."""
+
+
+class NotIdentified(SreServerError):
+    """The client's certificate carries no identity that the server can use."""
+
+
+class NotPermitted(SreServerError):
+    """The client is known, and may not do this."""
+
+
+class NotFound(SreServerError):
+    """The namespace or the Deployment does not exist."""
+
+
+class Unavailable(SreServerError):
+    """The server cannot answer now: not synced, out of date, or busy; the request is worth repeating."""
+
+    def __init__(self, message: str, retry_after: int) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class ClusterError(SreServerError):
+    """The cluster did not do what it was asked; subclasses say what is known of the outcome."""
+
+
+class ClusterUnreachable(ClusterError):
+    """The request never reached the cluster: nothing was changed."""
+
+
+class ClusterRefused(ClusterError):
+    """The cluster answered, and refused: nothing was changed. `status` is its HTTP status."""
+
+    def __init__(self, message: str, status: int, retry_after: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.retry_after = retry_after
+
+
+class Conflict(ClusterRefused):
+    """The object was changed by somebody else at the same time: nothing was changed."""
+
+
+class ClusterBroke(ClusterError):
+    """The connection broke, or the answer made no sense, after the request was sent: the outcome is unknown."""
+
+
+class ClusterTimedOut(ClusterError):
+    """The cluster did not answer in time: the outcome is unknown."""
+
+
+class Expired(ClusterError):
+    """The resourceVersion that was asked for is no longer kept (410 Gone): only a new list helps."""
+
+
+class BadAnswer(ClusterError):
+    """The cluster sent something that is not a Kubernetes list or watch event."""
+
+
+class TooShort(ClusterError):
+    """A watch ended at once, with nothing said: asking again at once would be a busy loop."""

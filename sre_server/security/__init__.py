@@ -1,0 +1,1 @@
+"""Who may connect: the TLS policy of the API port."""
