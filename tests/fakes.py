@@ -30,16 +30,16 @@ def namespace(name: str = "shop", *, version: str = "1", uid: str = "") -> Names
 
 
 @implementer(IThreadingReactor)
-class FakeReactor(MemoryReactorClock):  # type: ignore[misc]  # Twisted's is not annotated
+class FakeReactor(MemoryReactorClock):
     """A Clock with ports in memory, whose `callFromThread` waits for the next `advance`."""
 
     def __init__(self) -> None:
         super().__init__()
         self._from_threads: deque[Callable[[], object]] = deque()
 
-    def callFromThread(self, f: Callable[..., Any], *args: object, **kwargs: object) -> None:
+    def callFromThread(self, callable: Callable[..., Any], *args: object, **kwargs: object) -> None:  # noqa: A002
         """Queue a call as a thread would."""
-        self._from_threads.append(lambda: f(*args, **kwargs))
+        self._from_threads.append(lambda: callable(*args, **kwargs))
 
     def advance(self, amount: float) -> None:
         """Move time, then run what threads have queued, until nothing more is."""
