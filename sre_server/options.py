@@ -23,20 +23,6 @@ ENVIRONMENT_PREFIX: Final = "SRE_SERVER_"
 DEFAULT_KUBECONFIG: Final = "~/.kube/config"
 
 
-def _seconds(text: str) -> float:
-    seconds = float(text)
-    if not 0 < seconds < float("inf"):
-        raise ValueError("it must be a positive number of seconds")
-    return seconds
-
-
-def _count(text: str) -> int:
-    count = int(text)
-    if not 0 <= count <= 200_000:
-        raise ValueError("it must be a number from 0 to 200000")
-    return count
-
-
 class Options(UsageOptions):
     """The command line of `twistd sre-server`; `config` and `tls` hold what it came to, once it is parsed."""
 
@@ -54,9 +40,9 @@ class Options(UsageOptions):
         ("kubeconfig", None, None, "kubeconfig file [default: $KUBECONFIG, else ~/.kube/config]"),
         ("context", None, None, "context of the kubeconfig [default: its current one]"),
         ("ops-listen", None, None, "endpoint of a plain-HTTP port with /livez and /readyz [default: none]"),
-        ("max-staleness", None, 120.0, "seconds without news of the cluster after which reads answer 503", _seconds),
+        ("max-staleness", None, "120", "seconds without news of the cluster after which reads answer 503"),
         ("log-format", None, "text", "text or json"),
-        ("simulated-deployments", None, 12, "how many Deployments the simulated cluster starts with", _count),
+        ("simulated-deployments", None, "12", "how many Deployments the simulated cluster starts with"),
     )
     config: ServerConfig
     tls: CertificateOptions
@@ -117,8 +103,8 @@ class Options(UsageOptions):
             kubeconfig=self._kubeconfig(),
             context=self["context"],
             namespaces=tuple(self._namespaces),
-            max_staleness=self["max-staleness"],
-            simulated_deployments=self["simulated-deployments"],
+            max_staleness=self._number("max-staleness", float, 1, 86_400),
+            simulated_deployments=int(self._number("simulated-deployments", int, 0, 200_000)),
         )
         try:
             self.tls = server_options(
@@ -132,6 +118,15 @@ class Options(UsageOptions):
             raise UsageError(str(error)) from error
         if self["log-format"] == "json" and self.parent is not None:
             self.parent["logger"] = _json_logger(self.parent["logfile"] or "", nodaemon=bool(self.parent["nodaemon"]))
+
+    def _number(self, name: str, read: Callable[[str], float], lowest: float, highest: float) -> float:
+        try:
+            number = read(self[name])
+        except ValueError:
+            number = lowest - 1
+        if not lowest <= number <= highest:
+            raise UsageError(f"--{name} is a number from {lowest} to {highest}, not '{self[name]}'")
+        return number
 
     def _kubeconfig(self) -> str:
         given = self["kubeconfig"] or self._environ.get("KUBECONFIG") or DEFAULT_KUBECONFIG

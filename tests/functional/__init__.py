@@ -1,0 +1,1 @@
+"""Real sockets, real TLS, and the real `twistd` as a subprocess."""

@@ -1,0 +1,55 @@
+"""The simulated Kubernetes as a process, with faults to switch on, for a daemon that knows it by kubeconfig."""
+
+import sys
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
+
+from tests.functional.daemon import Process, environment
+
+
+class Simulator(Process):
+    """A running simulator; `kubeconfig` is where a daemon finds it."""
+
+    def __init__(self, folder: Path, *options: str) -> None:
+        self.kubeconfig = folder / "kubeconfig"
+        arguments = ["--control", f"--kubeconfig={self.kubeconfig}", *options]
+        command = [sys.executable, "-m", "sre_server.simulator", *arguments]
+        super().__init__(command, environment(), folder)
+        try:
+            self.url = self.wait_for_line(r"simulated Kubernetes API at (\S+)")[1]
+        except BaseException:
+            self.close()
+            raise
+
+    def call(self, method: str, path: str, body: object = None, content_type: str = "application/json") -> Any:
+        """Send a request to the simulator and return its JSON."""
+        address = urlsplit(self.url)
+        connection = HTTPConnection(address.hostname or "", address.port, timeout=20)
+        try:
+            content = b"" if body is None else msgspec.json.encode(body)
+            connection.request(method, path, content, {"Content-Type": content_type})
+            response = connection.getresponse()
+            text = response.read()
+            if response.status >= 300:
+                raise AssertionError(f"{method} {path}: {response.status} {text!r}")
+            return msgspec.json.decode(text) if text else None
+        finally:
+            connection.close()
+
+    def faults(self, *faults: dict[str, object]) -> None:
+        """Switch off what is on, and switch these on."""
+        self.call("PUT", "/simulator/faults", {"faults": faults})
+
+    def counts(self) -> dict[str, int]:
+        """How many requests came since the start, by "verb resource"."""
+        counts: dict[str, int] = self.call("GET", "/simulator/requests")["counts"]
+        return counts
+
+    def scale(self, namespace: str, name: str, replicas: int) -> None:
+        """Scale a Deployment behind the daemon's back."""
+        path = f"/apis/apps/v1/namespaces/{namespace}/deployments/{name}/scale"
+        self.call("PATCH", path, {"spec": {"replicas": replicas}}, "application/merge-patch+json")

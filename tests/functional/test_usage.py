@@ -1,0 +1,90 @@
+"""What an operator who mistyped sees: one line that says what, a non-zero exit, and no daemon."""
+
+import socket
+import subprocess
+import tempfile
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.certificates import Authority, Pair
+from tests.functional.daemon import environment, twistd
+
+
+class UsageTests(SynchronousTestCase):
+    """Runs `twistd sre-server` with one thing wrong at a time."""
+
+    def setUp(self) -> None:
+        """Make a folder with good certificates."""
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = Path(folder.name)
+        self.authority = Authority(self.folder)
+        self.pair = self.authority.issue("localhost")
+
+    def _refused(self, *options: str, pair: Pair | None = None, **extra: str) -> str:
+        """Run, and return the one line that says what was wrong: on stderr, or in the log once that has begun."""
+        certificate, key = pair or self.pair
+        pair_options = [f"--tls-certificate={certificate}", f"--tls-private-key={key}"]
+        ended = subprocess.run(
+            twistd("sre-server", *pair_options, "--cluster=simulated", *options),
+            env=environment(HOME=str(self.folder), **extra),
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        output = ended.stderr + ended.stdout
+        self.assertEqual(ended.returncode, 1, output)
+        self.assertNotIn("Traceback", output)
+        said = [line for line in output.splitlines() if "sre-server: " in line]
+        self.assertEqual(len(said), 1, output)
+        return said[0]
+
+    def test_files(self) -> None:
+        """A missing option, a missing file, a key of another pair and a file that is no PEM are each named."""
+        authority = f"--tls-client-ca={self.authority.file}"
+        other = self.authority.issue("other")
+        nowhere = self.folder / "nowhere.pem"
+        self.assertIn("--tls-client-ca is required", self._refused())
+        self.assertIn(str(nowhere), self._refused(f"--tls-client-ca={nowhere}"))
+        self.assertIn("is not a usable PEM file", self._refused(f"--tls-client-ca={__file__}"))
+        self.assertIn("does not belong to", self._refused(authority, pair=Pair(self.pair.certificate, other.key)))
+
+    def test_no_cluster(self) -> None:
+        """Where there is neither a pod nor a kubeconfig, the line says so and how to go on without a cluster."""
+        line = self._refused(f"--tls-client-ca={self.authority.file}", "--cluster=auto")
+        self.assertIn("no cluster", line)
+        self.assertIn("--cluster=simulated", line)
+
+    def test_unusable_kubeconfig(self) -> None:
+        """A kubeconfig that is there but names no such context is refused before anything listens."""
+        kubeconfig = self.folder / "config"
+        kubeconfig.write_text('{"contexts": [], "clusters": [], "users": [], "current-context": "gone"}')
+        options = (f"--tls-client-ca={self.authority.file}", "--cluster=kubeconfig", f"--kubeconfig={kubeconfig}")
+        self.assertIn("gone", self._refused(*options))
+
+    def test_port_in_use(self) -> None:
+        """A port that somebody else listens on ends the process, instead of a daemon that serves nobody."""
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            port = taken.getsockname()[1]
+            for option in ("--listen", "--ops-listen"):
+                endpoints = {"--listen": "tcp:0:interface=127.0.0.1", option: f"tcp:{port}:interface=127.0.0.1"}
+                listen = [f"{name}={endpoint}" for name, endpoint in endpoints.items()]
+                line = self._refused(f"--tls-client-ca={self.authority.file}", *listen)
+                self.assertIn(f"cannot listen on 127.0.0.1:{port}", line)
+
+    def test_bad_endpoint(self) -> None:
+        """An endpoint string that means nothing is named with its option."""
+        line = self._refused(f"--tls-client-ca={self.authority.file}", "--listen=nonsense:1")
+        self.assertIn("--listen: 'nonsense:1'", line)
+
+    def test_environment(self) -> None:
+        """A mistake in an environment variable is found as one on the command line is."""
+        authority = f"--tls-client-ca={self.authority.file}"
+        self.assertIn("max-staleness", self._refused(authority, SRE_SERVER_MAX_STALENESS="soon"))
+
+    def test_unknown_option(self) -> None:
+        """A mistyped option is one line, not two screens of twistd's own help."""
+        self.assertIn("--tls-cert-ca", self._refused("--tls-cert-ca=x"))
