@@ -25,6 +25,7 @@ from sre_server.api.answers import JSON, bare_response, error_body, request_id
 IDLE_SECONDS: Final = 60
 REQUEST_SECONDS: Final = 10.0
 CLOSE_SECONDS: Final = 5.0
+IDLE_DRAIN_SECONDS: Final = 1.0
 REQUEST_LINE_BYTES: Final = 8192
 HEADER_BYTES: Final = 16384
 BODY_BYTES: Final = 4096
@@ -269,6 +270,7 @@ class APISite(Site):
         self.now: Callable[[], float] = reactor.seconds
         self.channels: set[Channel] = set()
         self.draining = False
+        self._patient = True
         self._drained: Deferred[None] = Deferred()
 
     def startFactory(self) -> None:
@@ -282,16 +284,25 @@ class APISite(Site):
         return [b"http/1.1"]
 
     def drain(self) -> Deferred[None]:
-        """Let what is under way finish, close all else; fires when no connection is left."""
+        """Let what is under way finish, close all else; fires when no connection is left that is worth waiting for.
+
+        A peer that does not answer the closing of an idle connection is not waited for longer than a second.
+        """
         self.draining = True
         for channel in list(self.channels):
             channel.drain()
+        self.reactor.callLater(IDLE_DRAIN_SECONDS, self._stop_waiting_for_idle)
         self.channel_closed()
         return self._drained
 
+    def _stop_waiting_for_idle(self) -> None:
+        self._patient = False
+        self.channel_closed()
+
     def channel_closed(self) -> None:
-        """Note that a channel is gone; the last one ends a drain."""
-        if self.draining and not self.channels and not self._drained.called:
+        """Note that a channel is gone; the last one that is waited for ends a drain."""
+        waited_for = self.channels if self._patient else [channel for channel in self.channels if channel.requests]
+        if self.draining and not waited_for and not self._drained.called:
             self._drained.callback(None)
 
     def abort(self) -> None:
