@@ -1,7 +1,8 @@
 """The simulated Kubernetes as a process, with faults to switch on, for a daemon that knows it by kubeconfig."""
 
 import sys
-from http.client import HTTPConnection
+from contextlib import suppress
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -48,6 +49,11 @@ class Simulator(Process):
         """How many requests came since the start, by "verb resource"."""
         counts: dict[str, int] = self.call("GET", "/simulator/requests")["counts"]
         return counts
+
+    def unplug(self, seconds: float) -> None:
+        """Take the simulator off the network for a while; the answer to this may be lost with all else."""
+        with suppress(ConnectionError, HTTPException):
+            self.call("POST", "/simulator/unplug", {"seconds": seconds})
 
     def scale(self, namespace: str, name: str, replicas: int) -> None:
         """Scale a Deployment behind the daemon's back."""

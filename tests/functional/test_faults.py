@@ -1,0 +1,136 @@
+"""What the daemon makes of a cluster that misbehaves: reads go on, writes say what is known, the watch comes back."""
+
+import tempfile
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.functional.daemon import Daemon
+from tests.functional.simulated import Simulator
+
+CART = "/deployments/shop/cart/replicas"
+
+
+class FaultTests(SynchronousTestCase):
+    """A daemon of a simulator whose faults are switched on one at a time."""
+
+    def setUp(self) -> None:
+        """Start both."""
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.simulator = Simulator(Path(folder.name))
+        self.addCleanup(self.simulator.close)
+        self.daemon = Daemon(Path(folder.name), f"--kubeconfig={self.simulator.kubeconfig}", "--cluster=kubeconfig")
+        self.addCleanup(self.daemon.close)
+        self.daemon.wait_until_ready()
+
+    def _cart(self) -> int:
+        replicas: int = self.daemon.get(CART).json["replicas"]
+        return replicas
+
+    def _follows(self, replicas: int) -> None:
+        """Scale behind the daemon's back, and wait until it shows."""
+        self.simulator.scale("shop", "cart", replicas)
+        self.daemon.wait_for(lambda: self._cart() == replicas, f"showing {replicas} replicas")
+
+    def test_reads_cost_nothing(self) -> None:
+        """A thousand reads of every kind cause no request to the cluster."""
+        before = self.simulator.counts()
+        connection = self.daemon.connect()
+        self.addCleanup(connection.close)
+        for _ in range(250):
+            for path in ("/deployments", CART, "/namespaces", "/namespaces/ANY/deployments/ANY/replica_count"):
+                self.assertEqual(self.daemon.request("GET", path, connection=connection).status, 200)
+        self.assertEqual(self.simulator.counts(), before)
+
+    def test_watch_recovers(self) -> None:
+        """Whatever ends or spoils a watch, a change made by somebody else shows up soon after."""
+        faults: list[dict[str, object]] = [
+            {"kind": "cut", "reset": True},
+            {"kind": "oversized", "size": 5 * 2**20},
+            {"kind": "error-event", "code": 410},
+        ]
+        for replicas, fault in enumerate(faults, start=20):
+            self.simulator.faults({**fault, "verb": "watch", "resource": "deployments", "times": 1})
+            self._follows(replicas)
+        self.assertNotIn("Traceback", "\n".join(self.daemon.lines))
+
+    def test_cluster_away(self) -> None:
+        """While the cluster refuses connections reads go on and a write answers 502; then all is as before."""
+        known = self._cart()
+        self.simulator.unplug(4)
+        self.assertEqual(self._cart(), known)
+        written = self.daemon.put(CART, {"replicas": 40})
+        self.assertEqual(written.status, 502)
+        self.assertIn("cannot be reached", written.json["message"])
+        self.daemon.wait_for(lambda: self.daemon.put(CART, {"replicas": 41}).status == 200, "writing again")
+        self._follows(42)
+
+    def test_lost_answer(self) -> None:
+        """A write whose answer is lost is tried once, answered 502 as of unknown outcome, and the watch tells of it."""
+        before = self.simulator.counts().get("patch scale", 0)
+        self.simulator.faults({"kind": "drop-after-apply", "verb": "patch", "times": 1})
+        written = self.daemon.put(CART, {"replicas": 43})
+        self.assertEqual(written.status, 502)
+        self.assertIn("unknown", written.json["message"])
+        self.assertEqual(self.simulator.counts()["patch scale"], before + 1)
+        self.daemon.wait_for(lambda: self._cart() == 43, "showing what was written")
+
+    def test_no_answer(self) -> None:
+        """A write that the cluster never answers is 504, says that the outcome is unknown, and was tried once."""
+        self.simulator.faults({"kind": "hang-after-apply", "verb": "patch"})
+        written = self.daemon.request("PUT", "/namespaces/shop/deployments/cart/replica_count/44")
+        self.assertEqual(written.status, 504)
+        self.assertIn("unknown", written.json["message"])
+        self.assertEqual(self.simulator.counts()["patch scale"], 1)
+
+    def test_refused_write(self) -> None:
+        """A write that the cluster refuses is 502 in the cluster's own words, a conflict 409; nothing changed."""
+        known = self._cart()
+        self.simulator.faults({"kind": "status", "code": 403, "message": "not for you", "verb": "patch", "times": 1})
+        refused = self.daemon.put(CART, {"replicas": 45})
+        self.assertEqual((refused.status, "not for you" in refused.json["message"]), (502, True))
+        self.simulator.faults({"kind": "status", "code": 429, "retryAfter": 7, "verb": "patch", "times": 1})
+        throttled = self.daemon.put(CART, {"replicas": 45})
+        self.assertEqual((throttled.status, throttled.headers["retry-after"]), (502, "7"))
+        self.simulator.faults({"kind": "status", "code": 409, "verb": "patch", "times": 1})
+        self.assertEqual(self.daemon.put(CART, {"replicas": 45}).status, 409)
+        self.assertEqual(self._cart(), known)
+
+    def test_read_your_write(self) -> None:
+        """With every event held back, the next read after a 200 shows what was written."""
+        self.simulator.faults({"kind": "delay-events", "seconds": 30})
+        for replicas in (46, 47, 0, 48):
+            self.assertEqual(self.daemon.put(CART, {"replicas": replicas}).status, 200)
+            self.assertEqual(self._cart(), replicas)
+        self.simulator.faults()
+
+    def test_expired_list(self) -> None:
+        """A list that expires between two pages is read again whole, and one that is throttled later."""
+        self.simulator.faults(
+            {"kind": "error-event", "code": 410, "verb": "watch", "resource": "deployments", "times": 1},
+            {"kind": "status", "code": 429, "retryAfter": 1, "verb": "list", "times": 1},
+        )
+        self._follows(49)
+
+
+class StartTests(SynchronousTestCase):
+    """A daemon whose cluster is not there yet."""
+
+    def test_cluster_away_at_start(self) -> None:
+        """Before the first list is in, data answers 503 with Retry-After, livez 200 readyz 503; later all is well."""
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        simulator = Simulator(Path(folder.name))
+        self.addCleanup(simulator.close)
+        simulator.faults({"kind": "refuse"})
+        daemon = Daemon(Path(folder.name), f"--kubeconfig={simulator.kubeconfig}", "--cluster=kubeconfig")
+        self.addCleanup(daemon.close)
+        for path in ("/deployments", "/deployments/shop", CART, "/namespaces"):
+            answer = daemon.get(path)
+            self.assertEqual((answer.status, answer.headers["retry-after"]), (503, "2"), path)
+        self.assertEqual(daemon.request("PUT", "/namespaces/shop/deployments/cart/replica_count/1").status, 503)
+        self.assertEqual((daemon.get("/livez").status, daemon.get("/readyz").status), (200, 503))
+        simulator.faults()
+        daemon.wait_until_ready()
+        self.assertEqual(daemon.get("/deployments").status, 200)
