@@ -31,16 +31,18 @@ class Answer(NamedTuple):
     json: Any
 
 
-def twistd(*arguments: str) -> list[str]:
-    """Return the command line of `twistd -n --pidfile= ...` for the interpreter that runs the tests."""
-    return [sys.executable, "-c", "from twisted.scripts.twistd import run; run()", "-n", "--pidfile=", *arguments]
+def twistd(*arguments: str, script: Path | None = None) -> list[str]:
+    """Return the command line of `twistd -n --pidfile= ...`: the script given, or this interpreter's own twistd."""
+    program = [str(script)] if script else [sys.executable, "-c", "from twisted.scripts.twistd import run; run()"]
+    return [*program, "-n", "--pidfile=", *arguments]
 
 
-def environment(**extra: str) -> dict[str, str]:
-    """Return an environment in which the package is found, and nothing configures it behind the test's back."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("SRE_SERVER_", "KUBE"))}
-    root = str(Path(sre_server.__file__).parents[1])
-    return {**kept, "PYTHONPATH": root, "PYTHONUNBUFFERED": "1", **extra}
+def environment(extra: Mapping[str, str] | None = None, *, checkout: bool = True) -> dict[str, str]:
+    """Return an environment that configures nothing behind the test's back; `checkout` makes this code importable."""
+    behind = ("SRE_SERVER_", "KUBE", "PYTHONPATH")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(behind)}
+    path = {"PYTHONPATH": str(Path(sre_server.__file__).parents[1])} if checkout else {}
+    return {**kept, **path, "PYTHONUNBUFFERED": "1", **(extra or {})}
 
 
 class Process:
@@ -124,7 +126,14 @@ class Process:
 class Daemon(Process):
     """A running server on free ports of the loopback interface, with certificates of its own."""
 
-    def __init__(self, folder: Path, *options: str, server: Pair | None = None, client_ca: Path | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *options: str,
+        server: Pair | None = None,
+        client_ca: Path | None = None,
+        script: Path | None = None,
+    ) -> None:
         self.authority = Authority(folder)
         self.client = self.authority.issue("alice")
         pair = server or self.authority.issue("localhost")
@@ -136,8 +145,9 @@ class Daemon(Process):
             f"--tls-private-key={pair.key}",
             f"--tls-client-ca={client_ca or self.authority.file}",
             *options,
+            script=script,
         )
-        super().__init__(command, environment(), folder)
+        super().__init__(command, environment(checkout=script is None), folder)
         try:
             self.port = int(self.wait_for_line(r"API: listening on 127\.0\.0\.1:(\d+)")[1])
             self.ops_port = int(self.wait_for_line(r"ops port: listening on 127\.0\.0\.1:(\d+)")[1])

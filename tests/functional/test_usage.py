@@ -28,14 +28,14 @@ class UsageTests(SynchronousTestCase):
         pair_options = [f"--tls-certificate={certificate}", f"--tls-private-key={key}"]
         ended = subprocess.run(
             twistd("sre-server", *pair_options, "--cluster=simulated", *options),
-            env=environment(HOME=str(self.folder), **extra),
+            env=environment({"HOME": str(self.folder), **extra}),
             cwd=self.folder,
             capture_output=True,
             text=True,
             timeout=60,
             check=False,
         )
-        output = ended.stderr + ended.stdout
+        output = str(ended.stderr + ended.stdout)
         self.assertEqual(ended.returncode, 1, output)
         self.assertNotIn("Traceback", output)
         said = [line for line in output.splitlines() if "sre-server: " in line]
