@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import tempfile
 from pathlib import Path
-from typing import ClassVar
 
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
@@ -27,27 +26,18 @@ def openssl_pair(folder: Path) -> Pair:
 class ReadmeTests(SynchronousTestCase):
     """A daemon as `make run` starts it: one self-signed Ed25519 pair is certificate, key and CA on both ends."""
 
-    daemon: ClassVar[Daemon]
-    folder: ClassVar[tempfile.TemporaryDirectory[str]]
-    pair: ClassVar[Pair]
-
-    @classmethod
-    def setUpClass(cls) -> None:
+    def setUp(self) -> None:
         """Make the pair and start the daemon."""
         for tool in ("make", "curl", "openssl"):
             if shutil.which(tool) is None:
                 raise SkipTest(f"{tool} is not installed")
-        cls.folder = tempfile.TemporaryDirectory()
-        folder = Path(cls.folder.name)
-        cls.pair = openssl_pair(folder)
-        cls.daemon = Daemon(folder, "--cluster=simulated", server=cls.pair, client_ca=cls.pair.certificate)
-        cls.daemon.wait_until_ready()
-
-    @classmethod
-    def tearDownClass(cls) -> None:
-        """End the daemon."""
-        cls.daemon.close()
-        cls.folder.cleanup()
+        temporary = tempfile.TemporaryDirectory()
+        self.addCleanup(temporary.cleanup)
+        folder = Path(temporary.name)
+        self.pair = openssl_pair(folder)
+        self.daemon = Daemon(folder, "--cluster=simulated", server=self.pair, client_ca=self.pair.certificate)
+        self.addCleanup(self.daemon.close)
+        self.daemon.wait_until_ready()
 
     def _curl(self, arguments: list[str]) -> tuple[int, str]:
         """Run curl as the README's alias does, and return the status and the body."""

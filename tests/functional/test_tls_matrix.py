@@ -9,7 +9,6 @@ import tempfile
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
-from typing import ClassVar
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -22,20 +21,13 @@ REQUEST = b"GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 class TLSMatrixTests(SynchronousTestCase):
     """One daemon, many clients."""
 
-    daemon: ClassVar[Daemon]
-    folder: ClassVar[tempfile.TemporaryDirectory[str]]
-
-    @classmethod
-    def setUpClass(cls) -> None:
+    def setUp(self) -> None:
         """Start the daemon."""
-        cls.folder = tempfile.TemporaryDirectory()
-        cls.daemon = Daemon(Path(cls.folder.name), "--cluster=simulated")
-
-    @classmethod
-    def tearDownClass(cls) -> None:
-        """End the daemon."""
-        cls.daemon.close()
-        cls.folder.cleanup()
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = Path(folder.name)
+        self.daemon = Daemon(self.folder, "--cluster=simulated")
+        self.addCleanup(self.daemon.close)
 
     def _plain(self, data: bytes) -> bytes:
         """Send bytes without TLS and return all that comes back."""
@@ -69,7 +61,7 @@ class TLSMatrixTests(SynchronousTestCase):
     def test_refusals(self) -> None:
         """Whoever is not vouched for is refused with the alert that says why, and the next good client is served."""
         authority = self.daemon.authority
-        stranger = Authority(Path(self.folder.name), "Another CA").issue("alice")
+        stranger = Authority(self.folder, "Another CA").issue("alice")
         day = timedelta(days=1)
         expired = authority.issue("alice", valid_from=-2 * day, valid_until=-day)
         early = authority.issue("alice", valid_from=day, valid_until=2 * day)

@@ -1,0 +1,147 @@
+"""The server when a real control plane goes away, hangs, forgets its history, and says no."""
+
+import os
+import signal
+import tempfile
+from pathlib import Path
+
+from twisted.trial.unittest import SkipTest, SynchronousTestCase
+
+from tests.functional.daemon import Daemon
+
+from .daemon import wait_until
+from .fixture import shared_plane
+from .workload import SERVER_USER, Cluster, own_cluster
+
+READ_ONLY = """
+apiVersion: rbac.authorization.k8s.io/v1
+kind: Role
+metadata: {{name: one-namespace, namespace: {namespace}}}
+rules:
+  - {{apiGroups: [apps], resources: [deployments], verbs: [get, list, watch]}}
+  - {{apiGroups: [""], resources: [namespaces], verbs: [get]}}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata: {{name: one-namespace, namespace: {namespace}}}
+roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: Role, name: one-namespace}}
+subjects: [{{kind: ServiceAccount, name: default, namespace: {namespace}}}]
+"""
+
+
+class OutageTests(SynchronousTestCase):
+    """A server of its own for each test, in the control plane that tests may hurt."""
+
+    def setUp(self) -> None:
+        """Make a namespace and start a server that is the service account."""
+        if os.environ.get("KUBECONFIG"):
+            raise SkipTest("the control plane of $KUBECONFIG is not ours to hurt")
+        self.plane = shared_plane()
+        self.cluster: Cluster = own_cluster()
+        self.namespace = self.cluster.make_namespace()
+        self.addCleanup(self.cluster.kubectl, "delete", "namespace", self.namespace, "--wait=false")
+        self.daemon = self._serve(self.cluster.server_kubeconfig)
+        self._wait_for_replicas(3)
+
+    def _serve(self, kubeconfig: Path, *options: str) -> Daemon:
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        daemon = Daemon(Path(folder.name), "--cluster=kubeconfig", f"--kubeconfig={kubeconfig}", *options)
+        self.addCleanup(daemon.close)
+        daemon.wait_until_ready()
+        return daemon
+
+    @property
+    def _path(self) -> str:
+        return f"/deployments/{self.namespace}/web/replicas"
+
+    def _wait_for_replicas(self, replicas: int) -> None:
+        def shown() -> bool:
+            answer = self.daemon.get(self._path)
+            return answer.status == 200 and bool(answer.json["replicas"] == replicas)
+
+        self.daemon.wait_for(shown, f"showing {replicas} replicas", 60)
+
+    def _requests_of_the_server(self) -> int:
+        return sum(event["user"]["username"] == SERVER_USER for event in self.plane.audit_events())
+
+    def test_reads_cost_the_cluster_nothing(self) -> None:
+        """A thousand reads leave no trace in the apiserver's audit log, where one write leaves one."""
+        before = self._requests_of_the_server()
+        connection = self.daemon.connect()
+        self.addCleanup(connection.close)
+        paths = (self._path, "/deployments", "/namespaces", "/namespaces/ANY/deployments/ANY/replica_count")
+        for _ in range(250):
+            for path in paths:
+                self.assertEqual(self.daemon.request("GET", path, connection=connection).status, 200)
+        self.assertEqual(self.daemon.put(self._path, {"replicas": 4}).status, 200)
+        wait_until(lambda: self._requests_of_the_server() > before, "the write is not in the audit log")
+        self.assertEqual(self._requests_of_the_server(), before + 1)
+
+    def test_apiserver_restarted(self) -> None:
+        """While the apiserver is down reads go on and a write is 502; when it is back the watch follows it again."""
+        self.plane.stop_apiserver()
+        self.addCleanup(self._restart_if_down)
+        self.assertEqual(self.daemon.get(self._path).json["replicas"], 3)
+        written = self.daemon.put(self._path, {"replicas": 9})
+        self.assertEqual((written.status, "cannot be reached" in written.json["message"]), (502, True))
+        self.plane.start_apiserver()
+        self.assertEqual(self.cluster.replicas(self.namespace, "web"), 3)
+        self.cluster.scale(self.namespace, "web", 6)
+        self._wait_for_replicas(6)
+        self.assertEqual(self.daemon.put(self._path, {"replicas": 2}).status, 200)
+        self.assertEqual(self.cluster.replicas(self.namespace, "web"), 2)
+
+    def _restart_if_down(self) -> None:
+        if not self._is_up():
+            self.plane.start_apiserver()
+
+    def _is_up(self) -> bool:
+        try:
+            return self.plane.request("GET", "/readyz")[0] == 200
+        except OSError:
+            return False
+
+    def test_apiserver_crashed(self) -> None:
+        """An apiserver that is killed under open watches is followed again after its return."""
+        self.plane.stop_apiserver(crash=True)
+        self.plane.start_apiserver()
+        self.cluster.scale(self.namespace, "web", 8)
+        self._wait_for_replicas(8)
+
+    def test_history_forgotten(self) -> None:
+        """A server that was away while history was forgotten gets a 410, lists anew, and misses no change or deletion."""
+        self.daemon.send_signal(signal.SIGSTOP)
+        self.addCleanup(self.daemon.send_signal, signal.SIGCONT)
+        self.cluster.scale(self.namespace, "web", 5)
+        self.cluster.kubectl("delete", "deployment", "worker", f"--namespace={self.namespace}")
+        self.plane.compact()
+        self.plane.stop_apiserver()
+        self.plane.start_apiserver()
+        self.daemon.send_signal(signal.SIGCONT)
+        self._wait_for_replicas(5)
+        self.assertEqual(self.daemon.get(f"/deployments/{self.namespace}").json[0]["deployments"], ["web"])
+        self.daemon.wait_for_line("too old")
+
+    def test_apiserver_hung(self) -> None:
+        """While the apiserver answers nothing reads go on, and a write is 504 with its outcome said to be unknown."""
+        self.plane.pause_apiserver()
+        self.addCleanup(self.plane.resume_apiserver)
+        self.assertEqual(self.daemon.get(self._path).status, 200)
+        written = self.daemon.put(self._path, {"replicas": 9})
+        self.assertIn(written.status, (502, 504))
+        self.plane.resume_apiserver()
+        self.cluster.scale(self.namespace, "web", 7)
+        self._wait_for_replicas(7)
+
+    def test_limited_to_a_namespace(self) -> None:
+        """With --namespace and a Role alone the server reads that namespace, says no to others, and RBAC bites."""
+        self.cluster.kubectl("apply", "--filename=-", input=READ_ONLY.format(namespace=self.namespace))
+        kubeconfig = self.plane.service_account_kubeconfig(self.namespace, "default")
+        limited = self._serve(kubeconfig, f"--namespace={self.namespace}")
+        self.assertEqual(limited.get("/namespaces").json, {"namespaces": [self.namespace]})
+        self.assertEqual(limited.get(self._path).json["replicas"], 3)
+        self.assertEqual(limited.get("/deployments/kube-system").status, 404)
+        refused = limited.put(self._path, {"replicas": 9})
+        self.assertEqual((refused.status, "forbidden" in refused.json["message"]), (502, True))
+        self.assertEqual(self.cluster.replicas(self.namespace, "web"), 3)
