@@ -33,7 +33,7 @@ run: $(VENV)/.installed certs ## Serve the simulated cluster, or that of $KUBECO
 		--tls-certificate=$(CERTIFICATE) --tls-private-key=$(KEY) --tls-client-ca=$(CERTIFICATE)
 
 test: $(VENV)/.installed ## Run every test that needs neither a cluster nor Go
-	$(BIN)/python -m pytest -q tests
+	$(BIN)/python -m pytest -q -rs tests
 
 integration-tests: $(VENV)/.installed ## Run against $KUBECONFIG's cluster, or a real control plane built from Go modules
 	$(BIN)/python -m tests.controlplane

@@ -19,7 +19,7 @@ def main() -> int:
         if status:
             return status
         modules = sorted(HERE.glob("integration_*.py"))
-    command = [sys.executable, "-m", "pytest", "-q", *(str(module) for module in modules)]
+    command = [sys.executable, "-m", "pytest", "-q", "-rs", *(str(module) for module in modules)]
     return subprocess.run(command, cwd=HERE.parents[1], check=False).returncode
 
 

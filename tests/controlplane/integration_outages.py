@@ -110,7 +110,7 @@ class OutageTests(SynchronousTestCase):
         self._wait_for_replicas(8)
 
     def test_history_forgotten(self) -> None:
-        """A server that was away while history was forgotten gets a 410, lists anew, and misses no change or deletion."""
+        """A server that was away while history was forgotten gets a 410, lists anew, and misses nothing."""
         self.daemon.send_signal(signal.SIGSTOP)
         self.addCleanup(self.daemon.send_signal, signal.SIGCONT)
         self.cluster.scale(self.namespace, "web", 5)
