@@ -19,16 +19,28 @@ class UnsupportedMediaType(SreServerError):
     """The body is of a type that this server does not read."""
 
 
-class BodyTooLarge(SreServerError):
-    """The body is longer than any valid request of this API."""
-
-
 class NotIdentified(SreServerError):
     """The client's certificate carries no identity that the server can use."""
 
 
 class NotPermitted(SreServerError):
     """The client is known, and may not do this."""
+
+
+class GuardrailRefused(SreServerError):
+    """A guardrail stands against the write; `rule` is its name, one of few, for metrics and the audit log."""
+
+    def __init__(self, rule: str, message: str) -> None:
+        super().__init__(message)
+        self.rule = rule
+
+
+class TooManyRequests(SreServerError):
+    """The client asks more often than it may; `retry_after` is in seconds."""
+
+    def __init__(self, message: str, retry_after: int) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class NotFound(SreServerError):

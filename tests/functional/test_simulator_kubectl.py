@@ -282,7 +282,6 @@ class ProcessTests(SimulatorTestCase):
     def test_slow_reader(self) -> None:
         """A watcher that reads nothing for long is cut off; what it missed was not kept for it."""
         with self.simulator.connect() as watching:
-            watching.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             watching.sendall(b"GET /api/v1/namespaces?watch=1 HTTP/1.1\r\nHost: x\r\n\r\n")
             fault = {"kind": "oversized", "size": 20_000_000, "times": 1}
             self.simulator.call("PUT", "/simulator/faults", {"faults": [fault]})
@@ -291,8 +290,10 @@ class ProcessTests(SimulatorTestCase):
                 self.simulator.call("POST", "/api/v1/namespaces", body)
                 self.simulator.call("DELETE", f"/api/v1/namespaces/n-{number}")
             received = b""
-            while not received.endswith(b"0\r\n\r\n"):
-                received = received[-10:] + watching.recv(1 << 20)
+            while not received.endswith(b"\r\n0\r\n\r\n"):
+                data = watching.recv(1 << 20)
+                self.assertTrue(data, "the stream did not end properly")
+                received = received[-10:] + data
             self.assertEqual(self.simulator.call("GET", "/simulator/requests")["counts"]["create namespaces"], 350)
 
 
