@@ -63,7 +63,7 @@ $(VENV)/.installed: setup.py pyproject.toml
 	@test -n "$(PYTHON)" || { echo "No Python >= 3.11 with venv found; name one: make PYTHON=python3.12" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --config-settings editable_mode=compat --editable '.[test,lint]'
+	$(BIN)/python -m pip install -qq --config-settings editable_mode=compat --editable '.[test,lint]'
 	@touch $@
 
 clean: ## Remove everything that the other targets made here

@@ -63,6 +63,17 @@ class _Scale(Struct, frozen=True, gc=False):
     spec: _ScaleSpec = _ScaleSpec()
 
 
+class _ReviewStatus(Struct):
+    allowed: bool = False
+    evaluationError: str = ""
+
+
+class _Review(Struct):
+    """`authorization.k8s.io/v1` SubjectAccessReview, answered."""
+
+    status: _ReviewStatus
+
+
 class _ListMetadata(Struct, rename={"continue_": "continue"}):
     resourceVersion: _Text
     continue_: str = ""
@@ -133,6 +144,7 @@ _line_decoder: Final = msgspec.json.Decoder(_Line)
 _bookmark_decoder: Final = msgspec.json.Decoder(_Bookmark)
 _status_decoder: Final = msgspec.json.Decoder(Status)
 _scale_decoder: Final = msgspec.json.Decoder(_Scale)
+_review_decoder: Final = msgspec.json.Decoder(_Review)
 _NOT_JSON: Final = (msgspec.DecodeError, UnicodeDecodeError)  # msgspec lets bad UTF-8 inside a string out as the latter
 
 _log = Logger()
@@ -204,6 +216,17 @@ def decode_scale(body: bytes) -> Deployment:
         raise BadAnswer(f"The cluster's answer is no Scale: {error}.") from error
     metadata = scale.metadata
     return Deployment(metadata.namespace, metadata.name, metadata.uid, metadata.resourceVersion, scale.spec.replicas)
+
+
+def decode_review(body: bytes) -> bool:
+    """Decode the verdict of a SubjectAccessReview; raises BadAnswer if it is none, or if it could not be reached."""
+    try:
+        status = _review_decoder.decode(body).status
+    except _NOT_JSON as error:
+        raise BadAnswer(f"The cluster's answer is no SubjectAccessReview: {error}.") from error
+    if status.evaluationError and not status.allowed:
+        raise BadAnswer(f"The cluster could not decide: {status.evaluationError}")
+    return status.allowed
 
 
 def decode_status(body: bytes) -> Status:
