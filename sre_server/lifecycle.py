@@ -74,7 +74,7 @@ class SiteService(Service):
         problems: list[Failure] = []
         self._endpoint.listen(self._site).addCallbacks(self._listening, problems.append)
         if problems:
-            problems[0].trap(CannotListenError)
+            problems[0].trap(CannotListenError, OverflowError)  # the latter for ports beyond 65535
             raise SystemExit(f"sre-server: {self._what}: {_reason(problems[0].value)}")
 
     def _listening(self, port: IListeningPort) -> None:

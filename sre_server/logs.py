@@ -64,28 +64,39 @@ def as_json_line(event: LogEvent) -> str:
     return json.dumps(record) + "\n"
 
 
+_LEVELS: Final = (
+    (logging.CRITICAL, LogLevel.critical),
+    (logging.ERROR, LogLevel.error),
+    (logging.WARNING, LogLevel.warn),
+    (logging.INFO, LogLevel.info),
+)
+
+
 class TwistedHandler(logging.Handler):
     """Hands stdlib log records to Twisted, with their level and logger name."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Log one record; its text is not a format string of ours."""
-        level = LogLevel.levelWithName({"WARNING": "warn"}.get(record.levelname, record.levelname.lower()))
-        Logger(namespace=record.name).emit(level, "{text}", text=record.getMessage())
+        level = next((ours for floor, ours in _LEVELS if record.levelno >= floor), LogLevel.debug)
+        text = self.format(record)  # with the traceback, if the record has one
+        Logger(namespace=record.name).emit(level, "{text}", text=text)
 
 
 def bridge_stdlib(handler: logging.Handler | None = None) -> Callable[[], None]:
     """Send what the Kubernetes client and urllib3 log from INFO up to Twisted; returns a function that undoes it."""
     bridge = handler or TwistedHandler(logging.INFO)
     loggers = [logging.getLogger(name) for name in _BRIDGED]
+    before = [(logger, logger.level, logger.propagate) for logger in loggers]
     for logger in loggers:
         logger.addHandler(bridge)
         logger.setLevel(logging.INFO)
         logger.propagate = False
 
     def undo() -> None:
-        for logger in loggers:
+        for logger, level, propagate in before:
             logger.removeHandler(bridge)
-            logger.propagate = True
+            logger.setLevel(level)
+            logger.propagate = propagate
 
     return undo
 

@@ -79,7 +79,7 @@ def make_service(config: ServerConfig, tls: CertificateOptions, reactor: IServer
 def _endpoint(reactor: IServerReactor, description: str, option: str) -> IStreamServerEndpoint:
     try:
         return cast("IStreamServerEndpoint", serverFromString(reactor, description))
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, LookupError, OSError) as error:
         raise SystemExit(f"sre-server: {option}: '{description}' is no endpoint such as tcp:8443 ({error})") from error
 
 

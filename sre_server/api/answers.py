@@ -28,12 +28,12 @@ def request_id(offered: bytes | None) -> bytes:
     return token_hex(8).encode("ascii")
 
 
-def bare_response(status: HTTPStatus, message: str) -> bytes:
+def bare_response(status: HTTPStatus, message: str, known_as: bytes) -> bytes:
     """Make a whole response that closes the connection, for requests too broken to reach a Request object."""
     body = error_body(message)
     head = (
         f"HTTP/1.1 {status.value} {status.phrase}\r\n"
         f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
-        f"Cache-Control: no-store\r\nX-Request-Id: {request_id(None).decode('ascii')}\r\nConnection: close\r\n\r\n"
+        f"Cache-Control: no-store\r\nX-Request-Id: {known_as.decode('ascii')}\r\nConnection: close\r\n\r\n"
     )
     return head.encode("ascii") + body

@@ -25,11 +25,13 @@ from sre_server.errors import (
     ClusterError,
     ClusterTimedOut,
     Conflict,
+    GuardrailRefused,
     Malformed,
     NotFound,
     NotIdentified,
     NotPermitted,
     SreServerError,
+    TooManyRequests,
     Unavailable,
     UnsupportedMediaType,
 )
@@ -40,6 +42,8 @@ StatusTable = Mapping[type[SreServerError], HTTPStatus]
 _BOTH_FAMILIES: Final[StatusTable] = {
     Malformed: HTTPStatus.BAD_REQUEST,
     UnsupportedMediaType: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    GuardrailRefused: HTTPStatus.UNPROCESSABLE_ENTITY,
+    TooManyRequests: HTTPStatus.TOO_MANY_REQUESTS,
     Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     Conflict: HTTPStatus.CONFLICT,
     ClusterTimedOut: HTTPStatus.GATEWAY_TIMEOUT,

@@ -4,6 +4,7 @@ Twisted's parser is strict on most of RFC 9112; the rows that it lets through (f
 are refused by `Channel` and `APIRequest`. HTTP/2 is never offered: the channel is not the negotiating one.
 """
 
+import re
 from collections.abc import Callable
 from http import HTTPStatus
 from io import BytesIO
@@ -31,7 +32,11 @@ HEADER_BYTES: Final = 16384
 BODY_BYTES: Final = 4096
 # The visible characters of a path; anything else, once unquoted, has no business in a Kubernetes name.
 _PATH_BYTES: Final = frozenset(range(0x21, 0x7F)) - frozenset(b'"<>\\^`{|}')
+_TARGET_BYTES: Final = frozenset(range(0x21, 0x7F))
 _METHOD_BYTES: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ")
+# RFC 3986, section 3.2.2, loosely: no white space, no delimiter of another part of a URL, nothing beyond ASCII.
+_HOST: Final = re.compile(rb"[A-Za-z0-9._~!$&'()*+,;=%:\[\]-]*")
+_LENGTH_DIGITS: Final = 18
 
 
 class APIRequest(Request):
@@ -76,6 +81,8 @@ class APIRequest(Request):
         hosts = self.requestHeaders.getRawHeaders(b"host") or []
         if len(hosts) > 1 or (not hosts and self.clientproto == b"HTTP/1.1"):
             return "An HTTP/1.1 request has exactly one Host header."
+        if hosts and not _HOST.fullmatch(hosts[0]):
+            return "The Host header names no host."
         if self.requestHeaders.hasHeader(b"transfer-encoding"):
             if self.clientproto != b"HTTP/1.1":
                 return "HTTP/1.0 has no Transfer-Encoding."
@@ -83,9 +90,13 @@ class APIRequest(Request):
                 return "A request has Content-Length or Transfer-Encoding, not both."
         if not _METHOD_BYTES.issuperset(self.method):
             return "The method is not one that HTTP knows."
-        if not self.path.startswith(b"/"):
-            return "The request target is a path that begins with '/'."
+        if not self.path.startswith(b"/") or not _TARGET_BYTES.issuperset(self.uri):
+            return "The request target is a path that begins with '/', in visible ASCII."
         return _path_problem(self.path)
+
+    def getRequestHostname(self) -> bytes:
+        """Tell routing one name, always: no route depends on it, and werkzeug fails on names that IDNA refuses."""
+        return b"localhost"
 
     def processingFailed(self, reason: Failure) -> Failure:
         """Answer 500 without a word of the cause, which the log has under the request id."""
@@ -186,6 +197,9 @@ class Channel(HTTPChannel):
         if name.strip().lower() == b"transfer-encoding" and value.strip().lower() != b"chunked":
             self.refuse(HTTPStatus.BAD_REQUEST, "The only transfer coding of a request is 'chunked'.")
             return False
+        if name.strip().lower() == b"content-length" and len(value.strip()) > _LENGTH_DIGITS:
+            self.refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"The body is longer than {BODY_BYTES} bytes.")
+            return False
         return cast("bool", super().headerReceived(line))
 
     def allContentReceived(self) -> None:
@@ -217,8 +231,10 @@ class Channel(HTTPChannel):
             return
         self._refused = True
         self._cancel_deadline()
-        self.site.log_refused(self, status)
-        self.transport.write(bare_response(status, message))
+        offered = self.requests[-1].getHeader(b"x-request-id") if self.requests else None
+        known_as = request_id(offered)
+        self.site.log_refused(self, status, known_as.decode("ascii"))
+        self.transport.write(bare_response(status, message, known_as))
         self.loseConnection()
 
     def _respondToBadRequestAndDisconnect(self) -> None:
@@ -266,7 +282,9 @@ class APISite(Site):
     quiet_paths = frozenset({b"/livez", b"/readyz"})
 
     def __init__(self, resource: IResource, reactor: IReactorTime) -> None:
-        super().__init__(resource, requestFactory=APIRequest, timeout=IDLE_SECONDS, reactor=reactor)
+        super().__init__(
+            resource, requestFactory=APIRequest, timeout=IDLE_SECONDS, reactor=reactor, parsePOSTFormSubmission=False
+        )
         self.now: Callable[[], float] = reactor.seconds
         self.channels: set[Channel] = set()
         self.draining = False
@@ -318,16 +336,21 @@ class APISite(Site):
             "{address} {method} {path} {status} {size}B {milliseconds:.1f}ms {request_id}",
             address=_host(request.getClientAddress()),
             method=request.method.decode("ascii", "replace"),
-            path=request.path.decode("ascii", "replace"),
+            path=request.path.decode("latin-1").encode("unicode_escape").decode("ascii"),
             status=int(request.code),
             size=request.sentLength,
             milliseconds=(self.now() - request.started_at) * 1000,
             request_id=request.request_id,
         )
 
-    def log_refused(self, channel: Channel, status: HTTPStatus) -> None:
+    def log_refused(self, channel: Channel, status: HTTPStatus, known_as: str) -> None:
         """Write the access line of what never became a request."""
-        self.access.info("{address} - - {status}", address=_host(channel.getPeer()), status=status.value)
+        self.access.info(
+            "{address} - - {status} {request_id}",
+            address=_host(channel.getPeer()),
+            status=status.value,
+            request_id=known_as,
+        )
 
 
 def _host(address: IAddress) -> str:

@@ -15,7 +15,7 @@ from sre_server.model import MAX_REPLICAS, Deployment
 _RANGE: Final = f"0..{MAX_REPLICAS}"
 _SHAPE: Final = f'The body must be a JSON object with exactly one integer "replicas" in {_RANGE}'
 _WHOLE_NUMBER: Final = re.compile(r"0|[1-9][0-9]{0,9}", re.ASCII)
-_JSON_TYPE: Final = re.compile(r'application/json\s*(?:;\s*charset\s*=\s*"?utf-?8"?\s*)?', re.IGNORECASE)
+_JSON_TYPE: Final = re.compile(rb'application/json\s*(?:;\s*charset\s*=\s*"?utf-?8"?\s*)?', re.IGNORECASE)
 
 
 class Writer:
@@ -49,8 +49,8 @@ def replicas_in_path(text: str) -> int:
 
 def replicas_in_body(request: APIRequest) -> int:
     """Read the count from a body of family A; raises Malformed, or UnsupportedMediaType if it is not sent as JSON."""
-    media_type = request.getHeader("content-type")
-    if (media_type is not None and not _JSON_TYPE.fullmatch(media_type)) or request.getHeader("content-encoding"):
+    media_type = request.getHeader(b"content-type")
+    if (media_type is not None and not _JSON_TYPE.fullmatch(media_type)) or request.getHeader(b"content-encoding"):
         raise UnsupportedMediaType("The body must be plain UTF-8 JSON, sent with 'Content-Type: application/json'.")
     try:
         pairs = json.loads(request.content.read().decode("utf-8"), object_pairs_hook=_Pairs)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
@@ -37,7 +38,7 @@ def server_options(certificate: Path, private_key: Path, client_ca: Path) -> Cer
 
     `certificate` may hold a chain, leaf first; `client_ca` one or more CAs. Keys: Ed25519, ECDSA, RSA.
     """
-    leaf, *chain = _read(certificate, "certificate", x509.load_pem_x509_certificates)
+    leaf, *chain = _read(certificate, "certificate", _load_certificates)
     key = _read(private_key, "private key", _load_private_key)
     authorities = _read(client_ca, "client CA", x509.load_pem_x509_certificates)
     if leaf.public_key() != key.public_key():
@@ -67,9 +68,15 @@ def _read(path: Path, what: str, load: Callable[[bytes], _T]) -> _T:
         return load(path.read_bytes())
     except OSError as error:
         raise TLSFilesError(f"the {what} file {path} cannot be read: {error.strerror}") from error
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         text = " ".join(str(error).split())
         raise TLSFilesError(f"the {what} file {path} is not a usable PEM file: {text}") from error
+
+
+def _load_certificates(pem: bytes) -> list[x509.Certificate]:
+    certificates = x509.load_pem_x509_certificates(pem)
+    certificates[0].public_key()  # raises for keys that the library does not know
+    return certificates
 
 
 def _load_private_key(pem: bytes) -> PrivateKey:

@@ -1,0 +1,214 @@
+"""The whole HTTP side of the server in memory: bytes in, parsed answers out, no socket and no thread."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Self
+
+from twisted.internet.address import IPv4Address
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.error import ConnectionDone
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
+from twisted.web.http_headers import Headers
+
+from sre_server.api.app import Root
+from sre_server.api.deployments import DeploymentsAPI
+from sre_server.api.health import Health, HealthAPI
+from sre_server.api.namespaces import NamespacesAPI
+from sre_server.api.site import APISite
+from sre_server.api.writing import Writer
+from sre_server.cache import ClusterCache
+from sre_server.model import Deployment, Listed, Namespace, Resource, Source
+from tests.fakes import deployment
+
+
+class Answer(NamedTuple):
+    """A response as a client reads it."""
+
+    status: int
+    headers: Headers
+    body: bytes
+
+    def header(self, name: str) -> str | None:
+        """The one value of a header, or None; a header that is there twice is an error."""
+        values = self.headers.getRawHeaders(name) or []
+        if len(values) > 1:
+            raise AssertionError(f"{name} stands there {len(values)} times")
+        return values[0] if values else None
+
+    def json(self) -> Any:
+        """The body, decoded."""
+        return json.loads(self.body)
+
+    def check(self, *, head: bool = False) -> Self:
+        """Return the answer if it keeps what api.md promises of every one: JSON, an id, and errors with a message."""
+        assert self.header("Content-Type") == "application/json", self
+        assert self.header("X-Request-Id"), self
+        if not head:
+            value = self.json()
+            if self.status >= 400:
+                assert list(value) == ["message"], self
+                assert isinstance(value["message"], str), self
+        if self.status >= 400:
+            assert self.header("Cache-Control") == "no-store", self
+        return self
+
+
+def read_answers(data: bytes, *, head: bool = False) -> list[Answer]:
+    """Take a stream of responses apart, strictly; `head` tells that the requests were HEAD, so that no body follows."""
+    answers = []
+    while data:
+        top, separator, data = data.partition(b"\r\n\r\n")
+        assert separator, f"a response without an end: {top!r}"
+        status_line, *lines = top.decode("latin-1").split("\r\n")
+        version, status, reason = status_line.split(" ", 2)
+        assert version in ("HTTP/1.1", "HTTP/1.0"), status_line
+        assert reason, status_line
+        headers = Headers()
+        for line in lines:
+            name, colon, value = line.partition(": ")
+            assert colon, f"no header: {line!r}"
+            headers.addRawHeader(name, value)
+        answer = Answer(int(status), headers, b"")
+        if answer.status >= 200:
+            length = 0 if head else int(answer.header("Content-Length") or "none")
+            assert len(data) >= length, "the body is shorter than its Content-Length"
+            answer, data = answer._replace(body=data[:length]), data[length:]
+        answers.append(answer)
+    return answers
+
+
+class ClientTransport(StringTransport):
+    """A transport that forgives, as real ones do, a second close and a resumption after it."""
+
+    def __init__(self) -> None:
+        super().__init__(peerAddress=IPv4Address("TCP", "192.0.2.7", 40000), lenient=True)
+
+    def setTcpNoDelay(self, enabled: bool) -> None:
+        """Delay nothing anyway."""
+
+    def unregisterProducer(self) -> None:
+        """Forget the producer, if there is one."""
+        self.producer = None
+
+
+class Wire:
+    """A client's connection to a site: bytes in, responses out, and nothing closes unless the test says so."""
+
+    def __init__(self, site: APISite) -> None:
+        self._transport = ClientTransport()
+        channel = site.buildProtocol(self._transport.getPeer())
+        assert channel is not None
+        self._channel = channel
+        channel.makeConnection(self._transport)
+
+    def write(self, data: bytes) -> None:
+        """Send bytes."""
+        self._channel.dataReceived(data)
+
+    def send(self, data: bytes) -> list[Answer]:
+        """Send bytes; return all the responses so far."""
+        self.write(data)
+        return self.answers()
+
+    def answers(self, *, head: bool = False) -> list[Answer]:
+        """The responses so far."""
+        return read_answers(self._transport.value(), head=head)
+
+    @property
+    def closing(self) -> bool:
+        """Whether the server has closed its side."""
+        return self._transport.disconnecting
+
+    @property
+    def aborted(self) -> bool:
+        """Whether the server has cut the connection by force."""
+        return self._transport.disconnected
+
+    @property
+    def paused(self) -> bool:
+        """Whether the server has stopped reading for now."""
+        return self._transport.producerState == "paused"
+
+    def hang_up(self) -> None:
+        """Be gone."""
+        self._channel.connectionLost(Failure(ConnectionDone()))
+
+
+class MemoryServer:
+    """Everything that the API port serves, over one cache, and a cluster that does what `outcome` says of writes.
+
+    `outcome` None lets a write succeed; an error or a Deferred is what it comes to.
+    """
+
+    def __init__(self, *, max_staleness: float = 120.0, namespaces: Sequence[str] = ()) -> None:
+        self.clock = Clock()
+        scopes = namespaces or (None,)
+        self.sources = [Source(Resource.NAMESPACES), *(Source(Resource.DEPLOYMENTS, scope) for scope in scopes)]
+        self.cache = ClusterCache(self.clock.seconds, self.sources, max_staleness)
+        self.writes: list[tuple[str, str, int]] = []
+        self.outcome: Exception | Deferred[Deployment] | None = None
+        self.watching = True
+        writer = Writer(self.cache, self._scale)
+        self.health = Health(self.cache, lambda: self.watching)
+        family_a, family_b = DeploymentsAPI(self.cache, writer).resource(), NamespacesAPI(self.cache, writer).resource()
+        health = HealthAPI(self.health).resource()
+        families = {b"deployments": family_a, b"namespaces": family_b, b"livez": health, b"readyz": health}
+        self.site = APISite(Root(families, otherwise=family_a), self.clock)
+
+    def _scale(self, namespace: str, name: str, replicas: int) -> Deferred[Deployment]:
+        self.writes.append((namespace, name, replicas))
+        if isinstance(self.outcome, Exception):
+            return fail(self.outcome)
+        if self.outcome is not None:
+            return self.outcome
+        written = deployment(name, namespace, replicas=replicas, version="1000")
+        self.cache.written(written)
+        return succeed(written)
+
+    def sync(self, *objects: Deployment | Namespace) -> Self:
+        """Apply a complete list of every source: these objects, and nothing else."""
+        namespaces = {item.name: item for item in objects if isinstance(item, Namespace)}
+        deployments: dict[str, dict[str, Deployment]] = {}
+        for item in objects:
+            if isinstance(item, Deployment):
+                deployments.setdefault(item.namespace, {})[item.name] = item
+        for source in self.sources:
+            now = self.clock.seconds()
+            if source.resource is Resource.NAMESPACES:
+                self.cache.apply(Listed(source, "100", now, namespaces=namespaces))
+            else:
+                mine = {name: found for name, found in deployments.items() if source.namespace in (None, name)}
+                self.cache.apply(Listed(source, "100", now, deployments=mine))
+        return self
+
+    @staticmethod
+    def pending() -> Deferred[Deployment]:
+        """Make an outcome that has yet to come."""
+        return Deferred()
+
+    def connect(self) -> Wire:
+        """Open a connection."""
+        return Wire(self.site)
+
+    def call(
+        self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str | bytes] | None = None
+    ) -> Answer:
+        """Make one request on a connection of its own, and check what is promised of every answer."""
+        all_headers: dict[str, str | bytes] = {"Host": "localhost"}
+        if body is not None:
+            all_headers |= {"Content-Type": "application/json", "Content-Length": str(len(body))}
+        all_headers |= headers or {}
+        lines = [f"{method} {path} HTTP/1.1".encode()]
+        for name, value in all_headers.items():
+            lines.append(name.encode() + b": " + (value if isinstance(value, bytes) else value.encode()))
+        wire = self.connect()
+        wire.write(b"\r\n".join([*lines, b"", body or b""]))
+        (answer,) = wire.answers(head=method == "HEAD")
+        wire.hang_up()
+        return answer.check(head=method == "HEAD")
+
+    def get(self, path: str, headers: Mapping[str, str | bytes] | None = None) -> Answer:
+        """Make a GET request."""
+        return self.call("GET", path, headers=headers)

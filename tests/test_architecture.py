@@ -1,0 +1,157 @@
+"""The rules of docs/architecture.md, read from the source: who may import whom, and what every definition has."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from twisted.trial.unittest import SynchronousTestCase
+
+import sre_server
+
+ROOT = Path(sre_server.__file__).parent
+MAX_LINES = 400
+
+
+class Imported(NamedTuple):
+    """One name that a module imports, and the functions around the import."""
+
+    module: str
+    name: str
+    inside: tuple[str, ...]
+
+
+class Module:
+    """One file of the package, parsed."""
+
+    def __init__(self, path: Path) -> None:
+        self.name = ".".join(path.relative_to(ROOT.parent).with_suffix("").parts).removesuffix(".__init__")
+        self.room = self.name.removeprefix("sre_server").strip(".").split(".")[0]
+        self.lines = path.read_text().splitlines()
+        self.tree = ast.parse("\n".join(self.lines))
+        self.imports = list(_imports(self.tree, ()))
+
+    def imports_any(self, *prefixes: str) -> list[str]:
+        """What the module imports of some packages or modules, wherever the import stands."""
+        return [
+            dotted
+            for module, name, _ in self.imports
+            for dotted in (f"{module}.{name}".removeprefix("."),)
+            if any(f"{dotted}.".startswith(f"{prefix}.") for prefix in prefixes)
+        ]
+
+
+def _imports(node: ast.AST, inside: tuple[str, ...]) -> Iterator[Imported]:
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.Import):
+            for alias in child.names:
+                module, _, name = alias.name.rpartition(".")
+                yield Imported(module, name, inside)
+        elif isinstance(child, ast.ImportFrom):
+            if child.level:
+                raise AssertionError("imports are absolute, so that they can be read")
+            for alias in child.names:
+                yield Imported(child.module or "", alias.name, inside)
+        else:
+            function = [child.name] if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef) else []
+            yield from _imports(child, (*inside, *function))
+
+
+def _undocumented(node: ast.AST, path: str) -> Iterator[str]:
+    """Name the module, the public classes and the public functions that have no docstring."""
+    if not ast.get_docstring(node):  # type: ignore[arg-type]  # modules, classes and functions only
+        yield path
+    for child in ast.iter_child_nodes(node) if isinstance(node, ast.Module | ast.ClassDef) else ():
+        if isinstance(child, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and not child.name.startswith("_"):
+            yield from _undocumented(child, f"{path}.{child.name}")
+
+
+class ArchitectureTests(SynchronousTestCase):
+    """Imports point one way."""
+
+    def setUp(self) -> None:
+        """Parse the package."""
+        self.modules = [Module(path) for path in sorted(ROOT.rglob("*.py"))]
+
+    def assert_never(self, rooms: set[str], *prefixes: str, allowed: bool = False) -> None:
+        """Check that the modules of some rooms (or, with `allowed`, of all others) import nothing of some packages."""
+        broken = {
+            module.name: found
+            for module in self.modules
+            if (module.room in rooms) is not allowed
+            for found in [module.imports_any(*prefixes)]
+            if found
+        }
+        self.assertEqual(broken, {})
+
+    def test_there_is_something_to_read(self) -> None:
+        """Every room is there, so that no rule holds for want of modules."""
+        rooms = {module.room for module in self.modules}
+        expected = {"api", "cache", "cluster", "config", "errors", "lifecycle", "logs", "model", "options", "security"}
+        self.assertEqual((expected | {"simulator", "tap", ""}) - rooms, set())
+
+    def test_the_model_knows_nobody(self) -> None:
+        """`model` and `errors` are pure: nothing of ours but each other, no Twisted, no Kubernetes."""
+        others = {module.name for module in self.modules} - {"sre_server", "sre_server.model", "sre_server.errors"}
+        self.assert_never({"model", "errors", "config"}, *others, "twisted", "kubernetes", "klein")
+
+    def test_the_cache_knows_only_the_model(self) -> None:
+        """`cache` is plain Python over `model` and `errors`."""
+        others = {module.name for module in self.modules} - {"sre_server", "sre_server.model", "sre_server.errors"}
+        self.assert_never({"cache"}, *(others - {"sre_server.cache"}), "twisted", "kubernetes", "klein")
+
+    def test_cluster_and_api_do_not_know_each_other(self) -> None:
+        """They meet in `tap`; the cluster's side does not know the cache either."""
+        self.assert_never({"cluster"}, "sre_server.api", "sre_server.cache")
+        self.assert_never({"api"}, "sre_server.cluster")
+
+    def test_nobody_looks_up(self) -> None:
+        """Wiring, options, logs and lifecycle are on top: what is below imports none of them."""
+        top = [f"sre_server.{name}" for name in ("tap", "options", "lifecycle", "logs", "config")]
+        self.assert_never({"api", "cache", "cluster", "errors", "model", "security", "simulator"}, *top)
+        self.assert_never({"tap"}, "sre_server.tap", allowed=True)
+
+    def test_security_stands_alone(self) -> None:
+        """The trust boundary knows nothing of what it protects."""
+        self.assert_never({"security"}, *(f"sre_server.{name}" for name in ("api", "cache", "cluster", "simulator")))
+
+    def test_the_simulator_is_a_stranger(self) -> None:
+        """The simulated cluster shares no line with the product that is tested against it; only `tap` starts it."""
+        self.assert_never({"simulator"}, *(f"sre_server.{name}" for name in ("api", "cache", "cluster", "model")))
+        self.assert_never({"simulator", "tap"}, "sre_server.simulator", allowed=True)
+
+    def test_kubernetes_is_imported_in_one_room(self) -> None:
+        """The client and its HTTP library are the cluster's business."""
+        self.assert_never({"cluster"}, "kubernetes", "urllib3", allowed=True)
+
+    def test_klein_is_imported_in_two_rooms(self) -> None:
+        """Klein and werkzeug belong to those who speak HTTP."""
+        self.assert_never({"api", "simulator"}, "klein", "werkzeug", allowed=True)
+
+    def test_the_global_reactor(self) -> None:
+        """It is imported where twistd has chosen one, inside `makeService`, or by the simulator's own main."""
+        places = {
+            (module.name, found.inside)
+            for module in self.modules
+            for found in module.imports
+            if f"{found.module}.{found.name}.".startswith("twisted.internet.reactor.")
+            and module.name != "sre_server.simulator.__main__"
+        }
+        self.assertEqual(places, {("sre_server.tap", ("makeService",))})
+
+    def test_the_simulator_is_loaded_only_when_it_is_asked_for(self) -> None:
+        """Production does not import it: `tap` does so inside a function."""
+        tap = next(module for module in self.modules if module.name == "sre_server.tap")
+        inside = [found.inside for found in tap.imports if found.module.startswith("sre_server.simulator")]
+        self.assertTrue(inside)
+        self.assertNotIn((), inside)
+
+    def test_modules_are_short(self) -> None:
+        """No module is longer than can be read at once."""
+        lengths = {module.name: len(module.lines) for module in self.modules}
+        self.assertEqual({name: length for name, length in lengths.items() if length > MAX_LINES}, {})
+
+    def test_everything_public_is_documented(self) -> None:
+        """Every module, and every class and function with a public name, says what it is for."""
+        missing = [path for module in self.modules for path in _undocumented(module.tree, module.name)]
+        self.assertEqual(missing, [])

@@ -1,0 +1,145 @@
+"""The wiring: what the daemon would run and serve, without a port, a thread or a cluster."""
+
+import threading
+from typing import cast
+
+from twisted.application.service import IService
+from twisted.protocols.tls import TLSMemoryBIOFactory
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface.verify import verifyObject
+
+from sre_server import tap
+from sre_server.api.site import APISite
+from sre_server.cluster.threads import DaemonThreadPool
+from sre_server.config import ClusterKind, ServerConfig
+from sre_server.lifecycle import OrderedServices
+from sre_server.security.tls import server_options
+from tests.certificates import Authority
+from tests.fakes import FakeReactor, temporary_folder
+from tests.memory_server import Wire
+
+
+class MakeServiceTests(SynchronousTestCase):
+    """`make_service`, with a reactor that does nothing."""
+
+    def setUp(self) -> None:
+        """Have files and a reactor."""
+        folder = temporary_folder(self)
+        authority = Authority(folder)
+        pair = authority.issue("localhost")
+        self.files = (pair.certificate, pair.key, authority.file)
+        self.reactor = FakeReactor()
+
+    def make(
+        self,
+        cluster: ClusterKind = ClusterKind.KUBECONFIG,
+        listen: str = "tcp:8443",
+        ops_listen: str | None = None,
+        namespaces: tuple[str, ...] = (),
+    ) -> OrderedServices:
+        """Make the service."""
+        certificate, key, authority = self.files
+        config = ServerConfig(
+            listen=listen,
+            ops_listen=ops_listen,
+            tls_certificate=certificate,
+            tls_private_key=key,
+            tls_client_ca=authority,
+            cluster=cluster,
+            kubeconfig="/nowhere",
+            context=None,
+            namespaces=namespaces,
+            max_staleness=120.0,
+            simulated_deployments=3,
+        )
+        made = tap.make_service(config, server_options(*self.files), cast("tap.IServerReactor", self.reactor))
+        assert isinstance(made, OrderedServices)
+        return made
+
+    def test_making_does_nothing_yet(self) -> None:
+        """Whatever the cluster, nothing listens, waits or runs in a thread: twistd may fork after this."""
+        threads = set(threading.enumerate())
+        for cluster in ClusterKind:
+            for namespaces in ((), ("shop", "staff")):
+                service = self.make(cluster, ops_listen="tcp:8080", namespaces=namespaces)
+                verifyObject(IService, service)
+                self.assertFalse(service.running)
+        self.assertEqual(self.reactor.tcpServers, [])
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+        self.assertEqual(set(threading.enumerate()), threads)
+
+    def test_the_order(self) -> None:
+        """Logs come first and unreadiness last, so that stopping begins with the one and ends with the other."""
+        names = [type(service).__name__ for service in self.make(ops_listen="tcp:8080")._services]
+        expected = ["StdlibLogs", "SiteService", "Feed", "ScalingService", "SiteService", "Unreadiness"]
+        self.assertEqual(names, expected)
+        names = [type(service).__name__ for service in self.make(ClusterKind.SIMULATED)._services]
+        expected = ["StdlibLogs", "SimulatorService", "Feed", "ScalingService", "SiteService", "Unreadiness"]
+        self.assertEqual(names, expected)
+
+    def site(self, index: int) -> APISite:
+        """What is listening as the nth port."""
+        factory = self.reactor.tcpServers[index][1]
+        wrapped = factory.wrappedFactory if isinstance(factory, TLSMemoryBIOFactory) else factory
+        assert isinstance(wrapped, APISite)
+        return wrapped
+
+    def test_what_it_listens_to(self) -> None:
+        """The API port is behind TLS where `--listen` says; the ops port, if there is one, is plain."""
+        self.make(listen="tcp:8443:interface=127.0.0.1", ops_listen="tcp:8080").privilegedStartService()
+        served = {
+            (port, interface, isinstance(factory, TLSMemoryBIOFactory))
+            for port, factory, _, interface in self.reactor.tcpServers
+        }
+        self.assertEqual(served, {(8080, "", False), (8443, "127.0.0.1", True)})
+        self.reactor.tcpServers.clear()
+        self.make().privilegedStartService()
+        self.assertEqual(len(self.reactor.tcpServers), 1)
+
+    def statuses(self, site: APISite) -> dict[str, int]:
+        """The status of one URL of each part."""
+        found = {}
+        for path in ("/livez", "/readyz", "/deployments", "/namespaces", "/"):
+            (answer,) = Wire(site).send(f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+            found[path] = answer.check().status
+        return found
+
+    def test_what_the_ports_serve(self) -> None:
+        """The API port serves both families and health; the ops port health alone."""
+        self.make(ops_listen="tcp:8080").privilegedStartService()
+        ops, api = self.site(0), self.site(1)
+        unsynced = {"/livez": 200, "/readyz": 503, "/deployments": 503, "/namespaces": 503, "/": 404}
+        self.assertEqual(self.statuses(api), unsynced)
+        self.assertEqual(self.statuses(ops), unsynced | {"/deployments": 404, "/namespaces": 404})
+
+    def test_threads_are_daemons_of_our_own(self) -> None:
+        """Blocking calls run in pools that neither starve the reactor's nor outlive the process."""
+        pools = [service._pool for service in self.make(namespaces=("a", "b"))._services if hasattr(service, "_pool")]
+        self.assertEqual([(type(pool), pool.max) for pool in pools], [(DaemonThreadPool, 3), (DaemonThreadPool, 16)])
+
+    def test_limited_to_namespaces(self) -> None:
+        """With namespaces there is one watch for each, and one look at the namespaces themselves."""
+        for namespaces, expected in (
+            ((), ["namespaces", "deployments"]),
+            (("shop", "staff"), ["namespaces", "deployments in shop", "deployments in staff"]),
+        ):
+            (feed,) = [service for service in self.make(namespaces=namespaces)._services if hasattr(service, "_cycles")]
+            self.assertEqual([str(cycle.source) for cycle in feed._cycles], expected)
+
+    def test_endpoints_that_are_none(self) -> None:
+        """A string that Twisted does not understand ends the process with one line that names the option."""
+        for text in (
+            "",
+            "8443",
+            "tcp",
+            "tcp:https",
+            "tcp:1:nope=2",
+            "bogus:1",
+            "unix",
+            "ssl:8443:privateKey=/nowhere",
+            "systemd:domain=INET:index=0",
+        ):
+            for name, keywords in (("--listen", {"listen": text}), ("--ops-listen", {"ops_listen": text})):
+                line = str(self.assertRaises(SystemExit, self.make, **keywords).code)
+                self.assertTrue(line.startswith(f"sre-server: {name}: '{text}' is no endpoint such as tcp:8443"), line)
+                self.assertEqual(len(line.splitlines()), 1, line)

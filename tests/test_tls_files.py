@@ -1,0 +1,120 @@
+"""The three files that make the TLS policy: what makes them unusable, each in one line that names the file."""
+
+from base64 import encodebytes
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import dsa, ed448, rsa, x25519
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    KeySerializationEncryption,
+    NoEncryption,
+    PrivateFormat,
+)
+from twisted.trial.unittest import SynchronousTestCase
+
+from sre_server.security.tls import TLSFilesError, server_options
+from tests.certificates import Authority, ecdsa_key
+from tests.fakes import temporary_folder
+
+
+def pem(key: PrivateKeyTypes, encryption: KeySerializationEncryption | None = None) -> bytes:
+    """Write a private key."""
+    blob: bytes = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption or NoEncryption())
+    return blob
+
+
+def armoured(label: str, der: bytes) -> bytes:
+    """Write DER as PEM."""
+    return f"-----BEGIN {label}-----\n{encodebytes(der).decode()}-----END {label}-----\n".encode()
+
+
+class FilesTests(SynchronousTestCase):
+    """Good files, but for one."""
+
+    def setUp(self) -> None:
+        """Make a CA and issue a good pair."""
+        self.folder = temporary_folder(self)
+        self.authority = Authority(self.folder)
+        self.pair = self.authority.issue("localhost")
+
+    def file(self, name: str, content: bytes) -> Path:
+        """Write a file."""
+        path = self.folder / name
+        path.write_bytes(content)
+        return path
+
+    def refusal(self, certificate: Path | None = None, key: Path | None = None, ca: Path | None = None) -> str:
+        """The line that a set of files gets, good ones but for those that are given."""
+        files = (certificate or self.pair.certificate, key or self.pair.key, ca or self.authority.file)
+        text = str(self.assertRaises(TLSFilesError, server_options, *files))
+        self.assertEqual(len(text.splitlines()), 1, text)
+        return text
+
+    def test_files_that_cannot_be_read(self) -> None:
+        """A file that is missing, or a folder, is named with the system's reason."""
+        nowhere = self.folder / "nowhere"
+        self.assertEqual(
+            self.refusal(certificate=nowhere),
+            f"the certificate file {nowhere} cannot be read: No such file or directory",
+        )
+        self.assertIn(f"the private key file {nowhere} cannot be read", self.refusal(key=nowhere))
+        self.assertIn(f"the client CA file {nowhere} cannot be read", self.refusal(ca=nowhere))
+        self.assertIn("Is a directory", self.refusal(ca=self.folder))
+
+    def test_files_that_are_not_pem(self) -> None:
+        """An empty file, another format, a PEM file of something else: each is told with the file's name."""
+        for content in (
+            b"",
+            b"hello\n",
+            b"\xff\x00",
+            b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+        ):
+            path = self.file("wrong.pem", content)
+            for text in (self.refusal(certificate=path), self.refusal(key=path), self.refusal(ca=path)):
+                self.assertIn(f"{path} is not a usable PEM file", text)
+        self.assertIn("the certificate file", self.refusal(certificate=self.pair.key))
+        self.assertIn("the client CA file", self.refusal(ca=self.pair.key))
+        self.assertIn("the private key file", self.refusal(key=self.pair.certificate))
+
+    def test_a_key_of_another_certificate(self) -> None:
+        """A key that does not belong to the certificate is told as that, of the same kind or of another."""
+        for key in (ecdsa_key(), Ed25519PrivateKey.generate()):
+            path = self.file("other.key", pem(key))
+            expected = f"the private key {path} does not belong to the certificate {self.pair.certificate}"
+            self.assertEqual(self.refusal(key=path), expected)
+
+    def test_keys_of_unsupported_kinds(self) -> None:
+        """Only Ed25519, ECDSA and RSA sign in TLS 1.3 as we speak it."""
+        kinds: dict[str, PrivateKeyTypes] = {
+            "DSA": dsa.generate_private_key(2048),
+            "Ed448": ed448.Ed448PrivateKey.generate(),
+            "X25519": x25519.X25519PrivateKey.generate(),
+        }
+        for name, key in kinds.items():
+            self.assertIn("only Ed25519, ECDSA and RSA keys are supported", self.refusal(key=self.file(name, pem(key))))
+
+    def test_a_curve_that_nobody_knows(self) -> None:
+        """A curve that the library has never heard of is a refusal like any other."""
+        p256, prime239v1 = bytes.fromhex("06082a8648ce3d030107"), bytes.fromhex("06082a8648ce3d030104")
+        der = ecdsa_key().private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+        strange = self.file("strange.key", armoured("PRIVATE KEY", der.replace(p256, prime239v1)))
+        self.assertIn(f"the private key file {strange}", self.refusal(key=strange))
+        certificate = x509.load_pem_x509_certificate(self.pair.certificate.read_bytes())
+        changed = certificate.public_bytes(Encoding.DER).replace(p256, prime239v1)
+        strange = self.file("strange.pem", armoured("CERTIFICATE", changed))
+        self.assertIn(str(strange), self.refusal(certificate=strange))
+
+    def test_an_encrypted_key(self) -> None:
+        """A daemon has nobody to ask for a passphrase."""
+        path = self.file("encrypted.key", pem(ecdsa_key(), BestAvailableEncryption(b"secret")))
+        self.assertIn("encrypted", self.refusal(key=path))
+
+    def test_a_key_that_is_too_small(self) -> None:
+        """What OpenSSL does not take is told in its words, before anything listens."""
+        weak = self.authority.issue("weak", key=rsa.generate_private_key(65537, 1024))  # noqa: S505  # the point
+        text = self.refusal(certificate=weak.certificate, key=weak.key)
+        self.assertIn(f"the pair {weak.certificate}, {weak.key} cannot be used: ee key too small", text)
