@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from sre_server.errors import NotFound, Unavailable
 from sre_server.model import (
@@ -48,6 +49,7 @@ class ClusterCache:
         self._namespaces: dict[str, Namespace] = {}
         self._deployments: dict[str, dict[str, Deployment]] = {}
         self._written: dict[tuple[str, str], _Written] = {}
+        self._told: dict[str | None, str] = {}
 
     # What the cluster says.
 
@@ -60,6 +62,8 @@ class ClusterCache:
         else:
             for change in event.changes:
                 self._change(change)
+            if event.changes and event.source.resource is Resource.DEPLOYMENTS:
+                self._told[event.source.namespace] = event.changes[-1].object.resource_version
         self._heard_at[event.source] = self._now()
 
     def written(self, deployment: Deployment) -> None:
@@ -69,8 +73,12 @@ class ClusterCache:
         """
         key = (deployment.namespace, deployment.name)
         known = self._deployments.get(deployment.namespace, {}).get(deployment.name)
-        if known and not at_least_as_new(deployment.resource_version, known.resource_version):
+        told = self._told.get(None) or self._told.get(deployment.namespace, "")
+        newest = known.resource_version if known else told
+        if not at_least_as_new(deployment.resource_version, newest):
             return
+        if known and known.guards and known.uid == deployment.uid:
+            deployment = replace(deployment, guards=known.guards)  # a Scale, which writes answer, has no annotations
         self._deployments.setdefault(deployment.namespace, {})[deployment.name] = deployment
         self._written[key] = _Written(deployment, self._now())
 
@@ -81,6 +89,7 @@ class ClusterCache:
             return
         replaced = {namespace: dict(by_name) for namespace, by_name in listed.deployments.items()}
         scope = listed.source.namespace
+        self._told[scope] = listed.resource_version
         for (namespace, name), written in list(self._written.items()):
             if scope not in (None, namespace):
                 continue
@@ -90,8 +99,10 @@ class ClusterCache:
                 replaced.setdefault(namespace, {})[name] = written.deployment
         if scope is None:
             self._deployments = replaced
+        elif scope in replaced:
+            self._deployments[scope] = replaced[scope]
         else:
-            self._deployments[scope] = replaced.get(scope, {})
+            self._deployments.pop(scope, None)
 
     @staticmethod
     def _list_includes(listed: Listed, written: _Written) -> bool:
@@ -166,35 +177,35 @@ class ClusterCache:
 
     # What handlers ask.
 
+    def tree(self, namespace: str | None = None) -> Mapping[str, Mapping[str, Deployment]]:
+        """Every Deployment by namespace and name, empty namespaces too; or those of one namespace, if it exists or not.
+
+        For reading now, not for keeping: the next event changes it.
+        """
+        if namespace is not None:
+            return {namespace: self._deployments.get(namespace, {})}
+        return {**{name: {} for name in self._namespaces}, **self._deployments}
+
+    def find(self, namespace: str, name: str) -> Deployment | None:
+        """The Deployment of that name, or None."""
+        return self._deployments.get(namespace, {}).get(name)
+
+    def check_namespace(self, namespace: str) -> None:
+        """Raise NotFound if the namespace does not exist; one with a Deployment does, ahead of its own event."""
+        if namespace not in self._namespaces and namespace not in self._deployments:
+            self.check_served(namespace)
+            raise NotFound(f"The namespace '{namespace}' does not exist.")
+
     def check_served(self, namespace: str) -> None:
         """Raise NotFound if this server was started for other namespaces than this one."""
         scopes = {source.namespace for source in self._heard_at if source.resource is Resource.DEPLOYMENTS}
         if scopes.isdisjoint({None, namespace}):
             raise NotFound(f"The namespace '{namespace}' is not one that this server was started for.")
 
-    def namespaces(self) -> list[str]:
-        """Every namespace, with or without Deployments, sorted."""
-        return sorted(self._namespaces.keys() | self._deployments.keys())
-
-    def has_namespace(self, namespace: str) -> bool:
-        """Tell whether the namespace exists; one with a Deployment does, even if its own event is still under way."""
-        return namespace in self._namespaces or namespace in self._deployments
-
-    def deployments(self) -> Mapping[str, Mapping[str, Deployment]]:
-        """Every Deployment by namespace and name: for reading now, not for keeping, as the next event changes it."""
-        return self._deployments
-
-    def deployments_in(self, namespace: str) -> Mapping[str, Deployment]:
-        """The Deployments of a namespace by name, perhaps none; raises NotFound if the namespace does not exist."""
-        if not self.has_namespace(namespace):
-            self.check_served(namespace)
-            raise NotFound(f"The namespace '{namespace}' does not exist.")
-        return self._deployments.get(namespace, {})
-
     def deployment(self, namespace: str, name: str) -> Deployment:
         """The Deployment of that name; raises NotFound, saying which of the two does not exist."""
         try:
             return self._deployments[namespace][name]
         except KeyError:
-            self.deployments_in(namespace)
+            self.check_namespace(namespace)
             raise NotFound(f"The Deployment '{name}' does not exist in the namespace '{namespace}'.") from None

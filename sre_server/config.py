@@ -1,9 +1,13 @@
 """The server's configuration as one frozen value; made once from the options, passed on, never changed."""
 
+from datetime import timedelta
 from enum import Enum
 from pathlib import Path
 
 from msgspec import Struct
+
+from sre_server.security.limits import Rate
+from sre_server.security.tls import TLSFiles
 
 
 class ClusterKind(Enum):
@@ -14,14 +18,31 @@ class ClusterKind(Enum):
     SIMULATED = "simulated"
 
 
+class Authorization(Enum):
+    """Who decides what a client may do."""
+
+    ANY = "any"
+    POLICY = "policy"
+    KUBERNETES = "kubernetes"
+
+
 class ServerConfig(Struct, frozen=True, kw_only=True):
     """Everything that an operator can decide. Endpoints are Twisted endpoint strings; `max_staleness` is in seconds."""
 
     listen: str
     ops_listen: str | None
-    tls_certificate: Path
-    tls_private_key: Path
-    tls_client_ca: Path
+    tls: TLSFiles
+    authorization: Authorization
+    policy: Path | None
+    guardrails: Path | None
+    audit_log: str | None
+    read_rate: Rate
+    write_rate: Rate
+    handshake_rate: Rate
+    max_connections: int
+    max_connections_per_address: int
+    max_connections_per_identity: int
+    expiry_warning: timedelta
     cluster: ClusterKind
     kubeconfig: str
     context: str | None

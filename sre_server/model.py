@@ -29,6 +29,14 @@ class Namespace(Struct, frozen=True, gc=False):
     resource_version: str
 
 
+class Guards(Struct, frozen=True, gc=False):
+    """What a Deployment's own annotations say of its count, as text: somebody typed it, and it may make no sense."""
+
+    minimum: str = ""
+    maximum: str = ""
+    protected: str = ""
+
+
 class Deployment(Struct, frozen=True, gc=False):
     """One Deployment; `replicas` is the desired count (`spec.replicas`), never the current one."""
 
@@ -37,6 +45,7 @@ class Deployment(Struct, frozen=True, gc=False):
     uid: str
     resource_version: str
     replicas: int
+    guards: Guards | None = None
 
 
 class Resource(Enum):
@@ -103,9 +112,10 @@ def at_least_as_new(version: str, than: str) -> bool:
     Kubernetes guarantees that resourceVersions of one resource compare as decimal integers (KEP-5504). Should one of
     them be something else, nothing can be known, and the answer is True: what arrived last counts.
     """
-    if not (version.isdecimal() and than.isdecimal()):
+    if not all(text.isascii() and text.isdecimal() for text in (version, than)):
         return True
-    return int(version) >= int(than)
+    ours, theirs = version.lstrip("0"), than.lstrip("0")
+    return (len(ours), ours) >= (len(theirs), theirs)
 
 
 def is_namespace_name(text: str) -> bool:

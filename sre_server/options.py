@@ -3,10 +3,10 @@
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
-from twisted.internet.ssl import CertificateOptions
 from twisted.logger import ILogObserver
 from twisted.python.logfile import LogFile
 from twisted.python.usage import Options as UsageOptions
@@ -14,13 +14,20 @@ from twisted.python.usage import UsageError
 
 from sre_server import __version__
 from sre_server.cluster.credentials import CredentialsError, InCluster, Kubeconfig
-from sre_server.config import ClusterKind, ServerConfig
+from sre_server.config import Authorization, ClusterKind, ServerConfig
 from sre_server.logs import json_observer
 from sre_server.model import is_namespace_name
-from sre_server.security.tls import TLSFilesError, server_options
+from sre_server.security.documents import DocumentError
+from sre_server.security.guardrails import load_guardrails
+from sre_server.security.limits import Rate, parse_rate
+from sre_server.security.pem import TLSFilesError
+from sre_server.security.policy import load_policy as load_authorization_policy
+from sre_server.security.tls import ServerTLS, TLSFiles
 
 ENVIRONMENT_PREFIX: Final = "SRE_SERVER_"
 DEFAULT_KUBECONFIG: Final = "~/.kube/config"
+
+_UNITS: Final = {"s": timedelta(seconds=1), "m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
 
 
 class Options(UsageOptions):
@@ -36,6 +43,17 @@ class Options(UsageOptions):
         ("tls-certificate", None, None, "PEM file with the server's certificate, or its chain, leaf first (required)"),
         ("tls-private-key", None, None, "PEM file with the certificate's private key (required)"),
         ("tls-client-ca", None, None, "PEM file with the CAs that vouch for clients (required)"),
+        ("tls-crl", None, None, "PEM file with a revocation list of each client CA [default: nothing is revoked]"),
+        ("expiry-warning", None, "7d", "tell clients whose certificate ends within this time (s, m, h or d)"),
+        ("authorization", None, "any", "who may do what: any, policy:FILE, or kubernetes"),
+        ("guardrails", None, None, "YAML file with bounds for every write [default: built-in ones]"),
+        ("audit-log", None, None, "file, or - for stdout, that tells of every write and refusal [default: none]"),
+        ("read-rate", None, "1000:2000", "reads a second that each client may make, and how many at once"),
+        ("write-rate", None, "10:50", "writes a second that each client may make, and how many at once"),
+        ("handshake-rate", None, "200:400", "TLS handshakes a second that are begun, and how many at once"),
+        ("max-connections", None, "4096", "connections that may be open at a time"),
+        ("max-connections-per-address", None, "1024", "the same, from one address"),
+        ("max-connections-per-identity", None, "512", "the same, of one client"),
         ("cluster", None, "auto", "auto, in-cluster, kubeconfig, or simulated"),
         ("kubeconfig", None, None, "kubeconfig file [default: $KUBECONFIG, else ~/.kube/config]"),
         ("context", None, None, "context of the kubeconfig [default: its current one]"),
@@ -45,7 +63,7 @@ class Options(UsageOptions):
         ("simulated-deployments", None, "12", "how many Deployments the simulated cluster starts with"),
     )
     config: ServerConfig
-    tls: CertificateOptions
+    tls: ServerTLS
     parent: UsageOptions | None = None
 
     def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
@@ -93,12 +111,37 @@ class Options(UsageOptions):
                 raise UsageError(f"--{name} is required")
         if self["log-format"] not in ("text", "json"):
             raise UsageError(f"--log-format is text or json, not '{self['log-format']}'")
-        self.config = ServerConfig(
+        try:
+            self.config = self._config()
+            self.tls = ServerTLS(self.config.tls)
+            self._check_files()
+        except (TLSFilesError, CredentialsError, DocumentError) as error:
+            raise UsageError(str(error)) from error
+        if self["log-format"] == "json" and self.parent is not None:
+            self.parent["logger"] = _json_logger(self.parent["logfile"] or "", nodaemon=bool(self.parent["nodaemon"]))
+
+    def _config(self) -> ServerConfig:
+        authorization, policy = self._authorization()
+        return ServerConfig(
             listen=self["listen"],
             ops_listen=self["ops-listen"] or None,
-            tls_certificate=Path(self["tls-certificate"]).absolute(),
-            tls_private_key=Path(self["tls-private-key"]).absolute(),
-            tls_client_ca=Path(self["tls-client-ca"]).absolute(),
+            tls=TLSFiles(
+                Path(self["tls-certificate"]).absolute(),
+                Path(self["tls-private-key"]).absolute(),
+                Path(self["tls-client-ca"]).absolute(),
+                self._path("tls-crl"),
+            ),
+            authorization=authorization,
+            policy=policy,
+            guardrails=self._path("guardrails"),
+            audit_log=self._audit_log(),
+            read_rate=self._rate("read-rate"),
+            write_rate=self._rate("write-rate"),
+            handshake_rate=self._rate("handshake-rate"),
+            max_connections=int(self._number("max-connections", int, 1, 1_000_000)),
+            max_connections_per_address=int(self._number("max-connections-per-address", int, 1, 1_000_000)),
+            max_connections_per_identity=int(self._number("max-connections-per-identity", int, 1, 1_000_000)),
+            expiry_warning=self._duration("expiry-warning"),
             cluster=self._cluster(),
             kubeconfig=self._kubeconfig(),
             context=self["context"],
@@ -106,18 +149,45 @@ class Options(UsageOptions):
             max_staleness=self._number("max-staleness", float, 1, 86_400),
             simulated_deployments=int(self._number("simulated-deployments", int, 0, 200_000)),
         )
+
+    def _check_files(self) -> None:
+        """Read what else the configuration names, so that a mistake in it is found now."""
+        if self.config.cluster is ClusterKind.KUBECONFIG:
+            Kubeconfig(self.config.kubeconfig, self.config.context).check()
+        elif self.config.cluster is ClusterKind.IN_CLUSTER:
+            InCluster(self._environ).configuration()
+        if self.config.policy is not None:
+            load_authorization_policy(self.config.policy)
+        if self.config.guardrails is not None:
+            load_guardrails(self.config.guardrails)
+
+    def _path(self, name: str) -> Path | None:
+        return Path(self[name]).absolute() if self[name] else None
+
+    def _audit_log(self) -> str | None:
+        where = self["audit-log"]
+        return where if where in (None, "-") else str(Path(where).absolute())
+
+    def _authorization(self) -> tuple[Authorization, Path | None]:
+        kind, _, file = self["authorization"].partition(":")
+        if kind == "policy" and file:
+            return Authorization.POLICY, Path(file).absolute()
+        if file or kind not in ("any", "kubernetes"):
+            raise UsageError(f"--authorization is any, policy:FILE or kubernetes, not '{self['authorization']}'")
+        return Authorization(kind), None
+
+    def _rate(self, name: str) -> Rate:
         try:
-            self.tls = server_options(
-                self.config.tls_certificate, self.config.tls_private_key, self.config.tls_client_ca
-            )
-            if self.config.cluster is ClusterKind.KUBECONFIG:
-                Kubeconfig(self.config.kubeconfig, self.config.context).check()
-            elif self.config.cluster is ClusterKind.IN_CLUSTER:
-                InCluster(self._environ).configuration()
-        except (TLSFilesError, CredentialsError) as error:
-            raise UsageError(str(error)) from error
-        if self["log-format"] == "json" and self.parent is not None:
-            self.parent["logger"] = _json_logger(self.parent["logfile"] or "", nodaemon=bool(self.parent["nodaemon"]))
+            return parse_rate(self[name])
+        except ValueError:
+            raise UsageError(f"--{name} is RATE or RATE:BURST, such as 10:50, not '{self[name]}'") from None
+
+    def _duration(self, name: str) -> timedelta:
+        text = self[name]
+        number, unit = (text[:-1], text[-1]) if text[-1:] in tuple(_UNITS) else (text, "s")
+        if not number.isdecimal() or len(number) > 9:
+            raise UsageError(f"--{name} is a number with s, m, h or d, such as 7d, not '{text}'")
+        return int(number) * _UNITS[unit]
 
     def _number(self, name: str, read: Callable[[str], float], lowest: float, highest: float) -> float:
         try:

@@ -15,6 +15,7 @@ from twisted.python.threadpool import ThreadPool
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
+from sre_server.cache import ClusterCache
 from sre_server.cluster.threads import IThreadingReactor
 from sre_server.errors import ClusterError
 from sre_server.model import Deployment, Namespace
@@ -30,6 +31,11 @@ def deployment(
 def namespace(name: str = "shop", *, version: str = "1", uid: str = "") -> Namespace:
     """Make a namespace; its UID follows from its name unless one is given."""
     return Namespace(name, uid or f"uid-{name}", version)
+
+
+def populated(cache: ClusterCache) -> dict[str, Mapping[str, Deployment]]:
+    """Return the namespaces of a cache that have Deployments, with them."""
+    return {name: by_name for name, by_name in cache.tree().items() if by_name}
 
 
 def temporary_folder(test: SynchronousTestCase) -> Path:

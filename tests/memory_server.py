@@ -1,7 +1,8 @@
 """The whole HTTP side of the server in memory: bytes in, parsed answers out, no socket and no thread."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple, Self
 
 from twisted.internet.address import IPv4Address
@@ -14,12 +15,22 @@ from twisted.web.http_headers import Headers
 
 from sre_server.api.app import Root
 from sre_server.api.deployments import DeploymentsAPI
+from sre_server.api.gate import Gate
 from sre_server.api.health import Health, HealthAPI
+from sre_server.api.metrics import MetricsAPI
 from sre_server.api.namespaces import NamespacesAPI
-from sre_server.api.site import APISite
-from sre_server.api.writing import Writer
+from sre_server.api.site import APISite, ConnectionLimits
+from sre_server.api.statuses import FAMILY_A, FAMILY_B, StatusTable
+from sre_server.api.writing import Scaler, Writer
 from sre_server.cache import ClusterCache
+from sre_server.errors import SreServerError, Unavailable
+from sre_server.metrics import Metrics
 from sre_server.model import Deployment, Listed, Namespace, Resource, Source
+from sre_server.security.audit import Record
+from sre_server.security.authorization import AnyClient, Authorizer, Verb
+from sre_server.security.guardrails import Guardrails
+from sre_server.security.identity import Identity
+from sre_server.security.limits import Rate, TokenBuckets
 from tests.fakes import deployment
 
 
@@ -102,6 +113,8 @@ class Wire:
         assert channel is not None
         self._channel = channel
         channel.makeConnection(self._transport)
+        if site.clients is not None:
+            channel.handshakeCompleted()
 
     def write(self, data: bytes) -> None:
         """Send bytes."""
@@ -136,35 +149,121 @@ class Wire:
         self._channel.connectionLost(Failure(ConnectionDone()))
 
 
+ALICE = Identity("alice", ("sre",), "ab" * 32, datetime(2100, 1, 1, tzinfo=UTC))
+
+
+class KnownClients:
+    """Every connection's client is `who`; an error instead of an identity is raised."""
+
+    def __init__(self, who: Identity | SreServerError = ALICE) -> None:
+        self.who = who
+
+    def accepted(self) -> Self:
+        """See `Clients.accepted`."""
+        return self
+
+    def identity(self, transport: object) -> Identity:
+        """See `Client.identity`."""
+        if isinstance(self.who, SreServerError):
+            raise self.who
+        return self.who
+
+
+class MemoryAuditLog:
+    """Keeps its records: those begun, and all that were written or completed; may be told to fail."""
+
+    def __init__(self) -> None:
+        self.begun: list[Record] = []
+        self.records: list[Record] = []
+        self.broken = False
+
+    def begin(self, record: Record) -> Self:
+        """See `AuditLog.begin`."""
+        if self.broken:
+            raise Unavailable("The audit log cannot be written, so nothing was changed.", 5)
+        self.begun.append(record)
+        return self
+
+    def write(self, record: Record) -> None:
+        """See `AuditLog.write`."""
+        self.records.append(record)
+
+    def finish(self, record: Record) -> None:
+        """See `Entry.finish`."""
+        self.records.append(record)
+
+
 class MemoryServer:
     """Everything that the API port serves, over one cache, and a cluster that does what `outcome` says of writes.
 
     `outcome` None lets a write succeed; an error or a Deferred is what it comes to.
     """
 
-    def __init__(self, *, max_staleness: float = 120.0, namespaces: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        *,
+        max_staleness: float = 120.0,
+        namespaces: Sequence[str] = (),
+        authorizer: Authorizer | None = None,
+        limits: Mapping[Verb, Rate] | None = None,
+        guardrails: Guardrails = Guardrails(),  # noqa: B008  # frozen
+        connections: ConnectionLimits = ConnectionLimits(),  # noqa: B008  # frozen
+    ) -> None:
         self.clock = Clock()
         scopes = namespaces or (None,)
         self.sources = [Source(Resource.NAMESPACES), *(Source(Resource.DEPLOYMENTS, scope) for scope in scopes)]
         self.cache = ClusterCache(self.clock.seconds, self.sources, max_staleness)
         self.writes: list[tuple[str, str, int]] = []
+        self.scaler: Scaler | None = None
+        """What writes instead, if there is one."""
         self.outcome: Exception | Deferred[Deployment] | None = None
         self.watching = True
-        writer = Writer(self.cache, self._scale)
-        self.health = Health(self.cache, lambda: self.watching)
-        family_a, family_b = DeploymentsAPI(self.cache, writer).resource(), NamespacesAPI(self.cache, writer).resource()
-        health = HealthAPI(self.health).resource()
-        families = {b"deployments": family_a, b"namespaces": family_b, b"livez": health, b"readyz": health}
-        self.site = APISite(Root(families, otherwise=family_a), self.clock)
+        self.warnings: list[str] = []
+        self.metrics = Metrics()
+        self.audit = MemoryAuditLog()
+        self.clients = KnownClients()
+        self.told: list[tuple[Deployment, int | None, str, str | None]] = []
+        self.health = Health(self.cache, lambda: self.watching, lambda: self.warnings)
+        buckets = {verb: TokenBuckets(rate, self.clock.seconds) for verb, rate in (limits or {}).items()}
+        asked = authorizer or AnyClient()
 
-    def _scale(self, namespace: str, name: str, replicas: int) -> Deferred[Deployment]:
+        def gate(statuses: StatusTable) -> Gate:
+            return Gate(asked, buckets, self.audit, self.metrics, timedelta(days=7), statuses)
+
+        def writer(statuses: StatusTable) -> Writer:
+            return Writer(self.cache, self._scale, lambda: guardrails, self.audit, self.metrics, self._tell, statuses)
+
+        family_a = DeploymentsAPI(self.cache, gate(FAMILY_A), writer(FAMILY_A)).resource()
+        family_b = NamespacesAPI(self.cache, gate(FAMILY_B), writer(FAMILY_B)).resource()
+        health = HealthAPI(self.health).resource()
+        metrics = MetricsAPI(self.metrics, lambda: None, gate(FAMILY_A)).resource()
+        families = {
+            b"deployments": family_a,
+            b"namespaces": family_b,
+            b"livez": health,
+            b"readyz": health,
+            b"metrics": metrics,
+        }
+        root = Root(families, otherwise=family_a)
+        self.site = APISite(root, self.clock, self.metrics, self.clients, connections)
+
+    def _tell(self, deployment: Deployment, before: int | None, identity: str, reason: str | None) -> None:
+        self.told.append((deployment, before, identity, reason))
+
+    def _scale(
+        self, namespace: str, name: str, replicas: int, done: Callable[[Deployment | Failure], object]
+    ) -> Deferred[Deployment]:
+        if self.scaler is not None:
+            return self.scaler(namespace, name, replicas, done)
         self.writes.append((namespace, name, replicas))
         if isinstance(self.outcome, Exception):
+            done(Failure(self.outcome))
             return fail(self.outcome)
         if self.outcome is not None:
-            return self.outcome
+            return self.outcome.addBoth(_told, done)
         written = deployment(name, namespace, replicas=replicas, version="1000")
         self.cache.written(written)
+        done(written)
         return succeed(written)
 
     def sync(self, *objects: Deployment | Namespace) -> Self:
@@ -212,3 +311,8 @@ class MemoryServer:
     def get(self, path: str, headers: Mapping[str, str | bytes] | None = None) -> Answer:
         """Make a GET request."""
         return self.call("GET", path, headers=headers)
+
+
+def _told(result: Deployment | Failure, done: Callable[[Deployment | Failure], object]) -> Deployment | Failure:
+    done(result)
+    return result

@@ -1,5 +1,7 @@
 """What every answer of both families has in common: age, caching, request ids, and errors in JSON, bugs included."""
 
+from types import SimpleNamespace
+
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.logger import LogLevel, capturedLogs
@@ -7,8 +9,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.resource import Resource
 from twisted.web.server import Request
 
-from sre_server.api.app import FAMILY_A, FAMILY_B, max_stale
+from sre_server.api.app import max_stale
 from sre_server.api.site import APISite
+from sre_server.api.statuses import FAMILY_A, FAMILY_B
 from sre_server.errors import SreServerError
 from sre_server.model import Changed
 from tests.fakes import deployment, namespace
@@ -164,7 +167,7 @@ class FailureTests(SynchronousTestCase):
     def test_a_bug_in_a_read(self) -> None:
         """A handler that raises answers 500 in JSON."""
         server = shop()
-        self.patch(server.cache, "deployments", _boom)
+        self.patch(server.cache, "tree", _boom)
         self.assert_hidden_and_logged(server, "GET", "/deployments", None)
         self.assert_hidden_and_logged(server, "GET", "/namespaces/ANY/deployments", None)
 
@@ -184,8 +187,8 @@ class FailureTests(SynchronousTestCase):
     def test_a_value_that_is_not_json(self) -> None:
         """So does an answer that cannot be encoded."""
         server = shop()
-        self.patch(server.cache, "namespaces", object)
-        answer = server.get("/namespaces")
+        self.patch(server.cache, "deployment", lambda *_: SimpleNamespace(replicas=object()))
+        answer = server.get("/deployments/shop/web/replicas")
         self.assertEqual(answer.status, 500)
         self.assertEqual(len(self.flushLoggedErrors(TypeError)), 1)
 

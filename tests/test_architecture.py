@@ -93,7 +93,7 @@ class ArchitectureTests(SynchronousTestCase):
     def test_the_model_knows_nobody(self) -> None:
         """`model` and `errors` are pure: nothing of ours but each other, no Twisted, no Kubernetes."""
         others = {module.name for module in self.modules} - {"sre_server", "sre_server.model", "sre_server.errors"}
-        self.assert_never({"model", "errors", "config"}, *others, "twisted", "kubernetes", "klein")
+        self.assert_never({"model", "errors"}, *others, "twisted", "kubernetes", "klein")
 
     def test_the_cache_knows_only_the_model(self) -> None:
         """`cache` is plain Python over `model` and `errors`."""

@@ -13,7 +13,8 @@ from sre_server.errors import (
     NotPermitted,
     Unavailable,
 )
-from sre_server.model import Changed, Deleted, Put
+from sre_server.model import MAX_REPLICAS, Changed, Deleted, Put
+from sre_server.security.guardrails import Guardrails
 from tests.fakes import deployment, namespace
 from tests.memory_server import MemoryServer
 
@@ -108,7 +109,8 @@ class WriteTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         """Fill a cache."""
-        self.server = MemoryServer().sync(namespace("shop"), deployment("web", "shop", replicas=7))
+        server = MemoryServer(guardrails=Guardrails(maximum=MAX_REPLICAS))
+        self.server = server.sync(namespace("shop"), deployment("web", "shop", replicas=7))
 
     def test_sets_the_count(self) -> None:
         """PUT writes once, and answers the RFD's message."""

@@ -13,15 +13,17 @@ from sre_server.errors import (
     NotPermitted,
     Unavailable,
 )
+from sre_server.model import MAX_REPLICAS
+from sre_server.security.guardrails import Guardrails
 from tests.fakes import deployment, namespace
 from tests.memory_server import MemoryServer
 
 COUNT = "/namespaces/personal/deployments/nginx/replica_count"
 
 
-def personal() -> MemoryServer:
+def personal(guardrails: Guardrails = Guardrails()) -> MemoryServer:  # noqa: B008  # frozen
     """Make a server that knows RFD 1's examples, in no particular order."""
-    return MemoryServer().sync(
+    return MemoryServer(guardrails=guardrails).sync(
         namespace("personal"),
         namespace("kube-system"),
         namespace("empty"),
@@ -153,6 +155,7 @@ class WriteTests(SynchronousTestCase):
 
     def test_counts_are_plain_decimal_digits_in_range(self) -> None:
         """Only what is written as a whole number is one: no signs, separators, leading zeros or other digits."""
+        self.server = personal(guardrails=Guardrails(maximum=MAX_REPLICAS))
         for count in ("0", "1", "2147483647"):
             self.assertEqual(self.server.call("PUT", f"{COUNT}/{count}").status, 200, count)
         self.server.writes.clear()

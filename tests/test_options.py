@@ -119,8 +119,8 @@ class ValueTests(OptionsTests):
         variables = {f"SRE_SERVER_{name.upper().replace('-', '_')}": path for name, path in self.tls.items()}
         parsed = Options(variables)
         parsed.parseOptions(["--cluster=simulated"])
-        self.assertEqual(str(parsed.config.tls_client_ca), self.tls["tls-client-ca"])
-        self.assertTrue(parsed.config.tls_certificate.is_absolute())
+        self.assertEqual(str(parsed.config.tls.client_ca), self.tls["tls-client-ca"])
+        self.assertTrue(parsed.config.tls.certificate.is_absolute())
 
     def test_empty_variables_say_nothing(self) -> None:
         """An empty variable, as a chart may leave it, is the default."""
@@ -140,7 +140,7 @@ class ValueTests(OptionsTests):
         """The TLS files are read while parsing, and what they came to is handed on."""
         parsed = Options({})
         parsed.parseOptions(self.arguments("--cluster=simulated"))
-        self.assertIsNotNone(parsed.tls.getContext())
+        self.assertEqual(parsed.tls.files, parsed.config.tls)
 
     def test_version(self) -> None:
         """`--version` tells ours and exits."""

@@ -227,13 +227,21 @@ class GetTests(APITestCase):
     def test_discovery(self) -> None:
         """Clients find the groups, the resources and the scale subresource."""
         self.assertEqual(self.wire.get("/api").json()["versions"], ["v1"])
-        self.assertEqual([group["name"] for group in self.wire.get("/apis").json()["groups"]], ["apps"])
+        groups = [group["name"] for group in self.wire.get("/apis").json()["groups"]]
+        self.assertEqual(groups, ["apps", "authorization.k8s.io"])
         for path in ("/apis/apps", "/apis/autoscaling", "/apis/autoscaling/v1", "/api/v1", "/version", "/openapi/v3"):
             self.assertEqual(self.wire.get(path).status, 200)
         resources = {item["name"]: item for item in self.wire.get("/apis/apps/v1").json()["resources"]}
         self.assertEqual(resources["deployments"]["kind"], "Deployment")
+        self.assertEqual(self.verbs("/api/v1")["events"], ["create", "delete", "get", "list", "watch"])
+        self.assertEqual(self.verbs("/apis/authorization.k8s.io/v1"), {"subjectaccessreviews": ["create"]})
+        self.assertEqual(self.wire.get("/apis/authorization.k8s.io").json()["name"], "authorization.k8s.io")
         scale = resources["deployments/scale"]
         self.assertEqual((scale["group"], scale["version"], scale["kind"]), ("autoscaling", "v1", "Scale"))
+
+    def verbs(self, path: str) -> dict[str, list[str]]:
+        """Return what can be done to each resource of a group."""
+        return {item["name"]: item["verbs"] for item in self.wire.get(path).json()["resources"]}
 
     def test_health(self) -> None:
         """The health paths answer ok, in plain text."""

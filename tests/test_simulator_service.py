@@ -6,6 +6,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from sre_server.simulator import __main__ as main
 from sre_server.simulator.faults import Fault
+from sre_server.simulator.reviews import Rule
 from sre_server.simulator.service import SimulatorService
 from sre_server.simulator.store import SimulatedCluster
 from sre_server.simulator.testtools import Wire
@@ -85,6 +86,25 @@ class ControlTests(SynchronousTestCase):
         for body in (b"{", b"[]", b'{"faults":[{"kind":"odd"}]}', b""):
             self.assertEqual(self.wire.request("PUT", "/simulator/faults", body).status, 400)
         self.assertEqual(len(self.wire.faults.active), 1)
+
+    def test_reviews(self) -> None:
+        """The rules of reviews are put, shown and deleted as JSON; what is not known is refused and changes nothing."""
+        asked = {"rules": [{"user": "ann", "verb": "get", "allowed": False}, {"group": "sre", "name": "cart"}]}
+        self.assertEqual(self.wire.get("/simulator/reviews").json(), {"rules": None})
+        self.assertEqual(self.wire.request("PUT", "/simulator/reviews", asked).json(), asked)
+        for body in (b"{", b"{}", b'{"rules":[{"typo":"x"}]}', b'{"rules":[{"allowed":"no"}]}'):
+            self.assertEqual(self.wire.request("PUT", "/simulator/reviews", body).status, 400)
+        self.assertEqual(self.wire.get("/simulator/reviews").json(), asked)
+        self.assertEqual(
+            self.wire.cluster.reviews.rules,
+            [Rule(user="ann", verb="get", allowed=False), Rule(group="sre", name="cart")],
+        )
+        self.assertEqual(self.wire.request("PUT", "/simulator/reviews", {"rules": []}).json(), {"rules": []})
+        self.assertEqual(self.wire.cluster.reviews.rules, [])
+        self.assertEqual(self.wire.request("DELETE", "/simulator/reviews").json(), {"rules": None})
+        self.wire.request("PUT", "/simulator/reviews", asked)
+        self.assertEqual(self.wire.request("PUT", "/simulator/reviews", {"rules": None}).json(), {"rules": None})
+        self.assertIsNone(self.wire.cluster.reviews.rules)
 
     def test_requests(self) -> None:
         """The journal shows the API's requests, not the door's own, and can be cleared."""

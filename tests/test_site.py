@@ -95,9 +95,9 @@ class AccessLogTests(SynchronousTestCase):
         """Address, method, path without its query, status, size, time and request id."""
         head = b"GET /deployments?token=secret HTTP/1.1\r\nHost: a\r\nX-Request-Id: r-17\r\n\r\n"
         (event,) = self.logged(head)
-        self.assertEqual(formatEvent(event), "192.0.2.7 GET /deployments 200 45B 0.0ms r-17")
+        self.assertEqual(formatEvent(event), "192.0.2.7 alice GET /deployments 200 45B 0.0ms r-17")
         (event,) = self.logged(head.replace(b"/deployments?token=secret", b"/nowhere"))
-        self.assertRegex(formatEvent(event), r"\A192\.0\.2\.7 GET /nowhere 404 \d+B 0\.0ms r-17\Z")
+        self.assertRegex(formatEvent(event), r"\A192\.0\.2\.7 - GET /nowhere 404 \d+B 0\.0ms r-17\Z")
 
     def test_time_is_measured(self) -> None:
         """The milliseconds are those that the answer took."""

@@ -3,6 +3,7 @@
 import threading
 from typing import cast
 
+from msgspec.structs import replace
 from twisted.application.service import IService
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.trial.unittest import SynchronousTestCase
@@ -11,9 +12,9 @@ from zope.interface.verify import verifyObject
 from sre_server import tap
 from sre_server.api.site import APISite
 from sre_server.cluster.threads import DaemonThreadPool
-from sre_server.config import ClusterKind, ServerConfig
+from sre_server.config import ClusterKind
 from sre_server.lifecycle import OrderedServices
-from sre_server.security.tls import server_options
+from sre_server.options import Options
 from tests.certificates import Authority
 from tests.fakes import FakeReactor, temporary_folder
 from tests.memory_server import Wire
@@ -27,7 +28,8 @@ class MakeServiceTests(SynchronousTestCase):
         folder = temporary_folder(self)
         authority = Authority(folder)
         pair = authority.issue("localhost")
-        self.files = (pair.certificate, pair.key, authority.file)
+        files = {"certificate": pair.certificate, "private-key": pair.key, "client-ca": authority.file}
+        self.tls = [f"--tls-{name}={path}" for name, path in files.items()]
         self.reactor = FakeReactor()
 
     def make(
@@ -38,21 +40,17 @@ class MakeServiceTests(SynchronousTestCase):
         namespaces: tuple[str, ...] = (),
     ) -> OrderedServices:
         """Make the service."""
-        certificate, key, authority = self.files
-        config = ServerConfig(
+        options = Options({})
+        options.parseOptions(["--cluster=simulated", *self.tls])
+        config = replace(
+            options.config,
             listen=listen,
             ops_listen=ops_listen,
-            tls_certificate=certificate,
-            tls_private_key=key,
-            tls_client_ca=authority,
             cluster=cluster,
             kubeconfig="/nowhere",
-            context=None,
             namespaces=namespaces,
-            max_staleness=120.0,
-            simulated_deployments=3,
         )
-        made = tap.make_service(config, server_options(*self.files), cast("tap.IServerReactor", self.reactor))
+        made = tap.make_service(config, options.tls, cast("tap.IServerReactor", self.reactor))
         assert isinstance(made, OrderedServices)
         return made
 
@@ -70,11 +68,12 @@ class MakeServiceTests(SynchronousTestCase):
 
     def test_the_order(self) -> None:
         """Logs come first and unreadiness last, so that stopping begins with the one and ends with the other."""
+        core = ["Reloading", "Feed", "ScalingService", "EventService", "SiteService", "Unreadiness"]
         names = [type(service).__name__ for service in self.make(ops_listen="tcp:8080")._services]
-        expected = ["StdlibLogs", "SiteService", "Feed", "ScalingService", "SiteService", "Unreadiness"]
+        expected = ["StdlibLogs", "LogCounter", "SiteService", *core]
         self.assertEqual(names, expected)
         names = [type(service).__name__ for service in self.make(ClusterKind.SIMULATED)._services]
-        expected = ["StdlibLogs", "SimulatorService", "Feed", "ScalingService", "SiteService", "Unreadiness"]
+        expected = ["StdlibLogs", "LogCounter", "SimulatorService", *core]
         self.assertEqual(names, expected)
 
     def site(self, index: int) -> APISite:
@@ -108,14 +107,16 @@ class MakeServiceTests(SynchronousTestCase):
         """The API port serves both families and health; the ops port health alone."""
         self.make(ops_listen="tcp:8080").privilegedStartService()
         ops, api = self.site(0), self.site(1)
-        unsynced = {"/livez": 200, "/readyz": 503, "/deployments": 503, "/namespaces": 503, "/": 404}
-        self.assertEqual(self.statuses(api), unsynced)
-        self.assertEqual(self.statuses(ops), unsynced | {"/deployments": 404, "/namespaces": 404})
+        unidentified = {"/livez": 200, "/readyz": 503, "/deployments": 401, "/namespaces": 403, "/": 404}
+        self.assertEqual(self.statuses(api), unidentified)
+        self.assertEqual(self.statuses(ops), unidentified | {"/deployments": 404, "/namespaces": 404})
 
     def test_threads_are_daemons_of_our_own(self) -> None:
         """Blocking calls run in pools that neither starve the reactor's nor outlive the process."""
-        pools = [service._pool for service in self.make(namespaces=("a", "b"))._services if hasattr(service, "_pool")]
-        self.assertEqual([(type(pool), pool.max) for pool in pools], [(DaemonThreadPool, 3), (DaemonThreadPool, 16)])
+        services = self.make(namespaces=("a", "b"))._services
+        pools = [service._pool for service in services if hasattr(service, "_pool")]
+        self.assertEqual({type(pool) for pool in pools}, {DaemonThreadPool})
+        self.assertEqual([pool.max for pool in pools], [3, 16, 1])
 
     def test_limited_to_namespaces(self) -> None:
         """With namespaces there is one watch for each, and one look at the namespaces themselves."""

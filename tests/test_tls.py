@@ -15,12 +15,11 @@ from cryptography.hazmat.primitives.serialization import (
 from OpenSSL import SSL
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IStreamServerEndpoint
-from twisted.internet.ssl import CertificateOptions
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from sre_server.security.tls import MutualTLSEndpoint, server_options
+from sre_server.security.tls import MutualTLSEndpoint, ServerTLS, TLSFiles
 from tests.certificates import SERVER, Authority, Pair, PrivateKey, ecdsa_key, pem_of
 from tests.fakes import temporary_folder
 from tests.memory_server import ClientTransport, MemoryServer, read_answers
@@ -43,7 +42,7 @@ class KeepingEndpoint:
 class TLSClient:
     """A client's OpenSSL end, and the server that a `MutualTLSEndpoint` puts in front of it."""
 
-    def __init__(self, context: SSL.Context, options: CertificateOptions) -> None:
+    def __init__(self, context: SSL.Context, options: ServerTLS) -> None:
         self.end = SSL.Connection(context, None)
         self.end.set_connect_state()
         self._server = MemoryServer().sync()
@@ -129,9 +128,9 @@ class PolicyTests(FolderTests):
         self.server = self.serving(self.authority.issue("localhost"))
         self.client = self.authority.issue("client")
 
-    def serving(self, pair: Pair) -> CertificateOptions:
+    def serving(self, pair: Pair) -> ServerTLS:
         """The server's policy with a certificate and its key."""
-        return server_options(pair.certificate, pair.key, self.authority.file)
+        return ServerTLS(TLSFiles(pair.certificate, pair.key, self.authority.file))
 
     def connect(self, configure: Callable[[SSL.Context], object] = bool, client: Pair | None = None) -> "TLSClient":
         """Make the client's end, perhaps with something changed."""
@@ -152,7 +151,7 @@ class PolicyTests(FolderTests):
         """The CA file may hold several CAs; a client of any of them is let in."""
         pair, other = self.client, Authority(self.folder, "Other CA")
         both = self.file("both.pem", self.authority.file.read_bytes() + other.file.read_bytes())
-        server = server_options(pair.certificate, pair.key, both)
+        server = ServerTLS(TLSFiles(pair.certificate, pair.key, both))
         for authority in (self.authority, other):
             client = TLSClient(client_context(self.authority.file, authority.issue("client")), server)
             self.assertEqual(client.ask(), 200)
@@ -164,7 +163,7 @@ class PolicyTests(FolderTests):
         chain = self.file("chain.pem", b"".join(blob.bytes() for blob in issued.cert_chain_pems))
         self.assertEqual(len(x509.load_pem_x509_certificates(chain.read_bytes())), 2)
         key, ca = self.file("chain.key", issued.private_key_pem.bytes()), self.file("root.pem", root.cert_pem.bytes())
-        server = server_options(chain, key, ca)
+        server = ServerTLS(TLSFiles(chain, key, ca))
         self.assertEqual(TLSClient(client_context(ca, Pair(chain, key)), server).ask(), 200)
 
     def test_one_self_signed_pair_for_everything(self) -> None:
@@ -178,7 +177,7 @@ class PolicyTests(FolderTests):
         builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
         certificate = self.file("public.pem", builder.sign(key, None).public_bytes(Encoding.PEM))
         pair = Pair(certificate, self.file("private.pem", pem_of(key)))
-        server = server_options(pair.certificate, pair.key, certificate)
+        server = ServerTLS(TLSFiles(pair.certificate, pair.key, certificate))
         self.assertEqual(TLSClient(client_context(certificate, pair), server).ask(), 200)
 
     def test_tls_1_2_is_refused(self) -> None:

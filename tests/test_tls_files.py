@@ -16,7 +16,8 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from twisted.trial.unittest import SynchronousTestCase
 
-from sre_server.security.tls import TLSFilesError, server_options
+from sre_server.security.pem import TLSFilesError
+from sre_server.security.tls import TLSFiles, load_policy
 from tests.certificates import Authority, ecdsa_key
 from tests.fakes import temporary_folder
 
@@ -49,8 +50,8 @@ class FilesTests(SynchronousTestCase):
 
     def refusal(self, certificate: Path | None = None, key: Path | None = None, ca: Path | None = None) -> str:
         """The line that a set of files gets, good ones but for those that are given."""
-        files = (certificate or self.pair.certificate, key or self.pair.key, ca or self.authority.file)
-        text = str(self.assertRaises(TLSFilesError, server_options, *files))
+        files = TLSFiles(certificate or self.pair.certificate, key or self.pair.key, ca or self.authority.file)
+        text = str(self.assertRaises(TLSFilesError, load_policy, files))
         self.assertEqual(len(text.splitlines()), 1, text)
         return text
 

@@ -5,10 +5,6 @@ import json
 from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
-from sre_server.api.app import Root
-from sre_server.api.deployments import DeploymentsAPI
-from sre_server.api.site import APISite
-from sre_server.api.writing import Writer
 from sre_server.cluster.scaling import ScalingService
 from tests.fakes import FakeReactor, FakeReply, FakeTransport, InlinePool, deployment, namespace
 from tests.memory_server import MemoryServer, Wire
@@ -162,8 +158,8 @@ class DisconnectTests(SynchronousTestCase):
         self.transport = FakeTransport()
         self.scaling = ScalingService(self.reactor, self.pool, lambda: self.transport, self.server.cache.written)
         self.scaling.startService()
-        family = DeploymentsAPI(self.server.cache, Writer(self.server.cache, self.scaling.scale)).resource()
-        self.site = APISite(Root({}, otherwise=family), self.server.clock)
+        self.server.scaler = self.scaling.scale
+        self.site = self.server.site
 
     def put(self, wire: Wire, count: int) -> None:
         """Ask for a count."""

@@ -5,7 +5,7 @@ were promised for each of them is that family's table; nothing else here knows w
 """
 
 import re
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from functools import partial, wraps
 from http import HTTPStatus
 from typing import Final, Protocol, TypeVar, cast
@@ -19,62 +19,27 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 from werkzeug.routing import BaseConverter
 
 from sre_server.api.answers import JSON, encode
-from sre_server.api.site import APIRequest
+from sre_server.api.gate import Gate, then
+from sre_server.api.request import APIRequest
+from sre_server.api.statuses import StatusTable, status_of
 from sre_server.cache import ClusterCache
-from sre_server.errors import (
-    ClusterError,
-    ClusterTimedOut,
-    Conflict,
-    GuardrailRefused,
-    Malformed,
-    NotFound,
-    NotIdentified,
-    NotPermitted,
-    SreServerError,
-    TooManyRequests,
-    Unavailable,
-    UnsupportedMediaType,
-)
-from sre_server.model import is_deployment_name, is_namespace_name
-
-StatusTable = Mapping[type[SreServerError], HTTPStatus]
-
-_BOTH_FAMILIES: Final[StatusTable] = {
-    Malformed: HTTPStatus.BAD_REQUEST,
-    UnsupportedMediaType: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
-    GuardrailRefused: HTTPStatus.UNPROCESSABLE_ENTITY,
-    TooManyRequests: HTTPStatus.TOO_MANY_REQUESTS,
-    Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
-    Conflict: HTTPStatus.CONFLICT,
-    ClusterTimedOut: HTTPStatus.GATEWAY_TIMEOUT,
-    ClusterError: HTTPStatus.BAD_GATEWAY,
-}
-FAMILY_A: Final[StatusTable] = {
-    **_BOTH_FAMILIES,
-    NotFound: HTTPStatus.NOT_FOUND,
-    NotPermitted: HTTPStatus.FORBIDDEN,
-    NotIdentified: HTTPStatus.UNAUTHORIZED,
-}
-"""RFD 0's table, which is RFC 9110's."""
-FAMILY_B: Final[StatusTable] = {
-    **_BOTH_FAMILIES,
-    NotFound: HTTPStatus.GONE,
-    NotPermitted: HTTPStatus.UNAUTHORIZED,
-    NotIdentified: HTTPStatus.FORBIDDEN,
-}
-"""RFD 1's table: 401 and 403 are the other way round than in RFC 9110, and its clients were promised that."""
+from sre_server.errors import Malformed, SreServerError
+from sre_server.model import Deployment, is_deployment_name, is_namespace_name
+from sre_server.security.authorization import Tree, Verb
 
 WILDCARD: Final = "ANY"
 _MAX_STALE: Final = re.compile(r"(?:^|[\s,])max-stale(?:\s*=\s*\"?(\d{1,9})\"?)?(?=[\s,]|$)", re.IGNORECASE)
+_SEGMENT: Final = re.compile(r"<(?:\w+:)?(\w+)>")
 _log: Final = Logger(namespace="sre_server.api")
 
 Handler = TypeVar("Handler", bound=Callable[..., object])
 
 
-class HasCache(Protocol):
-    """A family that serves reads."""
+class Family(Protocol):
+    """One of the two APIs: a cache to read, and a gate before it."""
 
     cache: ClusterCache
+    gate: Gate
 
 
 class NamespaceConverter(BaseConverter):
@@ -113,7 +78,7 @@ def json_app(statuses: StatusTable) -> Klein:
     @app.handle_errors(SreServerError)  # type: ignore[arg-type]  # the site makes APIRequests only
     def domain_error(_: object, request: APIRequest, failure: Failure) -> bytes:
         error = cast("SreServerError", failure.value)
-        status = next(statuses[kind] for kind in type(error).__mro__ if kind in statuses)
+        status = status_of(error, statuses)
         if error.retry_after is not None:
             request.setHeader(b"Retry-After", b"%d" % error.retry_after)
         return _error(request, status, str(error))
@@ -151,17 +116,21 @@ def _json(request: APIRequest, value: object) -> bytes:
 def json_route(app: Klein, rule: str, method: str = "GET") -> Callable[[Handler], Handler]:
     """Serve one method of `rule` (GET serves HEAD too) by a handler that takes the request and the rule's segments.
 
-    The handler returns plain data, or a coroutine of it, that is sent as JSON.
+    The handler returns plain data, or a Deferred or a coroutine of it, that is sent as JSON. Nobody is asked whether
+    the client may: what this serves directly is for everybody who can connect.
     """
+
+    template = _SEGMENT.sub(r"{\1}", rule)
 
     def decorate(handler: Handler) -> Handler:
         @app.route(rule, methods=[method], strict_slashes=True)
         @wraps(handler)
         def answer(family: object, request: APIRequest, **segments: str) -> bytes | Deferred[bytes]:
+            request.route = template
             value = handler(family, request, **segments)
             if isinstance(value, Coroutine):
-                return Deferred.fromCoroutine(value).addCallback(partial(_json, request))
-            return _json(request, value)
+                value = Deferred.fromCoroutine(value)
+            return then(value, partial(_json, request))
 
         return handler
 
@@ -169,23 +138,76 @@ def json_route(app: Klein, rule: str, method: str = "GET") -> Callable[[Handler]
 
 
 def read_route(app: Klein, rule: str) -> Callable[[Handler], Handler]:
-    """Serve GET of `rule` from the family's cache: 503 unless it is fresh enough, `Age` in every answer.
+    """Serve GET of one Deployment from the cache, to clients that may READ it; 503 unless the cache is fresh enough.
 
-    The handler takes the segments of the rule, not the request, and returns plain data.
+    The handler takes the `namespace` and the `name` of the rule, and returns plain data.
     """
 
     def decorate(handler: Handler) -> Handler:
-        def read(family: HasCache, request: APIRequest, **segments: str) -> object:
-            family.cache.check_synced()
-            request.setHeader(b"Age", b"%d" % family.cache.age())
-            request.setHeader(b"Cache-Control", b"no-cache")
-            family.cache.check_fresh(max_stale(request.getHeader(b"cache-control")))
-            return handler(family, **segments)
+        def read(family: Family, request: APIRequest, namespace: str, name: str) -> object:
+            identity = family.gate.admit(request, Verb.READ, namespace, name)
+
+            def serve(_: None) -> object:
+                _check_fresh(family.cache, request)
+                return handler(family, namespace, name)
+
+            return then(family.gate.permit(request, identity, Verb.READ, namespace, name), serve)
 
         json_route(app, rule)(wraps(handler)(read))
         return handler
 
     return decorate
+
+
+def list_route(app: Klein, rule: str) -> Callable[[Handler], Handler]:
+    """Serve GET of the Deployments of one namespace, or of all, as far as the client may READ them.
+
+    The handler takes the tree of them, by namespace and name, and the `namespace` if the rule has one.
+    """
+
+    def decorate(handler: Handler) -> Handler:
+        def read(family: Family, request: APIRequest, namespace: str | None = None) -> object:
+            identity = family.gate.admit(request, Verb.READ, namespace, None)
+            _check_fresh(family.cache, request)
+
+            def serve(readable: Tree[Deployment]) -> object:
+                if namespace is None:
+                    return handler(family, readable)
+                family.cache.check_namespace(namespace)
+                return handler(family, readable[namespace], namespace)
+
+            tree = family.cache.tree(namespace)
+            return then(family.gate.readable(request, identity, tree, namespace), serve)
+
+        json_route(app, rule)(wraps(handler)(read))
+        return handler
+
+    return decorate
+
+
+def write_route(app: Klein, rule: str) -> Callable[[Handler], Handler]:
+    """Serve PUT of one Deployment to clients that may SCALE it; the handler is a coroutine of request and identity."""
+
+    def decorate(handler: Handler) -> Handler:
+        async def write(family: Family, request: APIRequest, namespace: str, name: str, **more: str) -> object:
+            identity = family.gate.admit(request, Verb.SCALE, namespace, name)
+            permitted = family.gate.permit(request, identity, Verb.SCALE, namespace, name)
+            if permitted is not None:
+                await permitted
+            return await cast("Awaitable[object]", handler(family, request, identity, namespace, name, **more))
+
+        json_route(app, rule, "PUT")(wraps(handler)(write))
+        return handler
+
+    return decorate
+
+
+def _check_fresh(cache: ClusterCache, request: APIRequest) -> None:
+    """Raise Unavailable unless the cache is fresh enough for this client; say how old it is."""
+    cache.check_synced()
+    request.setHeader(b"Age", b"%d" % cache.age())
+    request.setHeader(b"Cache-Control", b"no-cache")
+    cache.check_fresh(max_stale(request.getHeader(b"cache-control")))
 
 
 def max_stale(cache_control: bytes | None) -> float:

@@ -1,15 +1,21 @@
 """Family A, `/deployments`: RFD 0's API and the canonical tree, where new features grow."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from klein import Klein
+from twisted.internet.defer import Deferred
 from twisted.web.resource import IResource
 
-from sre_server.api.app import FAMILY_A, json_app, json_route, read_route
-from sre_server.api.site import APIRequest
+from sre_server.api.app import json_app, json_route, list_route, read_route, write_route
+from sre_server.api.gate import Gate
+from sre_server.api.request import APIRequest
+from sre_server.api.statuses import FAMILY_A
 from sre_server.api.writing import Writer, replicas_in_body
 from sre_server.cache import ClusterCache
+from sre_server.model import Deployment
+from sre_server.security.authorization import Tree, Verb
+from sre_server.security.identity import Identity
 
 UPDATED: Final = "Successfully updated the replica count for the deployment"
 
@@ -19,34 +25,46 @@ class DeploymentsAPI:
 
     _app: Klein = json_app(FAMILY_A)
 
-    def __init__(self, cache: ClusterCache, writer: Writer) -> None:
+    def __init__(self, cache: ClusterCache, gate: Gate, writer: Writer) -> None:
         self.cache = cache
+        self.gate = gate
         self._writer = writer
 
     def resource(self) -> IResource:
         """The resource of every URL of the family; it also refuses those that nobody knows."""
         return self._app.resource()
 
-    @read_route(_app, "/deployments")
-    def deployments(self) -> list[object]:
+    @list_route(_app, "/deployments")
+    def deployments(self, tree: Tree[Deployment]) -> list[object]:
         """`GET /deployments`: every namespace that has Deployments, with their names."""
-        return [_names(namespace, by_name) for namespace, by_name in sorted(self.cache.deployments().items())]
+        return [_names(namespace, by_name) for namespace, by_name in sorted(tree.items()) if by_name]
 
-    @read_route(_app, "/deployments/<namespace:namespace>")
-    def deployments_in(self, namespace: str) -> list[object]:
+    @list_route(_app, "/deployments/<namespace:namespace>")
+    def deployments_in(self, by_name: Mapping[str, Deployment], namespace: str) -> list[object]:
         """`GET /deployments/{ns}`: the same shape, with exactly one element."""
-        return [_names(namespace, self.cache.deployments_in(namespace))]
+        return [_names(namespace, by_name)]
 
     @read_route(_app, "/deployments/<namespace:namespace>/<deployment:name>/replicas")
     def replicas(self, namespace: str, name: str) -> object:
         """`GET /deployments/{ns}/{name}/replicas`: the desired count."""
         return {"namespace": namespace, "deployment": name, "replicas": self.cache.deployment(namespace, name).replicas}
 
-    @json_route(_app, "/deployments/<namespace:namespace>/<deployment:name>/replicas", "PUT")
-    async def set_replicas(self, request: APIRequest, namespace: str, name: str) -> object:
+    @write_route(_app, "/deployments/<namespace:namespace>/<deployment:name>/replicas")
+    async def set_replicas(self, request: APIRequest, identity: Identity, namespace: str, name: str) -> object:
         """`PUT /deployments/{ns}/{name}/replicas` with `{"replicas": 20}`: set the desired count."""
-        await self._writer.scale(namespace, name, replicas_in_body(request))
+        await self._writer.scale(request, identity, namespace, name, replicas_in_body(request))
         return {"message": UPDATED}
+
+    @json_route(_app, "/deployments/<namespace:namespace>/<deployment:name>/permissions")
+    async def permissions(self, request: APIRequest, namespace: str, name: str) -> object:
+        """`GET /deployments/{ns}/{name}/permissions`: what the caller may do with it, and which rule decided."""
+        identity = self.gate.admit(request, Verb.READ, namespace, name)
+        answer: dict[str, object] = {"namespace": namespace, "deployment": name, "identity": identity.name}
+        for verb in Verb:
+            decided = self.gate.decide(identity, verb, namespace, name)
+            decision = await decided if isinstance(decided, Deferred) else decided
+            answer[verb.value] = {"allowed": decision.allowed, "rule": decision.rule}
+        return answer
 
 
 def _names(namespace: str, names: Iterable[str]) -> object:

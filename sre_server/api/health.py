@@ -5,8 +5,9 @@ from collections.abc import Callable
 from klein import Klein
 from twisted.web.resource import IResource
 
-from sre_server.api.app import FAMILY_B, json_app, json_route
-from sre_server.api.site import APIRequest
+from sre_server.api.app import json_app, json_route
+from sre_server.api.request import APIRequest
+from sre_server.api.statuses import FAMILY_B
 from sre_server.cache import ClusterCache
 from sre_server.errors import Unavailable
 
@@ -14,11 +15,17 @@ RETRY_SECONDS = 5
 
 
 class Health:
-    """What is known of this instance; `watching` tells whether the watch loops still run."""
+    """What is known of this instance.
 
-    def __init__(self, cache: ClusterCache, watching: Callable[[], bool]) -> None:
+    `watching` tells whether the watch loops still run, `warnings` what should be mended although it is ready.
+    """
+
+    def __init__(
+        self, cache: ClusterCache, watching: Callable[[], bool], warnings: Callable[[], list[str]] = list
+    ) -> None:
         self._cache = cache
         self._watching = watching
+        self.warnings = warnings
         self._stopping = False
 
     def stop(self) -> None:
@@ -56,7 +63,7 @@ class HealthAPI:
         return {}
 
     @json_route(_app, "/readyz")
-    def readyz(self, _: APIRequest) -> object:
-        """`GET /readyz`: 200 as long as reads are answered from fresh knowledge."""
+    def readyz(self, request: APIRequest) -> object:
+        """`GET /readyz`: 200 as long as reads are answered from fresh knowledge; with `?verbose`, and what to mend."""
         self._health.check_ready()
-        return {}
+        return {"warnings": self._health.warnings()} if b"verbose" in request.args else {}

@@ -1,276 +1,38 @@
-"""The HTTP/1.1 site: what is not exactly one plain request is refused here, in JSON, before any handler runs.
+"""The site: the factory of channels, which knows what is open, how much more may be, and what was answered."""
 
-Twisted's parser is strict on most of RFC 9112; the rows that it lets through (field-notes.md section 4, the bold ones)
-are refused by `Channel` and `APIRequest`. HTTP/2 is never offered: the channel is not the negotiating one.
-"""
-
-import re
+from collections import Counter
 from collections.abc import Callable
 from http import HTTPStatus
-from io import BytesIO
-from typing import Final, cast
-from urllib.parse import unquote_to_bytes
+from typing import Final
 
+from msgspec import Struct
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime, ITCPTransport
-from twisted.internet.protocol import connectionDone
+from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.logger import Logger
-from twisted.python.failure import Failure
-from twisted.web.http import HTTPChannel
 from twisted.web.http import Request as HTTPRequest
 from twisted.web.resource import IResource
-from twisted.web.server import Request, Site
+from twisted.web.server import Site
 
-from sre_server.api.answers import JSON, bare_response, error_body, request_id
+from sre_server.api.channel import Channel
+from sre_server.api.request import APIRequest, host_of
+from sre_server.errors import TooManyRequests
+from sre_server.metrics import Metrics
+from sre_server.security.clients import Clients
+from sre_server.security.identity import Identity
+from sre_server.security.limits import Rate, TokenBuckets
 
 IDLE_SECONDS: Final = 60
-REQUEST_SECONDS: Final = 10.0
-CLOSE_SECONDS: Final = 5.0
 IDLE_DRAIN_SECONDS: Final = 1.0
-REQUEST_LINE_BYTES: Final = 8192
-HEADER_BYTES: Final = 16384
-BODY_BYTES: Final = 4096
-# The visible characters of a path; anything else, once unquoted, has no business in a Kubernetes name.
-_PATH_BYTES: Final = frozenset(range(0x21, 0x7F)) - frozenset(b'"<>\\^`{|}')
-_TARGET_BYTES: Final = frozenset(range(0x21, 0x7F))
-_METHOD_BYTES: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ")
-# RFC 3986, section 3.2.2, loosely: no white space, no delimiter of another part of a URL, nothing beyond ASCII.
-_HOST: Final = re.compile(rb"[A-Za-z0-9._~!$&'()*+,;=%:\[\]-]*")
-_LENGTH_DIGITS: Final = 18
+_METHODS: Final = frozenset({b"GET", b"HEAD", b"PUT", b"POST", b"DELETE", b"PATCH", b"OPTIONS"})
 
 
-class APIRequest(Request):
-    """A request whose body stays in memory, whose failures are JSON, and which always carries a request id."""
+class ConnectionLimits(Struct, frozen=True):
+    """How many connections may be open at a time, and how many handshakes may begin; None is without limit."""
 
-    defaultContentType = JSON
-    channel: "Channel"
-    content: BytesIO
-    started_at = 0.0
-    log = Logger()
-
-    def gotLength(self, length: int | None) -> None:
-        """Begin the body: never a temporary file, whatever the length (Twisted's own starts one at 100 kB)."""
-        self.content = BytesIO()
-        if length is not None and length > BODY_BYTES:
-            self._refuse_body()
-
-    def handleContentChunk(self, data: bytes) -> None:
-        """Take in a piece of the body, up to the limit."""
-        if self.content.tell() + len(data) > BODY_BYTES:
-            self._refuse_body()
-        else:
-            super().handleContentChunk(data)
-
-    def _refuse_body(self) -> None:
-        status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
-        self.channel.refuse(status, f"The body is longer than {BODY_BYTES} bytes, more than any request here needs.")
-
-    def process(self) -> None:
-        """Refuse what is ambiguous, then hand over to the resource."""
-        self.started_at = self.channel.site.now()
-        self.setHeader(b"X-Request-Id", request_id(self.getHeader(b"x-request-id")))
-        if problem := self._problem():
-            self.channel.persistent = 0
-            self.setHeader(b"Connection", b"close")
-            self.respond(HTTPStatus.BAD_REQUEST, problem)
-        else:
-            super().process()
-
-    def _problem(self) -> str | None:
-        """Say what makes this request ambiguous or malformed (RFC 9112 sections 3.2, 6.1), or None."""
-        hosts = self.requestHeaders.getRawHeaders(b"host") or []
-        if len(hosts) > 1 or (not hosts and self.clientproto == b"HTTP/1.1"):
-            return "An HTTP/1.1 request has exactly one Host header."
-        if hosts and not _HOST.fullmatch(hosts[0]):
-            return "The Host header names no host."
-        if self.requestHeaders.hasHeader(b"transfer-encoding"):
-            if self.clientproto != b"HTTP/1.1":
-                return "HTTP/1.0 has no Transfer-Encoding."
-            if self.requestHeaders.hasHeader(b"content-length"):
-                return "A request has Content-Length or Transfer-Encoding, not both."
-        if not _METHOD_BYTES.issuperset(self.method):
-            return "The method is not one that HTTP knows."
-        if not self.path.startswith(b"/") or not _TARGET_BYTES.issuperset(self.uri):
-            return "The request target is a path that begins with '/', in visible ASCII."
-        return _path_problem(self.path)
-
-    def getRequestHostname(self) -> bytes:
-        """Tell routing one name, always: no route depends on it, and werkzeug fails on names that IDNA refuses."""
-        return b"localhost"
-
-    def processingFailed(self, reason: Failure) -> Failure:
-        """Answer 500 without a word of the cause, which the log has under the request id."""
-        self.log.failure("request {request_id} failed", failure=reason, request_id=self.request_id)
-        self.respond(HTTPStatus.INTERNAL_SERVER_ERROR, "Something went wrong here; the log has it under X-Request-Id.")
-        return reason
-
-    def respond(self, status: HTTPStatus, message: str) -> None:
-        """Finish with an error body."""
-        body = error_body(message)
-        self.setResponseCode(status)
-        self.setHeader(b"Content-Type", JSON)
-        self.setHeader(b"Content-Length", b"%d" % len(body))
-        self.setHeader(b"Cache-Control", b"no-store")
-        self.write(body)
-        self.finish()
-
-    @property
-    def request_id(self) -> str:
-        """The id that this request is logged and answered under."""
-        values = self.responseHeaders.getRawHeaders(b"x-request-id") or [b"-"]
-        return values[0].decode("ascii")
-
-
-def _path_problem(path: bytes) -> str | None:
-    """Say what is wrong with a path on its face; names are checked where they are used."""
-    plain = unquote_to_bytes(path)
-    if not _PATH_BYTES.issuperset(plain):
-        return "The path contains a character that no URL of this server has."
-    if plain.count(b"/") != path.count(b"/"):
-        return "The path contains an encoded slash."
-    segments = plain.split(b"/")[1:]
-    if b"." in segments or b".." in segments or b"" in segments[:-1]:
-        return "The path contains an empty, '.' or '..' segment."
-    return None
-
-
-class Channel(HTTPChannel):
-    """One connection: bounded in bytes and in time, and able to refuse in JSON."""
-
-    transport: ITCPTransport
-
-    site: "APISite"
-    requestFactory = APIRequest
-    MAX_LENGTH = HEADER_BYTES
-    totalHeadersSize = 2 * HEADER_BYTES  # never reached: `lineReceived` refuses first, with a better status
-
-    _refused = False
-    _deadline: IDelayedCall | None = None
-    _closing: IDelayedCall | None = None
-
-    def connectionMade(self) -> None:
-        """Count the connection in."""
-        super().connectionMade()
-        self.site.channels.add(self)
-
-    def dataReceived(self, data: bytes) -> None:
-        """Parse, and give a request that is still incomplete 10 s in total, however it drips."""
-        if self._refused:
-            return
-        super().dataReceived(data)
-        if self._deadline is None and self._incomplete() and not self._refused:
-            self._deadline = self.callLater(REQUEST_SECONDS, self._too_slow)
-
-    def _incomplete(self) -> bool:
-        return not self._handlingRequest and bool(self.requests or self._buffer)
-
-    def _too_slow(self) -> None:
-        self._deadline = None
-        self.refuse(HTTPStatus.REQUEST_TIMEOUT, f"The request did not arrive within {REQUEST_SECONDS:.0f} s.")
-
-    def lineReceived(self, line: bytes) -> None:
-        """Bound the request line and the headers as a whole, and refuse folded headers."""
-        first = not self._receivedHeaderSize
-        if first and len(line) > REQUEST_LINE_BYTES:
-            self.refuse(HTTPStatus.REQUEST_URI_TOO_LONG, f"The request line is longer than {REQUEST_LINE_BYTES} bytes.")
-        elif self._receivedHeaderSize + len(line) > HEADER_BYTES:
-            self._refuse_headers()
-        elif not first and line[:1] in (b" ", b"\t"):
-            self.refuse(HTTPStatus.BAD_REQUEST, "A header is folded over several lines.")
-        else:
-            super().lineReceived(line)
-
-    def lineLengthExceeded(self, line: bytes) -> None:
-        """Say what a line that never ends was about to be."""
-        if self._receivedHeaderSize:
-            self._refuse_headers()
-        else:
-            self.refuse(HTTPStatus.REQUEST_URI_TOO_LONG, f"The request line is longer than {REQUEST_LINE_BYTES} bytes.")
-
-    def _refuse_headers(self) -> None:
-        status = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
-        self.refuse(status, f"The headers are longer than {HEADER_BYTES} bytes in all.")
-
-    def headerReceived(self, line: bytes) -> bool:
-        """Refuse the one transfer coding that Twisted ignores, and otherwise do as it does."""
-        name, _, value = line.partition(b":")
-        if name.strip().lower() == b"transfer-encoding" and value.strip().lower() != b"chunked":
-            self.refuse(HTTPStatus.BAD_REQUEST, "The only transfer coding of a request is 'chunked'.")
-            return False
-        if name.strip().lower() == b"content-length" and len(value.strip()) > _LENGTH_DIGITS:
-            self.refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"The body is longer than {BODY_BYTES} bytes.")
-            return False
-        return cast("bool", super().headerReceived(line))
-
-    def allContentReceived(self) -> None:
-        """Stop the clock of the request and process it."""
-        if self._refused:
-            return
-        self._cancel_deadline()
-        super().allContentReceived()
-
-    def rawDataReceived(self, data: bytes) -> None:
-        """Take in body bytes, unless the request was refused on the way."""
-        if not self._refused:
-            super().rawDataReceived(data)
-
-    def _send100Continue(self) -> None:
-        if not self._refused:
-            super()._send100Continue()
-
-    def checkPersistence(self, request: Request, version: bytes) -> bool:
-        """Close after this response if the client asks so, or if the server is about to stop."""
-        if self.site.draining:
-            request.setHeader(b"connection", b"close")
-            return False
-        return cast("bool", super().checkPersistence(request, version))
-
-    def refuse(self, status: HTTPStatus, message: str) -> None:
-        """Answer an error and close; nothing more of this connection is read."""
-        if self._refused:
-            return
-        self._refused = True
-        self._cancel_deadline()
-        offered = self.requests[-1].getHeader(b"x-request-id") if self.requests else None
-        known_as = request_id(offered)
-        self.site.log_refused(self, status, known_as.decode("ascii"))
-        self.transport.write(bare_response(status, message, known_as))
-        self.loseConnection()
-
-    def _respondToBadRequestAndDisconnect(self) -> None:
-        self.refuse(HTTPStatus.BAD_REQUEST, "The request is not proper HTTP/1.1.")
-
-    def drain(self) -> None:
-        """Close now if nothing is under way, else after the response, and say so in it."""
-        if self.requests:
-            self.persistent = 0
-            self.requests[0].setHeader(b"Connection", b"close")
-        else:
-            self.loseConnection()
-
-    def timeoutConnection(self) -> None:
-        """Close a connection that has idled for long enough."""
-        self.loseConnection()
-
-    def loseConnection(self) -> None:
-        """Close in good order, or by force after 5 s if the peer does not answer (twisted#7926)."""
-        super().loseConnection()
-        if self._closing is None:
-            self._closing = self.callLater(CLOSE_SECONDS, self.transport.abortConnection)
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Count the connection out and stop its clocks."""
-        self.site.channels.discard(self)
-        self._cancel_deadline()
-        if self._closing is not None and self._closing.active():
-            self._closing.cancel()
-        super().connectionLost(reason)
-        self.site.channel_closed()
-
-    def _cancel_deadline(self) -> None:
-        if self._deadline is not None and self._deadline.active():
-            self._deadline.cancel()
-        self._deadline = None
+    total: int | None = None
+    per_address: int | None = None
+    per_identity: int | None = None
+    handshakes: Rate | None = None
 
 
 class APISite(Site):
@@ -281,15 +43,66 @@ class APISite(Site):
     noisy = False
     quiet_paths = frozenset({b"/livez", b"/readyz"})
 
-    def __init__(self, resource: IResource, reactor: IReactorTime) -> None:
+    def __init__(
+        self,
+        resource: IResource,
+        reactor: IReactorTime,
+        metrics: Metrics | None = None,
+        clients: Clients | None = None,
+        limits: ConnectionLimits = ConnectionLimits(),  # noqa: B008  # frozen
+    ) -> None:
+        """Serve `resource`; `clients` recognises the other ends of TLS connections, and is None on a plain port."""
         super().__init__(
             resource, requestFactory=APIRequest, timeout=IDLE_SECONDS, reactor=reactor, parsePOSTFormSubmission=False
         )
         self.now: Callable[[], float] = reactor.seconds
+        self.metrics = metrics or Metrics()
+        self.clients = clients
         self.channels: set[Channel] = set()
         self.draining = False
+        self._limits = limits
+        self._handshakes = TokenBuckets(limits.handshakes, self.now) if limits.handshakes else None
+        self._of_address: Counter[str] = Counter()
+        self._of_identity: Counter[str] = Counter()
         self._patient = True
         self._drained: Deferred[None] = Deferred()
+
+    def admits(self, address: IAddress | None) -> bool:
+        """Tell whether one more connection, from this address, may begin its handshake."""
+        limits = self._limits
+        if limits.total is not None and len(self.channels) >= limits.total:
+            reason = "total"
+        elif limits.per_address is not None and self._of_address[host_of(address)] >= limits.per_address:
+            reason = "address"
+        elif self._handshakes is not None and not self._handshakes.take("all").allowed:
+            reason = "handshakes"
+        else:
+            return True
+        self.metrics.connections_refused.labels(reason).inc()
+        return False
+
+    def opened(self, channel: Channel) -> None:
+        """Note a new channel."""
+        self.channels.add(channel)
+        self._of_address[host_of(channel.getPeer())] += 1
+        self.metrics.connections.inc()
+
+    def count_identity(self, name: str) -> None:
+        """Note who is at the other end of one more channel; raises TooManyRequests if that is one too many."""
+        limit = self._limits.per_identity
+        if limit is not None and self._of_identity[name] >= limit:
+            self.metrics.connections_refused.labels("identity").inc()
+            raise TooManyRequests(f"'{name}' has {limit} connections already, and that is the limit.", 1)
+        self._of_identity[name] += 1
+
+    def closed(self, channel: Channel, identity: Identity | None) -> None:
+        """Forget a channel; the last one that is waited for ends a drain."""
+        self.channels.discard(channel)
+        self.metrics.connections.dec()
+        _count_out(self._of_address, host_of(channel.getPeer()))
+        if identity is not None:
+            _count_out(self._of_identity, identity.name)
+        self._check_drained()
 
     def startFactory(self) -> None:
         """Start nothing: Twisted's own access log, with its file and its timer, is not used."""
@@ -309,16 +122,16 @@ class APISite(Site):
         self.draining = True
         for channel in list(self.channels):
             channel.drain()
-        self.reactor.callLater(IDLE_DRAIN_SECONDS, self._stop_waiting_for_idle)
-        self.channel_closed()
+        self._check_drained()
+        if not self._drained.called:
+            self.reactor.callLater(IDLE_DRAIN_SECONDS, self._stop_waiting_for_idle)
         return self._drained
 
     def _stop_waiting_for_idle(self) -> None:
         self._patient = False
-        self.channel_closed()
+        self._check_drained()
 
-    def channel_closed(self) -> None:
-        """Note that a channel is gone; the last one that is waited for ends a drain."""
+    def _check_drained(self) -> None:
         waited_for = self.channels if self._patient else [channel for channel in self.channels if channel.requests]
         if self.draining and not waited_for and not self._drained.called:
             self._drained.callback(None)
@@ -328,30 +141,61 @@ class APISite(Site):
         for channel in list(self.channels):
             channel.transport.abortConnection()
 
+    def began(self, request: APIRequest) -> None:
+        """Count a request that was received whole."""
+        self.metrics.requests_received.labels(_known(request.method)).inc()
+        self.metrics.in_flight.inc()
+
+    def left(self, request: APIRequest) -> None:
+        """Count a request whose client has gone before the answer."""
+        self.metrics.in_flight.dec()
+        self._count(request, "left")
+        self._write_line(request, "left")
+
     def log(self, request: HTTPRequest) -> None:
-        """Write one access line per answer; a health probe that went well is not worth one."""
-        if not isinstance(request, APIRequest) or (request.path in self.quiet_paths and request.code == HTTPStatus.OK):
+        """Count one answer, and write its access line; a health probe that went well is not worth one."""
+        if not isinstance(request, APIRequest):
             return
+        self.metrics.in_flight.dec()
+        self._count(request, str(int(request.code)))
+        if request.path not in self.quiet_paths or request.code != HTTPStatus.OK:
+            self._write_line(request, int(request.code))
+
+    def _count(self, request: APIRequest, code: str) -> None:
+        method = _known(request.method)
+        self.metrics.requests.labels(request.route, method, code).inc()
+        self.metrics.request_seconds.labels(request.route, method).observe(self.now() - request.started_at)
+
+    def _write_line(self, request: APIRequest, status: int | str) -> None:
         self.access.info(
-            "{address} {method} {path} {status} {size}B {milliseconds:.1f}ms {request_id}",
-            address=_host(request.getClientAddress()),
+            "{address} {identity} {method} {path} {status} {size}B {milliseconds:.1f}ms {request_id}",
+            address=request.address,
+            identity=request.identity.name if request.identity else "-",
             method=request.method.decode("ascii", "replace"),
             path=request.path.decode("latin-1").encode("unicode_escape").decode("ascii"),
-            status=int(request.code),
+            status=status,
             size=request.sentLength,
             milliseconds=(self.now() - request.started_at) * 1000,
             request_id=request.request_id,
         )
 
     def log_refused(self, channel: Channel, status: HTTPStatus, known_as: str) -> None:
-        """Write the access line of what never became a request."""
+        """Count what never became a request, and write its access line."""
+        self.metrics.refused.labels(str(status.value)).inc()
         self.access.info(
             "{address} - - {status} {request_id}",
-            address=_host(channel.getPeer()),
+            address=host_of(channel.getPeer()),
             status=status.value,
             request_id=known_as,
         )
 
 
-def _host(address: IAddress) -> str:
-    return str(getattr(address, "host", "-"))
+def _known(method: bytes) -> str:
+    """Return a method as a label: those that nobody knows share one."""
+    return method.decode("ascii") if method in _METHODS else "other"
+
+
+def _count_out(counter: Counter[str], key: str) -> None:
+    counter[key] -= 1
+    if counter[key] <= 0:
+        del counter[key]

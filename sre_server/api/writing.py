@@ -1,43 +1,125 @@
-"""What both families do to write: read the count strictly, ask the cluster once, explain what does not exist."""
+"""What both families do to write: read the count strictly, pass the guardrails, leave a trace, ask the cluster once."""
 
 import json
 import re
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol
 
+from msgspec.structs import replace
 from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
 
-from sre_server.api.site import APIRequest
+from sre_server.api.gate import Asked
+from sre_server.api.request import APIRequest
+from sre_server.api.statuses import StatusTable, status_of
 from sre_server.cache import ClusterCache
-from sre_server.errors import Malformed, NotFound, UnsupportedMediaType
-from sre_server.model import MAX_REPLICAS, Deployment
+from sre_server.errors import GuardrailRefused, Malformed, NotFound, UnsupportedMediaType
+from sre_server.metrics import Metrics
+from sre_server.model import MAX_REPLICAS, Deployment, Guards
+from sre_server.security.audit import AuditLog, Entry, Record
+from sre_server.security.authorization import Verb
+from sre_server.security.guardrails import Guardrails, Write
+from sre_server.security.identity import Identity
 
 _RANGE: Final = f"0..{MAX_REPLICAS}"
 _SHAPE: Final = f'The body must be a JSON object with exactly one integer "replicas" in {_RANGE}'
 _WHOLE_NUMBER: Final = re.compile(r"0|[1-9][0-9]{0,9}", re.ASCII)
 _JSON_TYPE: Final = re.compile(rb'application/json\s*(?:;\s*charset\s*=\s*"?utf-?8"?\s*)?', re.IGNORECASE)
 
+Done = Callable[[Deployment | Failure], object]
+
+
+class Scaler(Protocol):
+    """Asks the cluster; see `sre_server.cluster.scaling.ScalingService.scale`."""
+
+    def __call__(self, namespace: str, name: str, replicas: int, done: Done) -> Deferred[Deployment]:
+        """Set the count; `done` is told of the outcome even if nobody waits for the Deferred any more."""
+
+
+class TellScaled(Protocol):
+    """Tells others of a write that succeeded; see `sre_server.cluster.events.EventService`."""
+
+    def __call__(self, deployment: Deployment, before: int | None, identity: str, reason: str | None) -> None:
+        """Tell them, without waiting."""
+
 
 class Writer:
-    """Writes a count through `scale`, which asks the cluster and fails with errors of the domain."""
+    """Writes counts for one family, whose statuses are what its audit lines name."""
 
-    def __init__(self, cache: ClusterCache, scale: Callable[[str, str, int], Deferred[Deployment]]) -> None:
+    def __init__(
+        self,
+        cache: ClusterCache,
+        scale: Scaler,
+        guardrails: Callable[[], Guardrails],
+        audit: AuditLog,
+        metrics: Metrics,
+        tell: TellScaled,
+        statuses: StatusTable,
+    ) -> None:
         self._cache = cache
         self._scale = scale
+        self._guardrails = guardrails
+        self._audit = audit
+        self._metrics = metrics
+        self._tell = tell
+        self._statuses = statuses
 
-    async def scale(self, namespace: str, name: str, replicas: int) -> Deployment:
+    async def scale(
+        self, request: APIRequest, identity: Identity, namespace: str, name: str, replicas: int
+    ) -> Deployment:
         """Set the desired count and return the Deployment as it then is.
 
         The cluster decides what exists, as it may know of a Deployment that the watch has yet to tell of. Raises
-        NotFound, saying which of the two does not exist, and whatever the cluster's refusal is.
+        GuardrailRefused, Unavailable (nothing was asked), NotFound, saying which of the two does not exist, and
+        whatever the cluster's refusal is.
         """
         self._cache.check_synced()
         self._cache.check_served(namespace)
+        known = self._cache.find(namespace, name)
+        before = known.replicas if known else None
+        record = Asked(request, identity, Verb.SCALE, namespace, name).record(
+            uid=known.uid if known else None, old_replicas=before, new_replicas=replicas
+        )
+        self._check_guardrails(request, known, record)
+        entry = self._audit.begin(record)
+
+        def done(result: Deployment | Failure) -> None:
+            self._conclude(entry, record, result)
+            if isinstance(result, Deployment):
+                self._tell(result, before, identity.name, record.reason)
+
         try:
-            return await self._scale(namespace, name, replicas)
+            return await self._scale(namespace, name, replicas, done)
         except NotFound:
-            self._cache.deployments_in(namespace)
+            self._cache.check_namespace(namespace)
             raise
+
+    def _check_guardrails(self, request: APIRequest, known: Deployment | None, record: Record) -> None:
+        write = Write(
+            namespace=record.namespace or "",
+            name=record.name or "",
+            replicas=record.new_replicas or 0,
+            current=known.replicas if known else None,
+            guards=(known.guards if known else None) or Guards(),
+            confirmed=frozenset(value.decode("latin-1") for value in request.args.get(b"confirm", ())),
+        )
+        try:
+            self._guardrails().check(write)
+        except GuardrailRefused as error:
+            self._metrics.guardrail_denials.labels(error.rule).inc()
+            status = int(status_of(error, self._statuses))
+            self._audit.write(replace(record, outcome="refused by a guardrail", rule=error.rule, status=status))
+            raise
+
+    def _conclude(self, entry: Entry, record: Record, result: Deployment | Failure) -> None:
+        """Complete the audit line with what came of the write, and count it."""
+        if isinstance(result, Deployment):
+            concluded = replace(record, outcome="changed", status=200, uid=result.uid)
+        else:
+            error = result.value or Exception()
+            concluded = replace(record, outcome=type(error).__name__, status=int(status_of(error, self._statuses)))
+        self._metrics.scale_writes.labels(concluded.outcome).inc()
+        entry.finish(concluded)
 
 
 def replicas_in_path(text: str) -> int:

@@ -22,7 +22,13 @@ if TYPE_CHECKING:
 
 CONNECT_TIMEOUT: Final = 5.0
 MAX_RETRY_AFTER: Final = 60
+Observe = Callable[[str, int, float], object]
+"""Is told of a request: its method, its status (0 without an answer), and the seconds until the headers."""
 _CHUNK: Final = 256 * 1024
+
+
+def _ignore(method: str, status: int, seconds: float) -> None:
+    """Observe nothing."""
 
 
 @contextmanager
@@ -58,7 +64,9 @@ class Reply:
     def retry_after(self) -> int | None:
         """Seconds that the cluster asks us to wait, at most 60, or None; a date counts as none."""
         value = self._response.headers.get("Retry-After", "")
-        return min(int(value), MAX_RETRY_AFTER) if value.isdecimal() else None
+        if not value.isdecimal():
+            return None
+        return min(int(value), MAX_RETRY_AFTER) if len(value) < 10 else MAX_RETRY_AFTER
 
     def chunks(self) -> Iterator[bytes]:
         """Yield the body as it arrives; each wait is bounded by the read timeout of the request."""
@@ -95,8 +103,10 @@ class Reply:
 class Connection:
     """Opens requests to the cluster that `credentials` name."""
 
-    def __init__(self, credentials: Credentials) -> None:
+    def __init__(self, credentials: Credentials, observe: Observe = _ignore) -> None:
+        """Connect as `credentials` say; `observe` is told of each request, in the thread that made it."""
         self._credentials = credentials
+        self._observe = observe
         self._configuration: Configuration | None = None
         self._pool: PoolManager | None = None
         self._sockets: set[socket.socket] = set()
@@ -122,23 +132,34 @@ class Connection:
         if authorization:
             all_headers["Authorization"] = authorization
         url = f"{configuration.host}{path}" + (f"?{urlencode(query)}" if query else "")
+        started_at, status = time.monotonic(), 0
+        try:
+            response = self._send(pool, method, url, all_headers, body, read_timeout)
+            status = response.status
+        finally:
+            self._observe(method, status, time.monotonic() - started_at)
+        if status == 401:
+            self._credentials.refused()
+            self._configuration = None
+        return Reply(response)
+
+    @staticmethod
+    def _send(
+        pool: "PoolManager", method: str, url: str, headers: Mapping[str, str], body: bytes | None, read_timeout: float
+    ) -> "BaseHTTPResponse":
         from urllib3 import Timeout  # noqa: PLC0415
 
         with _translated():
-            response = pool.request(
+            return pool.request(
                 method,
                 url,
                 body=body,
-                headers=all_headers,
+                headers=headers,
                 timeout=Timeout(connect=CONNECT_TIMEOUT, read=read_timeout),
                 preload_content=False,
                 redirect=False,
                 retries=False,
             )
-        if response.status == 401:
-            self._credentials.refused()
-            self._configuration = None
-        return Reply(response)
 
     def _prepared(self) -> tuple["PoolManager", "Configuration", str | None]:
         if self._interrupted:

@@ -130,6 +130,7 @@ class Kubeconfig:
     def __init__(self, path: str, context: str | None = None) -> None:
         self._path = path
         self._context = context
+        self._proves_identity = False
 
     def check(self) -> None:
         """Raise CredentialsError unless the file, its context and that context's cluster are there."""
@@ -139,6 +140,8 @@ class Kubeconfig:
         """See `Credentials.configuration`; runs the context's exec plugin where it names one."""
         configuration = _blank_configuration()
         self._load(lambda loader: loader.load_and_set(configuration))
+        if self._proves_identity and not (configuration.api_key or configuration.cert_file):
+            raise CredentialsError(f"The kubeconfig {self._path} cannot be used: its user's plugin gave no credential.")
         configuration.no_proxy = ",".join(filter(None, (configuration.no_proxy, _LOOPBACK)))
         return configuration
 
@@ -147,10 +150,17 @@ class Kubeconfig:
         from kubernetes.config.kube_config import KubeConfigLoader, KubeConfigMerger  # noqa: PLC0415
 
         try:
-            merged = KubeConfigMerger(self._path).config
-            if merged is None:
+            merger = KubeConfigMerger(self._path)
+            if merger.config is None:
                 raise CredentialsError(f"The kubeconfig {self._path} does not exist, or is empty.")
-            use(KubeConfigLoader(config_dict=merged, active_context=self._context))
+            # The merger lets the last file decide, kubectl the first: with it we might write to another cluster.
+            current = (file.get("current-context") for file in merger.config_files.values())
+            loader = KubeConfigLoader(merger.config, active_context=self._context or next(filter(None, current), None))
+            context = loader.current_context["context"]
+            user = context["user"] if "user" in context else ""  # noqa: SIM401  # no dict
+            named = merger.config["users"].get_with_name(user)["user"] if user else {}
+            self._proves_identity = "exec" in named or "auth-provider" in named
+            use(loader)
         except (ConfigException, OSError, yaml.YAMLError, TypeError, AttributeError, KeyError, ValueError) as error:
             text = " ".join(str(error).split())
             raise CredentialsError(f"The kubeconfig {self._path} cannot be used: {text}") from error

@@ -11,7 +11,7 @@ from msgspec import Meta, Raw, Struct
 from twisted.logger import Logger
 
 from sre_server.errors import BadAnswer, Expired
-from sre_server.model import MAX_REPLICAS, Change, Deleted, Deployment, Namespace, Put, Resource
+from sre_server.model import MAX_REPLICAS, Change, Deleted, Deployment, Guards, Namespace, Put, Resource
 
 _Text = Annotated[str, Meta(min_length=1)]
 _Count = Annotated[int, Meta(ge=0, le=MAX_REPLICAS)]
@@ -23,8 +23,30 @@ class _Metadata(Struct, frozen=True, gc=False):
     resourceVersion: _Text
 
 
+class _Annotations(
+    Struct,
+    frozen=True,
+    gc=False,
+    rename={
+        "minimum": "sre-server/min-replicas",
+        "maximum": "sre-server/max-replicas",
+        "protected": "sre-server/protected",
+    },
+):
+    minimum: str = ""
+    maximum: str = ""
+    protected: str = ""
+
+    def guards(self) -> Guards | None:
+        """None for the Deployments that say nothing, which are nearly all."""
+        if self.minimum or self.maximum or self.protected:
+            return Guards(self.minimum, self.maximum, self.protected)
+        return None
+
+
 class _NamespacedMetadata(_Metadata, frozen=True, kw_only=True, gc=False):
     namespace: _Text
+    annotations: _Annotations | None = None
 
 
 class _Spec(Struct, frozen=True, gc=False):
@@ -40,7 +62,8 @@ class _Deployment(Struct, frozen=True, gc=False):
         """A Deployment that leaves out its count has one replica, as in Kubernetes."""
         metadata = self.metadata
         replicas = 1 if self.spec.replicas is None else self.spec.replicas
-        return Deployment(metadata.namespace, metadata.name, metadata.uid, metadata.resourceVersion, replicas)
+        guards = metadata.annotations.guards() if metadata.annotations else None
+        return Deployment(metadata.namespace, metadata.name, metadata.uid, metadata.resourceVersion, replicas, guards)
 
 
 class _Namespace(Struct, frozen=True, gc=False):
@@ -145,7 +168,8 @@ _bookmark_decoder: Final = msgspec.json.Decoder(_Bookmark)
 _status_decoder: Final = msgspec.json.Decoder(Status)
 _scale_decoder: Final = msgspec.json.Decoder(_Scale)
 _review_decoder: Final = msgspec.json.Decoder(_Review)
-_NOT_JSON: Final = (msgspec.DecodeError, UnicodeDecodeError)  # msgspec lets bad UTF-8 inside a string out as the latter
+# msgspec lets bad UTF-8 inside a string out as UnicodeDecodeError, and too deep a nesting as RecursionError.
+_NOT_JSON: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 _log = Logger()
 

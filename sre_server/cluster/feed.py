@@ -56,7 +56,9 @@ class Feed(Service):
         cycles: Sequence[Cycle],
         apply: Callable[[Event], object],
         chance: random.Random | None = None,
+        ended: Callable[[str], object] = str,
     ) -> None:
+        """Apply what `cycles` emit; `ended` is told why each cycle ended, in a word."""
         self._reactor = reactor
         self._pool = pool
         self._cycles = cycles
@@ -64,6 +66,7 @@ class Feed(Service):
         self._chance = chance or random.SystemRandom()
         self._loops: list[Deferred[None]] = []
         self._waits: set[Deferred[None]] = set()
+        self._ended = ended
         self._died = False
 
     @property
@@ -95,9 +98,11 @@ class Feed(Service):
                     return
                 healthy = self._reactor.seconds() - started_at >= HEALTHY_SECONDS
                 failures = 1 if healthy else failures + 1
+                self._ended(type(error).__name__)
                 delay = self._delay_after(cycle.source, error, failures)
             else:
                 failures = 0
+                self._ended("ended")
             if delay and self.running:
                 await self._wait(delay)
 
@@ -127,7 +132,9 @@ class Feed(Service):
             waiting.cancel()
         for cycle in self._cycles:
             cycle.interrupt()
-        ended = DeferredList(self._loops)
+        # Not the list itself: cancelling that would end the loops, and pass for their end.
+        ended: Deferred[object] = Deferred()
+        DeferredList(self._loops).addCallback(ended.callback)
         ended.addTimeout(STOP_SECONDS, self._reactor)
         return ended.addCallbacks(lambda _: self._pool.stop(), self._abandon)
 

@@ -10,8 +10,9 @@ from typing import Final
 
 import msgspec
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 from twisted.internet.threads import deferToThreadPool
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 
@@ -27,6 +28,8 @@ READ_TIMEOUT: Final = 10.0
 CONCURRENT_WRITES: Final = 16
 BUSY_RETRY_SECONDS: Final = 1
 _UNKNOWN: Final = "Whether the count was changed is unknown: read it back before trying again."
+
+Done = Callable[[Deployment | Failure], object]
 
 
 def set_replicas(transport: Transport, namespace: str, name: str, replicas: int) -> Deployment:
@@ -54,11 +57,17 @@ def set_replicas(transport: Transport, namespace: str, name: str, replicas: int)
         raise NotFound(f"The Deployment '{name}' does not exist in the namespace '{namespace}'.")
     if reply.status == 409:
         raise Conflict(f"The Deployment was changed by somebody else at the same time: {message}", reply.status)
+    if reply.status == 504:
+        raise ClusterTimedOut(f"The cluster did not answer in time. {_UNKNOWN}")
+    if reply.status in (500, 502):
+        raise ClusterBroke(f"The cluster failed ({reply.status}): {message or 'it gave no reason'}. {_UNKNOWN}")
     raise refusal(reply, message)
 
 
 class ScalingService(Service):
     """Runs writes in a pool of its own and tells `written` of each that succeeded, even if its caller has left."""
+
+    log = Logger()
 
     def __init__(
         self,
@@ -79,29 +88,33 @@ class ScalingService(Service):
         super().startService()
         self._pool.start()
 
-    def scale(self, namespace: str, name: str, replicas: int) -> Deferred[Deployment]:
+    def scale(self, namespace: str, name: str, replicas: int, done: Done) -> Deferred[Deployment]:
         """Set the desired count; fires with the Deployment as it then is, or fails as `set_replicas` does.
 
-        Cancelling the Deferred stops the waiting, not the write. Fails with Unavailable when too many are under way.
+        Cancelling the Deferred stops the waiting, not the write: `done` is told of the outcome in any case. Fails with
+        Unavailable when too many are under way.
         """
-        outcome: Deferred[Deployment] = Deferred()
         if self._busy >= CONCURRENT_WRITES:
-            outcome.errback(Unavailable("Too many writes are waiting for the cluster.", BUSY_RETRY_SECONDS))
-            return outcome
+            refused = Failure(Unavailable("Too many writes are waiting for the cluster.", BUSY_RETRY_SECONDS))
+            done(refused)
+            return fail(refused)
+        outcome: Deferred[Deployment] = Deferred()
         transport = self._idle.pop() if self._idle else self._connect()
         self._busy += 1
 
         def finished(result: Deployment | Failure) -> None:
             self._busy -= 1
             self._idle.append(transport)
-            if isinstance(result, Deployment):
-                self._written(result)
-            if not outcome.called:
-                outcome.callback(result)
+            try:
+                if isinstance(result, Deployment):
+                    self._written(result)
+                done(result)
+            finally:
+                if not outcome.called:
+                    outcome.callback(result)
 
-        deferToThreadPool(self._reactor, self._pool, set_replicas, transport, namespace, name, replicas).addBoth(
-            finished
-        )
+        write = deferToThreadPool(self._reactor, self._pool, set_replicas, transport, namespace, name, replicas)
+        write.addBoth(finished).addErrback(lambda failure: self.log.failure("a write was not noted", failure=failure))
         return outcome
 
     def stopService(self) -> None:

@@ -215,7 +215,7 @@ class Reflector:
                 self._version = event.resource_version
                 if event.change is not None:
                     changes.append(event.change)
-        except ClusterError:
+        except Exception:
             if changes:
                 emit(Changed(self.source, changes))
             raise

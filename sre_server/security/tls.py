@@ -1,76 +1,92 @@
-"""Mutual TLS 1.3 for the API port: our certificate, the CAs that vouch for clients, and nothing older or weaker.
+"""Mutual TLS 1.3 for the API port: our certificate, whom we trust for clients, and nothing older or weaker.
 
 The policy is field-notes.md section 4: verification through `trustRoot`, cipher suites set on the finished context (in
-TLS 1.3 `acceptableCiphers` does nothing), no session resumption, as a resumed session is not verified again.
+TLS 1.3 `acceptableCiphers` does nothing), no session resumption, as a resumed session is not verified again. A context
+cannot be changed once it was used, so a change of any file makes a new one, for the connections from then on.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from msgspec import Struct
 from OpenSSL import SSL
 from OpenSSL.crypto import X509
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IStreamServerEndpoint
+from twisted.internet.interfaces import (
+    IAddress,
+    IListeningPort,
+    IOpenSSLServerConnectionCreator,
+    IProtocolFactory,
+    IStreamServerEndpoint,
+)
 from twisted.internet.ssl import Certificate, CertificateOptions, TLSVersion, trustRootFromCertificates
-from twisted.protocols.tls import TLSMemoryBIOFactory
+from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from zope.interface import implementer
+
+from sre_server.security.pem import TLSFilesError, read_pem
+from sre_server.security.trust import Trust, load_trust
 
 CIPHER_SUITES: Final = b"TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256"
 """RFD 0's three suites; RFD 1 wants AES-128 first."""
 
-_T = TypeVar("_T")
 PrivateKey = Ed25519PrivateKey | EllipticCurvePrivateKey | RSAPrivateKey
 
 
-class TLSFilesError(Exception):
-    """The certificate, key or CA file cannot be used; the text is one line that names the file and says why."""
+class TLSFiles(Struct, frozen=True):
+    """Where the policy is read from, all of it PEM: a certificate (or its chain, leaf first), its key, CAs, CRLs."""
+
+    certificate: Path
+    private_key: Path
+    client_ca: Path
+    crl: Path | None = None
+
+    def paths(self) -> list[Path]:
+        """Every file that there is to watch."""
+        return [path for path in (self.certificate, self.private_key, self.client_ca, self.crl) if path is not None]
 
 
-def server_options(certificate: Path, private_key: Path, client_ca: Path) -> CertificateOptions:
-    """Read the three PEM files into a TLS policy; raises TLSFilesError.
+class Policy(Struct, frozen=True, eq=False):
+    """One state of the files: the context that handshakes use, whom it trusts, and when our own certificate ends."""
 
-    `certificate` may hold a chain, leaf first; `client_ca` one or more CAs. Keys: Ed25519, ECDSA, RSA.
-    """
-    leaf, *chain = _read(certificate, "certificate", _load_certificates)
-    key = _read(private_key, "private key", _load_private_key)
-    authorities = _read(client_ca, "client CA", x509.load_pem_x509_certificates)
+    context: SSL.Context
+    trust: Trust
+    certificate_ends: datetime
+
+
+def load_policy(files: TLSFiles, before: Trust | None = None) -> Policy:
+    """Read the files into a policy; raises TLSFilesError. See `load_trust` for what `before` is for."""
+    leaf, *chain = read_pem(files.certificate, "certificate", _load_certificates)
+    key = read_pem(files.private_key, "private key", _load_private_key)
     if leaf.public_key() != key.public_key():
-        raise TLSFilesError(f"the private key {private_key} does not belong to the certificate {certificate}")
+        raise TLSFilesError(
+            f"the private key {files.private_key} does not belong to the certificate {files.certificate}"
+        )
+    trust = load_trust(files.client_ca, files.crl, before)
+    authorities = [Certificate(X509.from_cryptography(authority)) for authority in trust.authorities]
     options = CertificateOptions(
         # Twisted hands these on to pyOpenSSL, which takes `cryptography` objects; its annotations do not say so yet.
         privateKey=key,  # type: ignore[arg-type]
         certificate=leaf,  # type: ignore[arg-type]
         extraCertChain=chain,  # type: ignore[arg-type]
-        trustRoot=trustRootFromCertificates(
-            [Certificate(X509.from_cryptography(authority)) for authority in authorities]
-        ),
+        trustRoot=trustRootFromCertificates(authorities),
         raiseMinimumTo=TLSVersion.TLSv1_3,
     )
     try:
         context = options.getContext()
         context.set_tls13_ciphersuites(CIPHER_SUITES)
-        # The server's order decides, so that AES-128 is what a client gets that offers all three.
-        context.set_options(SSL.OP_CIPHER_SERVER_PREFERENCE)
+        trust.add_to(context)
     except SSL.Error as error:
-        raise TLSFilesError(f"the pair {certificate}, {private_key} cannot be used: {_reason(error)}") from error
-    return options
-
-
-def _read(path: Path, what: str, load: Callable[[bytes], _T]) -> _T:
-    try:
-        return load(path.read_bytes())
-    except OSError as error:
-        raise TLSFilesError(f"the {what} file {path} cannot be read: {error.strerror}") from error
-    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-        text = " ".join(str(error).split())
-        raise TLSFilesError(f"the {what} file {path} is not a usable PEM file: {text}") from error
+        raise TLSFilesError(
+            f"the pair {files.certificate}, {files.private_key} cannot be used: {_reason(error)}"
+        ) from error
+    return Policy(context, trust, leaf.not_valid_after_utc)
 
 
 def _load_certificates(pem: bytes) -> list[x509.Certificate]:
@@ -87,18 +103,62 @@ def _load_private_key(pem: bytes) -> PrivateKey:
 
 
 def _reason(error: SSL.Error) -> str:
-    reasons: Sequence[tuple[str, str, str]] = error.args[0] if error.args else ()
+    reasons = error.args[0] if error.args else ()
     return "; ".join(reason for *_, reason in reasons) or "unknown reason"
+
+
+@implementer(IOpenSSLServerConnectionCreator)
+class ServerTLS:
+    """Makes the server's end of each handshake from the policy of the moment."""
+
+    def __init__(self, files: TLSFiles) -> None:
+        self.files = files
+        self.policy = load_policy(files)
+
+    def reload(self) -> None:
+        """Read the files again and use them for every later handshake; raises TLSFilesError, changing nothing."""
+        self.policy = load_policy(self.files, self.policy.trust)
+
+    def trust(self) -> Trust:
+        """Whom we trust at this moment."""
+        return self.policy.trust
+
+    def serverConnectionForTLS(self, tlsProtocol: TLSMemoryBIOProtocol) -> SSL.Connection:
+        """Make the connection object of one handshake; for Twisted."""
+        return SSL.Connection(self.policy.context, None)
+
+
+class AdmittingTLSFactory(TLSMemoryBIOFactory):
+    """Closes a connection before its handshake, which is the costly part, unless `admits` lets its address in."""
+
+    noisy = False
+
+    def __init__(
+        self, tls: IOpenSSLServerConnectionCreator, factory: IProtocolFactory, admits: Callable[[IAddress | None], bool]
+    ) -> None:
+        super().__init__(tls, False, factory)
+        self._admits = admits
+
+    # Twisted's annotation forgets that a factory may decline, as IProtocolFactory lets it.
+    def buildProtocol(self, addr: IAddress | None) -> TLSMemoryBIOProtocol | None:  # type: ignore[override]
+        """Make the TLS end of a connection, or nothing."""
+        return super().buildProtocol(addr) if self._admits(addr) else None
 
 
 @implementer(IStreamServerEndpoint)
 class MutualTLSEndpoint:
-    """Wraps any stream endpoint, such as `tcp:8443`, in a TLS policy."""
+    """Wraps any stream endpoint, such as `tcp:8443`, in a TLS policy; `admits` decides on addresses."""
 
-    def __init__(self, endpoint: IStreamServerEndpoint, options: CertificateOptions) -> None:
+    def __init__(
+        self,
+        endpoint: IStreamServerEndpoint,
+        tls: IOpenSSLServerConnectionCreator,
+        admits: Callable[[IAddress | None], bool] = lambda _: True,
+    ) -> None:
         self._endpoint = endpoint
-        self._options = options
+        self._tls = tls
+        self._admits = admits
 
     def listen(self, protocolFactory: IProtocolFactory) -> Deferred[IListeningPort]:
         """Listen, and speak TLS before anything else."""
-        return self._endpoint.listen(TLSMemoryBIOFactory(self._options, False, protocolFactory))
+        return self._endpoint.listen(AdmittingTLSFactory(self._tls, protocolFactory, self._admits))

@@ -7,13 +7,15 @@ How the rooms depend on each other, from the bottom up:
 
 - `kinds`, `statuses`, `selection`, `patching`, `protobuf`, `objects`, `population`: values and functions, no Twisted.
 - `collection`: the objects of one resource, with a bounded history of their changes.
-- `rollout`, `validation`, `store`: the cluster itself; rollouts move on the clock that the caller passes in.
+- `events`, `rollout`, `validation`, `reviews`, `store`: the cluster itself; rollouts move on the clock that the caller
+  passes in.
 - `journal`, `faults`: what was asked of the API, and what goes wrong on purpose.
-- `calls`, `listing`, `tables`, `watching`, `writing`: one HTTP request each, read or answered.
+- `answers`, `calls`, `listing`, `tables`, `watching`, `writing`: one HTTP request each, read or answered.
 - `gate`: the journal, the faults and the token, which every request passes.
 - `discovery`, `api`, `control`: the Klein apps.
 - `service`: the port. `python -m sre_server.simulator` runs it alone; `testtools` does without a network.
 
 What is believable here is what a client can see: versions, Status objects, list pages cut from one snapshot, watch
-streams, preconditions, rollouts. There are no pods, no admission and no authorization.
+streams, preconditions, rollouts. There are no pods and no admission; Events are only what clients leave.
+SubjectAccessReviews are answered by rules that a test sets, but nobody is refused anything because of them.
 """

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import cast
 
-import msgspec
 from klein import Klein
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
@@ -12,12 +11,13 @@ from twisted.web.iweb import IRequest
 from twisted.web.resource import IResource
 from werkzeug.exceptions import HTTPException
 
-from sre_server.simulator import calls, discovery, listing, objects, tables, writing
+from sre_server.simulator import answers, calls, discovery, listing, objects, tables, writing
+from sre_server.simulator.answers import Answer
 from sre_server.simulator.collection import Change, Stored
 from sre_server.simulator.faults import Faults
 from sre_server.simulator.gate import Gate
 from sre_server.simulator.journal import Call, Resource, Verb
-from sre_server.simulator.kinds import DEPLOYMENTS, NAMESPACES, Kind, Object
+from sre_server.simulator.kinds import DEPLOYMENTS, EVENTS, NAMESPACES, Kind, Object
 from sre_server.simulator.statuses import Refusal, status, too_large
 from sre_server.simulator.store import SimulatedCluster
 from sre_server.simulator.watching import Encoder, WatchStream
@@ -30,14 +30,8 @@ _VERBS: dict[bytes, Verb] = {
     b"PATCH": "patch",
     b"DELETE": "delete",
 }
-
-
-class Answer(msgspec.Struct, frozen=True):
-    """An answer that fits into one piece."""
-
-    body: bytes
-    code: int = 200
-
+_RESOURCES: dict[str, Resource] = {"namespaces": "namespaces", "events": "events", "deployments": "deployments"}
+_GROUPS = '<any(apps, autoscaling, "authorization.k8s.io"):name>'
 
 Act = Callable[[], Answer]
 
@@ -126,7 +120,7 @@ class KubernetesAPI:
         """Answer which groups there are."""
         return await self._describe(request, discovery.groups())
 
-    @_app.route("/apis/<any(apps, autoscaling):name>", methods=["GET"])
+    @_app.route(f"/apis/{_GROUPS}", methods=["GET"])
     async def group(self, request: IRequest, name: str) -> bytes | None:
         """Answer which versions a group has."""
         return await self._describe(request, discovery.group(name))
@@ -136,15 +130,10 @@ class KubernetesAPI:
         """Answer which resources the core group has."""
         return await self._describe(request, discovery.core_resources())
 
-    @_app.route("/apis/apps/v1", methods=["GET"])
-    async def apps_resources(self, request: IRequest) -> bytes | None:
-        """Answer which resources the apps group has."""
-        return await self._describe(request, discovery.apps_resources())
-
-    @_app.route("/apis/autoscaling/v1", methods=["GET"])
-    async def autoscaling_resources(self, request: IRequest) -> bytes | None:
-        """Answer which resources the autoscaling group has."""
-        return await self._describe(request, discovery.autoscaling_resources())
+    @_app.route(f"/apis/{_GROUPS}/v1", methods=["GET"])
+    async def group_resources(self, request: IRequest, name: str) -> bytes | None:
+        """Answer which resources a group has."""
+        return await self._describe(request, discovery.group_resources(name))
 
     @_app.route("/openapi/v3", methods=["GET"])
     async def openapi_index(self, request: IRequest) -> bytes | None:
@@ -154,12 +143,12 @@ class KubernetesAPI:
     @_app.route("/openapi/v3/api/v1", methods=["GET"])
     async def core_openapi(self, request: IRequest) -> bytes | None:
         """Answer the schema of the core group."""
-        return await self._describe(request, discovery.openapi(NAMESPACES))
+        return await self._describe(request, discovery.openapi(""))
 
-    @_app.route("/openapi/v3/apis/apps/v1", methods=["GET"])
-    async def apps_openapi(self, request: IRequest) -> bytes | None:
-        """Answer the schema of the apps group."""
-        return await self._describe(request, discovery.openapi(DEPLOYMENTS))
+    @_app.route(f"/openapi/v3/apis/{_GROUPS}/v1", methods=["GET"])
+    async def group_openapi(self, request: IRequest, name: str) -> bytes | None:
+        """Answer the schema of a group."""
+        return await self._describe(request, discovery.openapi(name))
 
     # Resources.
 
@@ -172,6 +161,21 @@ class KubernetesAPI:
     async def namespace(self, request: IRequest, name: str) -> bytes | None:
         """Read or write one Namespace."""
         return await self._item(request, NAMESPACES, "", name)
+
+    @_app.route("/api/v1/events", methods=["GET"])
+    async def all_events(self, request: IRequest) -> bytes | None:
+        """List or watch the Events of every Namespace."""
+        return await self._collection(request, EVENTS, "")
+
+    @_app.route("/api/v1/namespaces/<namespace>/events", methods=["GET", "POST"])
+    async def events(self, request: IRequest, namespace: str) -> bytes | None:
+        """List, watch or create the Events of one Namespace."""
+        return await self._collection(request, EVENTS, namespace)
+
+    @_app.route("/api/v1/namespaces/<namespace>/events/<name>", methods=["GET", "DELETE"])
+    async def event(self, request: IRequest, namespace: str, name: str) -> bytes | None:
+        """Read or delete one Event."""
+        return await self._item(request, EVENTS, namespace, name)
 
     @_app.route("/apis/apps/v1/deployments", methods=["GET"])
     async def all_deployments(self, request: IRequest) -> bytes | None:
@@ -212,9 +216,18 @@ class KubernetesAPI:
                 stored = self._cluster.write_scale(
                     namespace, name, _change(request), replaces=replaces, dry_run=dry_run
                 )
-            return Answer(msgspec.json.encode(objects.scale_of(stored.decoded())))
+            return answers.json(objects.scale_of(stored.decoded()))
 
         return await self._serve(request, call, act)
+
+    @_app.route("/apis/authorization.k8s.io/v1/subjectaccessreviews", methods=["POST"])
+    async def reviews(self, request: IRequest) -> bytes | None:
+        """Tell whether somebody may do something."""
+
+        def act() -> Answer:
+            return answers.json(self._cluster.reviews.answered(calls.object_body(request)), 201)
+
+        return await self._serve(request, Call("create", "subjectaccessreviews"), act)
 
     # What goes wrong.
 
@@ -224,7 +237,7 @@ class KubernetesAPI:
         refusal = cast("Refusal", failure.value)
         if refusal.retry_after is not None:
             request.setHeader("retry-after", str(refusal.retry_after))
-        return _sent(request, Answer(msgspec.json.encode(refusal.status), refusal.code))
+        return answers.sent(request, answers.json(refusal.status, refusal.code))
 
     @_app.handle_errors(HTTPException)
     def unroutable(self, request: IRequest, failure: Failure) -> bytes:
@@ -232,22 +245,22 @@ class KubernetesAPI:
         try:
             self._gate.authenticate(request)
         except Refusal as refusal:
-            return _sent(request, Answer(msgspec.json.encode(refusal.status), refusal.code))
+            return answers.sent(request, answers.json(refusal.status, refusal.code))
         code = 405 if cast("HTTPException", failure.value).code == 405 else 404
         details: Object = {}
-        return _sent(request, Answer(msgspec.json.encode(status(code, details=details)), code))
+        return answers.sent(request, answers.json(status(code, details=details), code))
 
     @_app.handle_errors(Exception)
     def failed(self, request: IRequest, failure: Failure) -> bytes:
         """Answer that the simulator itself is broken."""
         self.log.failure("the simulated API failed at {uri!r}", failure, uri=request.uri)
         told = status(500, f"Internal error occurred: {failure.getErrorMessage()}")
-        return _sent(request, Answer(msgspec.json.encode(told), 500))
+        return answers.sent(request, answers.json(told, 500))
 
     # How a request is served.
 
     async def _describe(self, request: IRequest, answer: Object) -> bytes | None:
-        return await self._serve(request, Call("discover"), lambda: Answer(msgspec.json.encode(answer)))
+        return await self._serve(request, Call("discover"), lambda: answers.json(answer))
 
     async def _collection(self, request: IRequest, kind: Kind, namespace: str) -> bytes | None:
         resource = _resource_of(kind)
@@ -282,7 +295,7 @@ class KubernetesAPI:
         await self._gate.enter(request, call)
         answer = act()
         await self._gate.leave(request, call)
-        return _sent(request, answer)
+        return answers.sent(request, answer)
 
     async def _watch(self, request: IRequest, kind: Kind, call: Call) -> bytes | None:
         await self._gate.enter(request, call)
@@ -334,17 +347,7 @@ class KubernetesAPI:
     def _delete(self, request: IRequest, kind: Kind, namespace: str, name: str) -> Answer:
         asked = writing.deletion(request)
         stored = self._cluster.delete(kind, namespace, name, preconditions=asked.preconditions, dry_run=asked.dry_run)
-        if kind is NAMESPACES:
-            return Answer(kind.heading + stored.body[1:])
-        details = {"name": name, "group": kind.group, "kind": kind.plural, "uid": stored.uid}
-        told = {
-            "kind": "Status",
-            "apiVersion": "v1",
-            "metadata": {},
-            "status": "Success",
-            "details": details,
-        }
-        return Answer(msgspec.json.encode(told))
+        return answers.deleted(kind, name, stored)
 
     def _shown(self, request: IRequest, kind: Kind, stored: Stored, *, code: int = 200) -> Answer:
         if calls.accepted_form(request) == "Table":
@@ -370,18 +373,10 @@ def _change(request: IRequest) -> writing.Change:
     return writing.replacement(request) if request.method == b"PUT" else writing.patch(request)
 
 
-def _sent(request: IRequest, answer: Answer) -> bytes:
-    request.setResponseCode(answer.code)
-    request.setHeader("content-type", "application/json")
-    request.setHeader("cache-control", "no-cache, private")
-    request.setHeader("content-length", str(len(answer.body)))
-    return answer.body
-
-
 def _include(request: IRequest) -> str:
     values = (request.args or {}).get(b"includeObject", [b"Metadata"])
     return str(values[0], "ascii", "replace")
 
 
 def _resource_of(kind: Kind) -> Resource:
-    return "namespaces" if kind is NAMESPACES else "deployments"
+    return _RESOURCES[kind.plural]

@@ -1,6 +1,8 @@
 """The simulator's own door for tests that run it as a process: /simulator/..., never faulty, never asked for a token.
 
 - `GET`, `PUT`, `DELETE /simulator/faults`: `{"faults": [{"kind": "status", "code": 429, "retryAfter": 2}, ...]}`.
+- `GET`, `PUT`, `DELETE /simulator/reviews`: `{"rules": [{"user": "ann", "verb": "get", "namespace": "shop"}, ...]}`,
+  which decide SubjectAccessReviews; `{"rules": null}`, as at the start and after DELETE, allows everything.
 - `GET`, `DELETE /simulator/requests`: the journal and the counts.
 - `POST /simulator/compact`: forget all history.
 - `POST /simulator/restore` `{"resourceVersion": "1234"}`: go back to an earlier version.
@@ -18,6 +20,7 @@ from twisted.web.resource import IResource
 
 from sre_server.simulator.faults import Fault, Faults
 from sre_server.simulator.journal import Recorded
+from sre_server.simulator.reviews import Rule
 from sre_server.simulator.statuses import Refusal, status
 from sre_server.simulator.store import SimulatedCluster
 
@@ -37,6 +40,12 @@ class FaultList(msgspec.Struct, forbid_unknown_fields=True):
     """The faults that are on, as they travel."""
 
     faults: list[Fault]
+
+
+class RuleList(msgspec.Struct, forbid_unknown_fields=True):
+    """The rules of the reviews, as they travel."""
+
+    rules: list[Rule] | None
 
 
 class RequestList(msgspec.Struct):
@@ -86,6 +95,27 @@ class ControlAPI:
         """Switch everything off."""
         self._faults.clear()
         return _json(request, FaultList([]))
+
+    @_app.route("/reviews", methods=["GET"])
+    def reviews(self, request: IRequest) -> bytes:
+        """Show the rules of the reviews."""
+        return _json(request, RuleList(self._cluster.reviews.rules))
+
+    @_app.route("/reviews", methods=["PUT"])
+    def put_reviews(self, request: IRequest) -> bytes:
+        """Decide reviews by these rules."""
+        rules = _body(request, RuleList).rules
+        if rules is None:
+            self._cluster.reviews.clear()
+        else:
+            self._cluster.reviews.replace(rules)
+        return self.reviews(request)
+
+    @_app.route("/reviews", methods=["DELETE"])
+    def delete_reviews(self, request: IRequest) -> bytes:
+        """Allow everything again."""
+        self._cluster.reviews.clear()
+        return self.reviews(request)
 
     @_app.route("/requests", methods=["GET"])
     def requests(self, request: IRequest) -> bytes:

@@ -1,9 +1,10 @@
 """What the API server tells about itself: version, groups, resources."""
 
-from sre_server.simulator.kinds import DEPLOYMENTS, NAMESPACES, Kind, Object
+from sre_server.simulator.kinds import DEPLOYMENTS, EVENTS, NAMESPACES, REVIEWS, Kind, Object
 
-_KINDS = (NAMESPACES, DEPLOYMENTS)
+_KINDS = (NAMESPACES, EVENTS, DEPLOYMENTS, REVIEWS)
 _VERBS = ["create", "delete", "get", "list", "patch", "update", "watch"]
+_FEWER_VERBS = {"events": ["create", "delete", "get", "list", "watch"], "subjectaccessreviews": ["create"]}
 
 VERSION: Object = {
     "major": "1",
@@ -26,7 +27,7 @@ def core_versions(address: str) -> Object:
 
 def groups() -> Object:
     """Return the answer of /apis; a group without resources to list, as autoscaling here, would only alarm clients."""
-    return {"kind": "APIGroupList", "apiVersion": "v1", "groups": [_group("apps")]}
+    return {"kind": "APIGroupList", "apiVersion": "v1", "groups": [_group("apps"), _group(REVIEWS.group)]}
 
 
 def group(name: str) -> Object:
@@ -36,11 +37,18 @@ def group(name: str) -> Object:
 
 def core_resources() -> Object:
     """Return the answer of /api/v1."""
-    return _resources("v1", [_resource(NAMESPACES)])
+    return _resources("v1", [_resource(NAMESPACES), _resource(EVENTS)])
 
 
-def apps_resources() -> Object:
-    """Return the answer of /apis/apps/v1."""
+def group_resources(name: str) -> Object:
+    """Return the answer of /apis/<group>/v1; autoscaling has a Scale and nothing to list."""
+    version = f"{name}/v1"
+    if name == REVIEWS.group:
+        return _resources(version, [_resource(REVIEWS)])
+    return _resources(version, _apps_resources() if name == DEPLOYMENTS.group else [])
+
+
+def _apps_resources() -> list[Object]:
     scale = {
         "name": "deployments/scale",
         "singularName": "",
@@ -57,12 +65,7 @@ def apps_resources() -> Object:
         "kind": "Deployment",
         "verbs": ["get"],
     }
-    return _resources("apps/v1", [_resource(DEPLOYMENTS), scale, status])
-
-
-def autoscaling_resources() -> Object:
-    """Return the answer of /apis/autoscaling/v1: the group has a Scale and nothing to list."""
-    return _resources("autoscaling/v1", [])
+    return [_resource(DEPLOYMENTS), scale, status]
 
 
 def openapi_index() -> Object:
@@ -71,17 +74,23 @@ def openapi_index() -> Object:
     return {"paths": paths}
 
 
-def openapi(kind: Kind) -> Object:
-    """Return just enough of a schema to tell kubectl that the server validates and runs dry itself."""
+def openapi(group: str) -> Object:
+    """Return just enough of a group's schema to tell kubectl that the server validates and runs dry itself."""
+    return {
+        "openapi": "3.0.0",
+        "info": {"title": "Kubernetes", "version": VERSION["gitVersion"]},
+        "paths": {
+            path: about for kind in _KINDS if kind.group == group for path, about in _openapi_paths(kind).items()
+        },
+    }
+
+
+def _openapi_paths(kind: Kind) -> Object:
     parameters = [{"name": name, "in": "query", "schema": {"type": "string"}} for name in ("dryRun", "fieldValidation")]
     about = {"group": kind.group, "version": kind.version, "kind": kind.name}
     scope = "/namespaces/{namespace}" if kind.namespaced else ""
     operation = {"parameters": parameters, "x-kubernetes-group-version-kind": about, "responses": {}}
-    return {
-        "openapi": "3.0.0",
-        "info": {"title": "Kubernetes", "version": VERSION["gitVersion"]},
-        "paths": {f"/{_openapi_path(kind)}{scope}/{kind.plural}/{{name}}": {"patch": operation}},
-    }
+    return {f"/{_openapi_path(kind)}{scope}/{kind.plural}/{{name}}": {"patch": operation}}
 
 
 def _openapi_path(kind: Kind) -> str:
@@ -94,7 +103,7 @@ def _resource(kind: Kind) -> Object:
         "singularName": kind.singular,
         "namespaced": kind.namespaced,
         "kind": kind.name,
-        "verbs": _VERBS,
+        "verbs": _FEWER_VERBS.get(kind.plural, _VERBS),
         "shortNames": list(kind.short_names),
         "categories": ["all"] if kind is DEPLOYMENTS else [],
     }

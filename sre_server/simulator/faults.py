@@ -74,7 +74,7 @@ class Fault(msgspec.Struct, kw_only=True, rename="camel", forbid_unknown_fields=
 
     kind: FaultKind
     verb: VerbClass | None = None
-    resource: Literal["namespaces", "deployments", "scale"] | None = None
+    resource: Literal["namespaces", "deployments", "scale", "events", "subjectaccessreviews"] | None = None
     continued: bool | None = None
     skip: int = 0
     times: int | None = None

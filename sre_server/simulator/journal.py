@@ -6,7 +6,7 @@ from typing import Literal
 import msgspec
 
 Verb = Literal["get", "list", "watch", "create", "update", "patch", "delete", "discover"]
-Resource = Literal["namespaces", "deployments", "scale", ""]
+Resource = Literal["namespaces", "deployments", "scale", "events", "subjectaccessreviews", ""]
 
 
 class Call(msgspec.Struct, frozen=True):

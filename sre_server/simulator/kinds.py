@@ -39,4 +39,8 @@ class Kind(msgspec.Struct, frozen=True):
 
 
 NAMESPACES = Kind("namespaces", "namespace", "Namespace", "", "v1", False, ("ns",))
+EVENTS = Kind("events", "event", "Event", "", "v1", True, ("ev",))
 DEPLOYMENTS = Kind("deployments", "deployment", "Deployment", "apps", "v1", True, ("deploy",))
+REVIEWS = Kind(
+    "subjectaccessreviews", "subjectaccessreview", "SubjectAccessReview", "authorization.k8s.io", "v1", False, ()
+)

@@ -48,7 +48,7 @@ class _Continue(msgspec.Struct):
 def page(collection: Collection, namespace: str, options: ListOptions, current: int) -> Page:
     """Return the objects that a list asks for; `current` is the cluster's version."""
     prefix = f"{namespace}/" if namespace else ""
-    wanted = selection(options.label_selector, options.field_selector)
+    wanted = selection(collection.kind, options.label_selector, options.field_selector)
     if options.continue_token:
         version, after = _continued(collection, options.continue_token, current)
     else:

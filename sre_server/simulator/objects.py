@@ -10,6 +10,9 @@ from sre_server.simulator.kinds import Object
 
 _UIDS = UUID("5f1b6d0e-4a3c-4c1e-9f5d-1d2c3b4a5968")
 _DAY = 86_400.0
+_SUFFIX_LETTERS = "bcdfghjklmnpqrstvwxz2456789"
+_SUFFIX_LENGTH = 5
+_SPREAD = 7_368_787
 
 
 def timestamp(seconds: float) -> str:
@@ -20,6 +23,13 @@ def timestamp(seconds: float) -> str:
 def uid(serial: int) -> str:
     """Return the UID of the object that was created as number `serial`."""
     return str(uuid5(_UIDS, str(serial)))
+
+
+def suffix(serial: int) -> str:
+    """Return what makes a generateName the name of the object that is created as number `serial`."""
+    base = len(_SUFFIX_LETTERS)
+    number = serial * _SPREAD % base**_SUFFIX_LENGTH
+    return "".join(_SUFFIX_LETTERS[number // base**place % base] for place in range(_SUFFIX_LENGTH))
 
 
 def namespace(name: str, *, labels: dict[str, str] | None = None) -> Object:

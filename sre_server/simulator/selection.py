@@ -5,7 +5,9 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 
+from sre_server.simulator import events
 from sre_server.simulator.collection import Stored
+from sre_server.simulator.kinds import EVENTS, Kind
 from sre_server.simulator.statuses import bad_request
 
 Labels = Mapping[str, str]
@@ -16,6 +18,7 @@ _SET = re.compile(r"^\s*(?P<label>[\w./-]+)\s+(?P<operator>in|notin)\s*\((?P<val
 _EQUAL = re.compile(r"^\s*(?P<label>[\w./-]+)\s*(?P<operator>==|!=|=)\s*(?P<value>[\w.-]*)\s*$")
 _EXISTS = re.compile(r"^\s*(?P<absent>!?)\s*(?P<label>[\w./-]+)\s*$")
 _BETWEEN = re.compile(r",(?![^()]*\))")
+_FIELDS = ("metadata.name", "metadata.namespace")
 _FIELD = re.compile(r"^(?P<field>[\w.]+)(?P<operator>==|!=|=)(?P<value>.*)$")
 
 
@@ -32,16 +35,19 @@ class _Labelled(msgspec.Struct):
 _decoder = msgspec.json.Decoder(_Labelled)
 
 
-def selection(label_selector: str, field_selector: str) -> Filter | None:
+def selection(kind: Kind, label_selector: str, field_selector: str) -> Filter | None:
     """Return a test of stored objects for both selectors, or None when everything is selected."""
     labels = _label_requirements(label_selector)
-    fields = _field_requirements(field_selector)
+    known = (*_FIELDS, *events.FIELDS) if kind is EVENTS else _FIELDS
+    fields = _field_requirements(field_selector, known)
     if not labels and not fields:
         return None
 
     def selected(stored: Stored) -> bool:
         metadata = _decoder.decode(stored.body).metadata
         found = {"metadata.name": metadata.name, "metadata.namespace": metadata.namespace}
+        if kind is EVENTS:
+            found |= events.selectable(stored.decoded())
         return all(holds(metadata.labels) for holds in labels) and all(holds(found) for holds in fields)
 
     return selected
@@ -65,19 +71,19 @@ def _label_requirement(text: str) -> Requirement:
     raise bad_request(f'unable to parse requirement: found "{text}", expected: a requirement')
 
 
-def _field_requirements(selector: str) -> list[Requirement]:
+def _field_requirements(selector: str, known: tuple[str, ...]) -> list[Requirement]:
     if not selector.strip():
         return []
-    return [_field_requirement(part) for part in selector.split(",")]
+    return [_field_requirement(part, known) for part in selector.split(",")]
 
 
-def _field_requirement(text: str) -> Requirement:
+def _field_requirement(text: str, known: tuple[str, ...]) -> Requirement:
     match = _FIELD.match(text.strip())
     if match is None:
         raise bad_request(f"invalid selector: '{text}'; can't understand '{text}'")
-    if match["field"] not in ("metadata.name", "metadata.namespace"):
-        known = '"metadata.name", "metadata.namespace"'
-        raise bad_request(f'"{match["field"]}" is not a known field selector: only {known}')
+    if match["field"] not in known:
+        names = ", ".join(f'"{name}"' for name in known)
+        raise bad_request(f'"{match["field"]}" is not a known field selector: only {names}')
     return _within(match["field"], frozenset({match["value"]}), match["operator"] != "!=")
 
 

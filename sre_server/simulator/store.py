@@ -6,9 +6,9 @@ from typing import Protocol
 import msgspec
 from twisted.internet.interfaces import IReactorTime
 
-from sre_server.simulator import objects, population, rollout, validation
+from sre_server.simulator import events, objects, population, reviews, rollout, validation
 from sre_server.simulator.collection import Change, ChangeType, Collection, Stored
-from sre_server.simulator.kinds import DEPLOYMENTS, NAMESPACES, Kind, Object
+from sre_server.simulator.kinds import DEPLOYMENTS, EVENTS, NAMESPACES, Kind, Object
 from sre_server.simulator.statuses import (
     already_exists,
     invalid,
@@ -35,7 +35,7 @@ class Listener(Protocol):
 
 
 class SimulatedCluster:
-    """Namespaces and Deployments in the memory of one thread.
+    """Namespaces, Deployments and Events in the memory of one thread; `reviews` decides who may do what.
 
     Objects come in and go out as dictionaries of their own; what the caller does with them changes nothing here.
     Every call that the API server would refuse raises `Refusal`.
@@ -46,7 +46,8 @@ class SimulatedCluster:
         self._serial = 0
         self._listeners: list[Listener] = []
         self._rollouts = rollout.Rollouts(clock, self._advance)
-        self._collections = {kind.plural: Collection(kind, history) for kind in (NAMESPACES, DEPLOYMENTS)}
+        self._collections = {kind.plural: Collection(kind, history) for kind in (NAMESPACES, EVENTS, DEPLOYMENTS)}
+        self.reviews = reviews.Reviews()
         self.version = FIRST_VERSION
         self._populate(deployments)
 
@@ -81,12 +82,16 @@ class SimulatedCluster:
         """Return every Deployment, in list order."""
         return [stored.decoded() for stored in self.collection(DEPLOYMENTS).slice(None, "", "").all()]
 
+    def events(self) -> list[Object]:
+        """Return every Event, oldest first."""
+        return [stored.decoded() for stored in self._events()]
+
     def create_namespace(self, name: str, *, labels: dict[str, str] | None = None) -> Object:
         """Create a Namespace."""
         return self.create(NAMESPACES, "", objects.namespace(name, labels=labels)).decoded()
 
     def delete_namespace(self, name: str) -> None:
-        """Delete a Namespace, after the Deployments in it."""
+        """Delete a Namespace, after what is in it."""
         self.delete(NAMESPACES, "", name)
 
     def create_deployment(
@@ -149,6 +154,7 @@ class SimulatedCluster:
 
     def create(self, kind: Kind, namespace: str, written: Object, *, dry_run: bool = False) -> Stored:
         """Create an object from what a client wrote."""
+        written = validation.named(written, objects.suffix(self._serial + 1))
         name, fresh = validation.new_object(kind, namespace, written)
         key = kind.key(namespace, name)
         if kind.namespaced:
@@ -158,7 +164,10 @@ class SimulatedCluster:
         metadata = fresh["metadata"]
         metadata["uid"] = self._next_uid()
         metadata["creationTimestamp"] = objects.timestamp(self._clock.seconds())
-        return self._commit(kind, "ADDED", key, fresh, None, dry_run=dry_run)
+        stored = self._commit(kind, "ADDED", key, fresh, None, dry_run=dry_run)
+        while len(self.collection(EVENTS)) > events.KEPT:
+            self.delete(EVENTS, *self._events()[0].key.split("/"))
+        return stored
 
     def update(
         self,
@@ -220,7 +229,7 @@ class SimulatedCluster:
         preconditions: Object | None = None,
         dry_run: bool = False,
     ) -> Stored:
-        """Delete an object; a Namespace takes its Deployments with it."""
+        """Delete an object; a Namespace takes what is in it with it."""
         stored = self._require(kind, namespace, name)
         uid, version = _preconditions(preconditions or {})
         if uid not in ("", stored.uid):
@@ -231,7 +240,8 @@ class SimulatedCluster:
             return stored
         if kind is NAMESPACES:
             stored = self._empty_namespace(name, stored)
-        self._rollouts.forget(stored.key)
+        if kind is DEPLOYMENTS:
+            self._rollouts.forget(stored.key)
         return self._commit(kind, "DELETED", stored.key, stored.decoded(), stored)
 
     def _empty_namespace(self, name: str, stored: Stored) -> Stored:
@@ -239,8 +249,9 @@ class SimulatedCluster:
         ending["metadata"]["deletionTimestamp"] = objects.timestamp(self._clock.seconds())
         ending["status"] = {"phase": "Terminating"}
         ending_stored = self._commit(NAMESPACES, "MODIFIED", stored.key, ending, stored)
-        for doomed in self.collection(DEPLOYMENTS).slice(None, f"{name}/", "").all():
-            self.delete(DEPLOYMENTS, name, doomed.key.partition("/")[2])
+        for held in (DEPLOYMENTS, EVENTS):
+            for doomed in self.collection(held).slice(None, f"{name}/", "").all():
+                self.delete(held, name, doomed.key.partition("/")[2])
         return ending_stored
 
     def _replace(self, kind: Kind, stored: Stored, before: Object, after: Object, *, dry_run: bool) -> Stored:
@@ -297,6 +308,9 @@ class SimulatedCluster:
         if stored is None:
             raise not_found(kind, name)
         return stored
+
+    def _events(self) -> list[Stored]:
+        return sorted(self.collection(EVENTS).slice(None, "", "").all(), key=lambda stored: stored.version)
 
     def _next_uid(self) -> str:
         self._serial += 1

@@ -3,14 +3,15 @@
 import re
 from typing import Any
 
-from sre_server.simulator import objects
-from sre_server.simulator.kinds import DEPLOYMENTS, Kind, Object
+from sre_server.simulator import events, objects
+from sre_server.simulator.kinds import DEPLOYMENTS, EVENTS, Kind, Object
 from sre_server.simulator.statuses import Refusal, bad_request, invalid, status
 
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 _SUBDOMAIN = re.compile(rf"{_LABEL.pattern}(\.{_LABEL.pattern})*")
 _LARGEST = 2**31 - 1
-_KEPT = ("name", "namespace", "uid", "creationTimestamp", "generation", "resourceVersion")
+_LONGEST_PREFIX = 58
+_KEPT = ("name", "generateName", "namespace", "uid", "creationTimestamp", "generation", "resourceVersion")
 _RULES = {
     _LABEL: "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', "
     "and must start and end with an alphanumeric character",
@@ -19,9 +20,30 @@ _RULES = {
 }
 
 
+def named(written: Object, suffix: str) -> Object:
+    """Return an object to create with the name that its generateName asks for, unless it has one."""
+    metadata = _metadata(written)
+    prefix = metadata.get("generateName")
+    if metadata.get("name") or not prefix:
+        return written
+    if not isinstance(prefix, str):
+        raise bad_request("json: cannot unmarshal metadata.generateName into a string")
+    return {**written, "metadata": {**metadata, "name": prefix[:_LONGEST_PREFIX] + suffix}}
+
+
+def check_type(kind: Kind, written: Object) -> None:
+    """Refuse an object that says it is of another kind."""
+    given = (written.get("apiVersion", kind.api_version), written.get("kind", kind.name))
+    if given != (kind.api_version, kind.name):
+        raise bad_request(
+            f"the API version in the data ({given[0]}, Kind={given[1]}) does not match the expected "
+            f"API version ({kind.api_version}, Kind={kind.name})"
+        )
+
+
 def new_object(kind: Kind, namespace: str, written: Object) -> tuple[str, Object]:
     """Return the name and the completed form of an object to create."""
-    _check_type(kind, written)
+    check_type(kind, written)
     metadata = _metadata(written)
     name = metadata.get("name") or ""
     if not name:
@@ -32,9 +54,13 @@ def new_object(kind: Kind, namespace: str, written: Object) -> tuple[str, Object
         raise invalid(kind.group, kind.name, str(name), "metadata.name", problem)
     if metadata.get("resourceVersion"):
         raise bad_request("resourceVersion should not be set on objects to be created")
-    kept = {field: metadata[field] for field in ("labels", "annotations") if metadata.get(field)}
+    kept = {field: metadata[field] for field in ("generateName", "labels", "annotations") if metadata.get(field)}
+    if kind.namespaced and metadata.get("namespace") not in (None, "", namespace):
+        raise bad_request("the namespace of the provided object does not match the request")
+    if kind is EVENTS:
+        return name, events.completed(namespace, name, {**kept, "name": name, "namespace": namespace}, written)
     if kind is DEPLOYMENTS:
-        return name, _new_deployment(namespace, name, metadata, kept, written)
+        return name, _new_deployment(namespace, name, kept, written)
     fresh = objects.namespace(name, labels=kept.get("labels"))
     fresh["metadata"] = {**kept, **fresh["metadata"]}
     return name, fresh
@@ -44,7 +70,7 @@ def written_object(kind: Kind, written: Any, before: Object) -> Object:  # noqa:
     """Return an update of an object, checked against the object that it is meant for."""
     if not isinstance(written, dict):
         raise bad_request("json: cannot unmarshal the body into an object")
-    _check_type(kind, written)
+    check_type(kind, written)
     metadata = _metadata(written)
     for field in ("name", "namespace"):
         given, found = metadata.get(field), before["metadata"].get(field)
@@ -87,9 +113,7 @@ def written_scale(name: str, scale: Any) -> tuple[Object, int]:  # noqa: ANN401 
     return metadata, int(replicas)
 
 
-def _new_deployment(namespace: str, name: str, metadata: Object, kept: Object, written: Object) -> Object:
-    if metadata.get("namespace") not in (None, "", namespace):
-        raise bad_request("the namespace of the provided object does not match the request")
+def _new_deployment(namespace: str, name: str, kept: Object, written: Object) -> Object:
     if not isinstance(written.get("spec"), dict):
         raise invalid("apps", "Deployment", name, "spec.selector", "Required value")
     completed = objects.with_defaults(written)
@@ -114,15 +138,6 @@ def _new_deployment(namespace: str, name: str, metadata: Object, kept: Object, w
         "spec": spec,
         "status": {},
     }
-
-
-def _check_type(kind: Kind, written: Object) -> None:
-    given = (written.get("apiVersion", kind.api_version), written.get("kind", kind.name))
-    if given != (kind.api_version, kind.name):
-        raise bad_request(
-            f"the API version in the data ({given[0]}, Kind={given[1]}) does not match the expected "
-            f"API version ({kind.api_version}, Kind={kind.name})"
-        )
 
 
 def _metadata(written: Object) -> Object:

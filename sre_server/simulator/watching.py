@@ -16,7 +16,7 @@ from twisted.web.iweb import IRequest
 from twisted.web.server import Request
 from zope.interface import implementer
 
-from sre_server.simulator import tables
+from sre_server.simulator import events, tables
 from sre_server.simulator.calls import ListOptions
 from sre_server.simulator.collection import Change, Collection, FellBehindError, Stored
 from sre_server.simulator.faults import STRIKES, Fault, Faults
@@ -33,6 +33,7 @@ LONGEST = 1800.0
 # A bookmark is an object of its kind without a name; the Go types leave this of the rest.
 _EMPTY: dict[str, Object] = {
     "namespaces": {"spec": {}, "status": {}},
+    "events": events.EMPTY,
     "deployments": {
         "spec": {
             "replicas": 0,
@@ -109,7 +110,7 @@ class WatchStream:
         self._faults = faults
         self._lost = lost
         self._encoder = encoder
-        self._selected: Filter | None = selection(options.label_selector, options.field_selector)
+        self._selected: Filter | None = selection(kind, options.label_selector, options.field_selector)
         self._prefix = f"{call.namespace}/" if call.namespace else ""
         self._position = 0
         self._backlog: deque[bytes | Stored] = deque()

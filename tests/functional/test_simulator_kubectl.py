@@ -233,6 +233,41 @@ class KubectlTests(SimulatorTestCase):
         self.run_kubectl("rollout", "restart", "-n", "shop", "deployment/cart")
         self.assertEqual(self.replicas(), 7)
 
+    def test_events(self) -> None:
+        """An Event is created, listed with the usual columns, and shown with the Deployment that it is about."""
+        cart = json.loads(self.run_kubectl("get", "deploy", "cart", "-n", "shop", "-o", "json"))
+        about = {"apiVersion": "apps/v1", "kind": "Deployment", "namespace": "shop", "name": "cart"}
+        event = {
+            "apiVersion": "v1",
+            "kind": "Event",
+            "metadata": {"generateName": "cart.", "namespace": "shop"},
+            "involvedObject": {**about, "uid": cart["metadata"]["uid"]},
+            "type": "Normal",
+            "reason": "Scaled",
+            "message": "ann did it",
+            "lastTimestamp": "2026-01-01T12:00:00Z",
+        }
+        self.run_kubectl("create", "-f", "-", typed=json.dumps(event))
+        head, row = self.table("get", "events", "-n", "shop")
+        self.assertEqual(head, ["LAST", "SEEN", "TYPE", "REASON", "OBJECT", "MESSAGE"])
+        self.assertEqual(row[1:], ["Normal", "Scaled", "deployment/cart", "ann", "did", "it"])
+        head, row = self.table("get", "events", "-A")
+        self.assertEqual((head[0], row[0]), ("NAMESPACE", "shop"))
+        self.assertIn("ann did it", self.run_kubectl("describe", "deployment", "cart", "-n", "shop"))
+        self.assertNotIn("ann", self.run_kubectl("describe", "deployment", "catalog", "-n", "shop"))
+        self.assertIn("ann did it", self.run_kubectl("events", "-n", "shop", "--for", "deployment/cart"))
+
+    def test_review(self) -> None:
+        """A SubjectAccessReview that kubectl creates comes back with its answer."""
+        attributes = {"namespace": "shop", "verb": "get", "group": "apps", "resource": "deployments"}
+        review = {
+            "apiVersion": "authorization.k8s.io/v1",
+            "kind": "SubjectAccessReview",
+            "spec": {"user": "ann", "resourceAttributes": attributes},
+        }
+        shown = self.run_kubectl("create", "-f", "-", "-o", "json", typed=json.dumps(review))
+        self.assertIs(json.loads(shown)["status"]["allowed"], True)
+
     def test_described(self) -> None:
         """The less frequent questions are answered, too."""
         self.assertIn("deployments", self.run_kubectl("api-resources"))

@@ -1,0 +1,175 @@
+"""What every request of the two families passes before its handler: who is it, how often, and may it.
+
+In that order, since a limit needs a name, and nothing is looked up for somebody who may not ask. What is refused here
+is counted and, but for the reads that come too often, put into the audit log.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Final, TypeVar
+
+from msgspec import Struct
+from twisted.internet.defer import Deferred
+
+from sre_server.api.request import APIRequest
+from sre_server.api.statuses import StatusTable, status_of
+from sre_server.errors import NotIdentified, NotPermitted, SreServerError, TooManyRequests
+from sre_server.metrics import Metrics
+from sre_server.model import Deployment
+from sre_server.security.audit import AuditLog, Record, timestamp
+from sre_server.security.authorization import Authorizer, Decision, Tree, Verb
+from sre_server.security.identity import Identity
+from sre_server.security.limits import TokenBuckets
+
+REASON_LENGTH: Final = 256
+EXPIRY_HEADER: Final = b"X-Client-Certificate-Expires"
+Refusal = TypeVar("Refusal", bound=SreServerError)
+_T = TypeVar("_T")
+_R = TypeVar("_R")
+
+
+def then(value: _T | Deferred[_T], use: Callable[[_T], _R]) -> _R | Deferred[_R]:
+    """Use a value now if it is here, else when it comes: what is known at once is answered at once."""
+    return value.addCallback(use) if isinstance(value, Deferred) else use(value)
+
+
+class Gate:
+    """Admits clients and asks `authorizer`; `limits` has a bucket per identity for each verb that is limited."""
+
+    def __init__(
+        self,
+        authorizer: Authorizer,
+        limits: Mapping[Verb, TokenBuckets],
+        audit: AuditLog,
+        metrics: Metrics,
+        expiry_warning: timedelta,
+        statuses: StatusTable,
+    ) -> None:
+        self._authorizer = authorizer
+        self._limits = limits
+        self._audit = audit
+        self._metrics = metrics
+        self._expiry_warning = expiry_warning
+        self._statuses = statuses
+
+    def admit(self, request: APIRequest, verb: Verb, namespace: str | None, name: str | None) -> Identity:
+        """Return who asks; raises NotIdentified or TooManyRequests. Sets the headers that tell of limits and expiry."""
+        asked = Asked(request, None, verb, namespace, name)
+        try:
+            identity = request.identify()
+        except (NotIdentified, TooManyRequests) as error:
+            request.channel.persistent = 0
+            request.setHeader(b"Connection", b"close")
+            raise self._refused(asked, error, "not identified") from None
+        if identity.not_after - datetime.now(UTC) < self._expiry_warning:
+            request.setHeader(EXPIRY_HEADER, identity.not_after.strftime("%Y-%m-%dT%H:%M:%SZ").encode("ascii"))
+            self._metrics.expiring.inc()
+        try:
+            self._limit(request, identity, verb)
+        except TooManyRequests as error:
+            self._metrics.throttled.labels(verb.value).inc()
+            if verb is Verb.READ:
+                raise
+            raise self._refused(asked.by(identity), error, "too many requests") from None
+        return identity
+
+    def _limit(self, request: APIRequest, identity: Identity, verb: Verb) -> None:
+        """Take a token, and say what is left (draft-ietf-httpapi-ratelimit-headers-11)."""
+        buckets = self._limits.get(verb)
+        if buckets is None:
+            return
+        allowance = buckets.take(identity.name)
+        rate = buckets.rate
+        window = max(1, round(rate.burst / rate.per_second))
+        wait = math.ceil(allowance.wait)
+        policy = verb.value.encode("ascii")
+        request.setHeader(b"RateLimit-Policy", b'"%s";q=%d;w=%d' % (policy, rate.burst, window))
+        request.setHeader(b"RateLimit", b'"%s";r=%d;t=%d' % (policy, allowance.remaining, wait))
+        if not allowance.allowed:
+            request.channel.hold_back(allowance.wait)
+            what = "reads" if verb is Verb.READ else "writes"
+            raise TooManyRequests(
+                f"Too many {what}: {rate.per_second:g} a second are allowed, {rate.burst} at once.", max(1, wait)
+            )
+
+    def permit(
+        self, request: APIRequest, identity: Identity, verb: Verb, namespace: str, name: str
+    ) -> Deferred[None] | None:
+        """Raise NotPermitted (or fail with it) unless the client may do this."""
+
+        def enforce(decision: Decision) -> None:
+            if not decision.allowed:
+                asked = Asked(request, identity, verb, namespace, name)
+                error = NotPermitted(f"'{identity.name}' may not {asked}: {decision.rule}.")
+                raise self._refused(asked, error, "not permitted", decision.rule)
+
+        return then(self._authorizer.decide(identity, verb, namespace, name), enforce)
+
+    def readable(
+        self, request: APIRequest, identity: Identity, tree: Tree[Deployment], namespace: str | None
+    ) -> Tree[Deployment] | Deferred[Tree[Deployment]]:
+        """Return the part of the tree that the client may read; raises NotPermitted if it asked for one namespace."""
+
+        def enforce(readable: Tree[Deployment]) -> Tree[Deployment]:
+            if namespace is not None and namespace not in readable:
+                asked = Asked(request, identity, Verb.READ, namespace, None)
+                raise self._refused(asked, NotPermitted(f"'{identity.name}' may not {asked}."), "not permitted")
+            return readable
+
+        return then(self._authorizer.readable(identity, tree), enforce)
+
+    def decide(self, identity: Identity, verb: Verb, namespace: str, name: str) -> Decision | Deferred[Decision]:
+        """Return what would be decided, for a client that asks what it may do."""
+        return self._authorizer.decide(identity, verb, namespace, name)
+
+    def _refused(self, asked: "Asked", error: Refusal, outcome: str, rule: str | None = None) -> Refusal:
+        """Count and audit a refusal; return the error, to be raised."""
+        self._metrics.denied.labels(outcome).inc()
+        self._audit.write(asked.record(outcome=outcome, rule=rule, status=int(status_of(error, self._statuses))))
+        return error
+
+
+class Asked(Struct, frozen=True):
+    """One thing that a client wants, for messages and for the audit log."""
+
+    request: APIRequest
+    identity: Identity | None
+    verb: Verb
+    namespace: str | None
+    name: str | None
+
+    def by(self, identity: Identity) -> "Asked":
+        """Return the same, wanted by somebody who is known."""
+        return Asked(self.request, identity, self.verb, self.namespace, self.name)
+
+    def __str__(self) -> str:
+        """Say it in words."""
+        what = f"'{self.name}'" if self.name else "the Deployments"
+        return f"{self.verb.value} {what} in '{self.namespace}'"
+
+    def record(self, **known: str | int | None) -> Record:
+        """Return the audit line of it, with what else is known."""
+        identity = self.identity
+        return Record(
+            time=timestamp(),
+            request_id=self.request.request_id,
+            identity=identity.name if identity else None,
+            groups=identity.groups if identity else (),
+            certificate_sha256=identity.certificate_sha256 if identity else None,
+            address=self.request.address,
+            action=self.verb.value,
+            namespace=self.namespace,
+            name=self.name,
+            reason=reason_of(self.request),
+            **known,  # type: ignore[arg-type]  # fields of Record, each of its own type
+        )
+
+
+def reason_of(request: APIRequest) -> str | None:
+    """Return the `X-Reason` header, made printable and cut to 256 characters; None if there is nothing left of it."""
+    given = request.getHeader(b"x-reason")
+    if given is None:
+        return None
+    text = "".join(character for character in given.decode("utf-8", "replace") if character.isprintable())
+    return text[:REASON_LENGTH].strip() or None

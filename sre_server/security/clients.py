@@ -1,0 +1,70 @@
+"""Recognising the client of a connection: its certificate read once, its good standing checked on every request."""
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Protocol
+
+from cryptography import x509
+from OpenSSL import SSL
+
+from sre_server.errors import NotIdentified
+from sre_server.security.identity import Identity, identify
+from sre_server.security.trust import Trust
+
+
+class Clients(Protocol):
+    """Tells who is at the other end of connections."""
+
+    def accepted(self) -> "Client":
+        """Return what will know the client of a connection that is being accepted now."""
+
+
+class Client(Protocol):
+    """The other end of one connection."""
+
+    def identity(self, transport: object) -> Identity:
+        """Return who it is; raises NotIdentified if that is unclear, or no longer true."""
+
+
+class CertificateClients:
+    """Recognises clients by the certificates of their TLS connections, as `trust` stands now."""
+
+    def __init__(self, trust: Callable[[], Trust]) -> None:
+        self._trust = trust
+
+    def accepted(self) -> Client:
+        """See `Clients.accepted`: the handshake will be judged by the trust of now, or of later."""
+        return CertificateClient(self._trust)
+
+
+class CertificateClient:
+    """The client of one TLS connection."""
+
+    def __init__(self, trust: Callable[[], Trust]) -> None:
+        self._trust = trust
+        self._checked_by = trust()
+        self._chain: Sequence[x509.Certificate] = ()
+        self._identity: Identity | None = None
+
+    def identity(self, transport: object) -> Identity:
+        """See `Client.identity`; a certificate that has ended, or a CA that was withdrawn, counts at once."""
+        if self._identity is None:
+            self._chain = verified_chain(transport)
+            self._identity = identify(self._chain[0])
+        if self._identity.not_after < datetime.now(UTC):
+            raise NotIdentified("The client certificate has expired since the connection was made.")
+        trust = self._trust()
+        if trust is not self._checked_by:
+            trust.check(self._chain)
+            self._checked_by = trust
+        return self._identity
+
+
+def verified_chain(transport: object) -> Sequence[x509.Certificate]:
+    """Return the chain that a TLS transport's client proved, leaf first; raises NotIdentified if there is none."""
+    get_handle = getattr(transport, "getHandle", None)
+    handle = get_handle() if get_handle is not None else None
+    chain = handle.get_verified_chain(as_cryptography=True) if isinstance(handle, SSL.Connection) else None
+    if not chain:
+        raise NotIdentified("The connection has no client certificate.")
+    return chain

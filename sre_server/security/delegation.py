@@ -1,0 +1,128 @@
+"""`--authorization=kubernetes`: the cluster's own RBAC decides, by SubjectAccessReview.
+
+Answers to reads are remembered for at most 10 s, as the generic apiserver does (apiserver pkg/server/options/
+authorization.go); errors never are, and a write is always asked afresh. Equal questions that are under way at the same
+time are asked once. While the cluster cannot say, reads and writes alike fail with Unavailable: nothing is allowed on
+an error.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Final
+
+from msgspec import Struct
+from twisted.internet.defer import Deferred, gatherResults, succeed
+from twisted.python.failure import Failure
+
+from sre_server.security.authorization import EVERY, Decision, Named, Tree, Verb
+from sre_server.security.identity import Identity
+
+REMEMBER_SECONDS: Final = 10.0
+REMEMBERED: Final = 8192
+
+
+class Question(Struct, frozen=True):
+    """One SubjectAccessReview; None for a namespace means all of them, None for a name any."""
+
+    user: str
+    groups: tuple[str, ...]
+    verb: Verb
+    namespace: str | None
+    name: str | None
+
+    def __str__(self) -> str:
+        """Say what is asked, as a rule of RBAC would."""
+        what = "get deployments" if self.verb is Verb.READ else "patch deployments/scale"
+        return f"{what} in {self.namespace or 'all namespaces'}"
+
+
+def review_spec(question: Question) -> dict[str, object]:
+    """Return the question as the spec of a SubjectAccessReview (authorization.k8s.io/v1)."""
+    attributes = {
+        "group": "apps",
+        "resource": "deployments",
+        "verb": "get" if question.verb is Verb.READ else "patch",
+        "subresource": "" if question.verb is Verb.READ else "scale",
+        "namespace": question.namespace or "",
+        "name": question.name or "",
+    }
+    return {"user": question.user, "groups": list(question.groups), "resourceAttributes": attributes}
+
+
+class _Remembered(Struct, frozen=True):
+    allowed: bool
+    until: float
+
+
+class KubernetesAuthorizer:
+    """Asks the cluster through `review`, which fires with its yes or no, or fails with Unavailable.
+
+    `now` is a monotonic clock in seconds.
+    """
+
+    def __init__(self, review: Callable[[Question], Deferred[bool]], now: Callable[[], float]) -> None:
+        self._review = review
+        self._now = now
+        self._remembered: OrderedDict[Question, _Remembered] = OrderedDict()
+        self._waiting: dict[Question, list[Deferred[bool]]] = {}
+
+    def decide(self, identity: Identity, verb: Verb, namespace: str, name: str) -> Decision | Deferred[Decision]:
+        """See `Authorizer.decide`."""
+        where, which = (None if part == EVERY else part for part in (namespace, name))
+        question = Question(identity.name, identity.groups, verb, where, which)
+        allowed = self._ask(question)
+        if isinstance(allowed, Deferred):
+            return allowed.addCallback(_decision, question)
+        return _decision(allowed, question)
+
+    def readable(self, identity: Identity, tree: Tree[Named]) -> Tree[Named] | Deferred[Tree[Named]]:
+        """See `Authorizer.readable`.
+
+        RBAC is asked for whole namespaces: a Deployment that a client may read by its name alone is in no list.
+        """
+        return Deferred.fromCoroutine(self._readable(identity, tree))
+
+    async def _readable(self, identity: Identity, tree: Tree[Named]) -> Tree[Named]:
+        def question(namespace: str | None) -> Question:
+            return Question(identity.name, identity.groups, Verb.READ, namespace, None)
+
+        if len(tree) != 1 and await self._answer(question(None)):
+            return tree
+        namespaces = list(tree)
+        answers = await gatherResults(
+            [self._answer(question(namespace)) for namespace in namespaces], consumeErrors=True
+        )
+        return {namespace: tree[namespace] for namespace, allowed in zip(namespaces, answers, strict=True) if allowed}
+
+    def _answer(self, question: Question) -> Deferred[bool]:
+        allowed = self._ask(question)
+        return allowed if isinstance(allowed, Deferred) else succeed(allowed)
+
+    def _ask(self, question: Question) -> bool | Deferred[bool]:
+        """Return what is remembered, or a Deferred of one's own that fires when the cluster has answered."""
+        remembered = self._remembered.get(question)
+        if remembered is not None and remembered.until > self._now():
+            return remembered.allowed
+        if question.verb is not Verb.READ:
+            return self._review(question)
+        waiter: Deferred[bool] = Deferred()
+        waiters = self._waiting.setdefault(question, [])
+        waiters.append(waiter)
+        if len(waiters) == 1:
+            asked_at = self._now()
+            self._review(question).addBoth(self._answered, question, asked_at)
+        return waiter
+
+    def _answered(self, answer: bool | Failure, question: Question, asked_at: float) -> None:
+        if not isinstance(answer, Failure):
+            self._remembered[question] = _Remembered(answer, asked_at + REMEMBER_SECONDS)
+            self._remembered.move_to_end(question)
+            if len(self._remembered) > REMEMBERED:
+                self._remembered.popitem(last=False)
+        for waiter in self._waiting.pop(question):
+            if not waiter.called:
+                waiter.callback(answer)
+
+
+def _decision(allowed: bool, question: Question) -> Decision:  # a Deferred's result
+    return Decision(allowed, f"the cluster's RBAC: {question} is {'allowed' if allowed else 'not allowed'}")

@@ -1,0 +1,75 @@
+"""YAML files that operators write by hand: read into typed values, mistakes named by file and line."""
+
+import re
+from pathlib import Path
+from typing import Final, TypeVar
+
+import msgspec
+import yaml
+
+T = TypeVar("T")
+
+MAX_BYTES: Final = 2**20
+_PATH_STEP: Final = re.compile(r"\.([^.\[\]]+)|\[(\d+|\.\.\.)\]")
+
+
+class DocumentError(Exception):
+    """The file cannot be used; the text is one line that names the file, the line and the mistake."""
+
+
+def load(path: Path, shape: type[T]) -> T:
+    """Read a YAML file into `shape`; raises DocumentError for what cannot be read, is no YAML, or does not fit."""
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise DocumentError(f"{path}: cannot be read: {error.strerror}") from error
+    return parse(raw, shape, str(path))
+
+
+def parse(raw: bytes, shape: type[T], name: str) -> T:
+    """Read YAML bytes into `shape`; see `load`. Unknown keys, repeated keys and wrong types are mistakes."""
+    if len(raw) > MAX_BYTES:
+        raise DocumentError(f"{name}: larger than {MAX_BYTES} bytes")
+    try:
+        node = yaml.compose(raw, Loader=yaml.SafeLoader)
+        _refuse_repeated_keys(node, name)
+        value = yaml.safe_load(raw)
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise DocumentError(f"{name}:{line}: {error.problem or error.context}") from error
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        raise DocumentError(f"{name}:1: {' '.join(str(error).split())}") from error
+    try:
+        return msgspec.convert({} if value is None else value, shape)
+    except msgspec.ValidationError as error:
+        text, _, where = str(error).partition(" - at `$")
+        raise DocumentError(f"{name}:{_line_of(node, where.rstrip('`'))}: {text}") from error
+
+
+def _refuse_repeated_keys(node: yaml.Node | None, name: str) -> None:
+    """YAML keeps the last of two equal keys, silently: in a policy that would drop what somebody wrote."""
+    if isinstance(node, yaml.MappingNode):
+        seen = set()
+        for key, value in node.value:
+            if key.value in seen:
+                raise DocumentError(f"{name}:{key.start_mark.line + 1}: the key '{key.value}' stands here twice")
+            seen.add(key.value)
+            _refuse_repeated_keys(value, name)
+    elif isinstance(node, yaml.SequenceNode):
+        for item in node.value:
+            _refuse_repeated_keys(item, name)
+
+
+def _line_of(node: yaml.Node | None, path: str) -> int:
+    """Return the line, counted from 1, of what a msgspec path such as `.rules[2].verbs[0]` points at, or its parent."""
+    line = node.start_mark.line if node else 0
+    for key, index in _PATH_STEP.findall(path):
+        found: yaml.Node | None = None
+        if key and isinstance(node, yaml.MappingNode):
+            found = next((value for name, value in node.value if name.value == key), None)
+        elif index.isdigit() and isinstance(node, yaml.SequenceNode) and int(index) < len(node.value):
+            found = node.value[int(index)]
+        if found is None:
+            break
+        node, line = found, found.start_mark.line
+    return int(line) + 1

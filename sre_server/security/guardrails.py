@@ -1,0 +1,129 @@
+"""Guardrails: counts that nobody should set by accident, whoever they are. Data, not code; see docs/security.md.
+
+    maximum: 200
+    largest_step: 50
+    zero_needs_confirmation: true
+    protected: [{namespaces: [kube-system, "*-prod"], names: [dns]}]
+
+What a Deployment says of itself counts too: the annotations `sre-server/min-replicas`, `sre-server/max-replicas` and
+`sre-server/protected`.
+"""
+
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Annotated, Final
+
+from msgspec import Meta, Struct
+
+from sre_server.errors import GuardrailRefused
+from sre_server.model import MAX_REPLICAS, Guards
+from sre_server.security.documents import load
+
+SYSTEM_NAMESPACES: Final = ("kube-system", "kube-public", "kube-node-lease")
+MIN_ANNOTATION: Final = "sre-server/min-replicas"
+MAX_ANNOTATION: Final = "sre-server/max-replicas"
+PROTECTED_ANNOTATION: Final = "sre-server/protected"
+Count = Annotated[int, Meta(ge=0, le=MAX_REPLICAS)]
+
+
+class Protected(Struct, frozen=True, forbid_unknown_fields=True):
+    """Deployments that nobody scales through this server, by globs of both their names."""
+
+    namespaces: tuple[str, ...] = ("*",)
+    names: tuple[str, ...] = ("*",)
+
+    def covers(self, namespace: str, name: str) -> bool:
+        """Tell whether this Deployment is one of them."""
+        in_namespaces = any(fnmatchcase(namespace, glob) for glob in self.namespaces)
+        return in_namespaces and any(fnmatchcase(name, glob) for glob in self.names)
+
+
+class Guardrails(Struct, frozen=True, forbid_unknown_fields=True):
+    """The document, and the built-in defaults of what it leaves out. Counts are replicas."""
+
+    minimum: Count = 0
+    maximum: Count = 1000
+    largest_step: Annotated[int, Meta(ge=1)] | None = None
+    zero_needs_confirmation: bool = False
+    protected: tuple[Protected, ...] = (Protected(namespaces=SYSTEM_NAMESPACES),)
+
+    def check(self, write: "Write") -> None:
+        """Raise GuardrailRefused, naming the rule and the way around it if there is one, unless the write passes."""
+        own = write.guards
+        if any(rule.covers(write.namespace, write.name) for rule in self.protected):
+            raise GuardrailRefused("protected", f"{write} is refused: the guardrails protect this Deployment.")
+        if own.protected and own.protected.strip().lower() not in ("false", "no", "0"):
+            raise _by_annotation("protected", write, f"its annotation {PROTECTED_ANNOTATION} protects it")
+        minimum = _annotated(own.minimum, MIN_ANNOTATION, write)
+        if minimum is not None and write.replicas < minimum:
+            raise _by_annotation("minimum", write, f"its annotation {MIN_ANNOTATION} says {minimum}")
+        maximum = _annotated(own.maximum, MAX_ANNOTATION, write)
+        if maximum is not None and write.replicas > maximum:
+            raise _by_annotation("maximum", write, f"its annotation {MAX_ANNOTATION} says {maximum}")
+        self._check_range(write)
+        self._check_confirmations(write)
+
+    def _check_range(self, write: "Write") -> None:
+        if write.replicas < self.minimum:
+            raise GuardrailRefused("minimum", f"{write} is refused: the guardrails' minimum is {self.minimum}.")
+        if write.replicas > self.maximum:
+            raise GuardrailRefused("maximum", f"{write} is refused: the guardrails' maximum is {self.maximum}.")
+
+    def _check_confirmations(self, write: "Write") -> None:
+        if write.replicas == 0 and self.zero_needs_confirmation and "zero" not in write.confirmed:
+            raise GuardrailRefused("zero", f"{write} stops it altogether; to do that, repeat with '?confirm=zero'.")
+        if self.largest_step is None or write.current is None or "step" in write.confirmed:
+            return
+        step = abs(write.replicas - write.current)
+        if step > self.largest_step:
+            what = f"{write} is a step of {step} from {write.current}, and the largest is {self.largest_step}"
+            raise GuardrailRefused("step", f"{what}; to do it at once, repeat with '?confirm=step'.")
+
+
+class Write(Struct, frozen=True):
+    """A count that somebody wants to set; `current` is the one that is known, None if the Deployment is not."""
+
+    namespace: str
+    name: str
+    replicas: int
+    current: int | None
+    guards: Guards
+    confirmed: frozenset[str]
+
+    def __str__(self) -> str:
+        """Name the write in a message."""
+        return f"Scaling '{self.name}' in '{self.namespace}' to {self.replicas}"
+
+
+def _annotated(text: str, annotation: str, write: Write) -> int | None:
+    """Read a count that somebody typed into an annotation; one that makes no sense stops writes, not guardrails."""
+    if not text:
+        return None
+    if not text.strip().isdecimal():
+        raise _by_annotation("annotation", write, f"its annotation {annotation} is not a whole number")
+    return int(text)
+
+
+def _by_annotation(rule: str, write: Write, why: str) -> GuardrailRefused:
+    return GuardrailRefused(rule, f"{write} is refused: {why}; change the annotation if that is meant.")
+
+
+def load_guardrails(path: Path) -> Guardrails:
+    """Read a guardrails file; raises DocumentError with the line of the mistake."""
+    return load(path, Guardrails)
+
+
+class GuardrailsFile:
+    """Guardrails that can be read from their file again."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._current = load_guardrails(path)
+
+    def __call__(self) -> Guardrails:
+        """The guardrails of this moment."""
+        return self._current
+
+    def reload(self) -> None:
+        """Read the file again; raises DocumentError, changing nothing."""
+        self._current = load_guardrails(self._path)

@@ -1,0 +1,70 @@
+"""Token buckets: how often each client may ask, kept for as many clients as there are, and no more."""
+
+import math
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from typing import Final
+
+from msgspec import Struct
+
+MAX_CLIENTS: Final = 10_000
+
+
+class Rate(Struct, frozen=True):
+    """So many per second in the long run, and so many at once after a pause."""
+
+    per_second: float
+    burst: int
+
+
+class Allowance(Struct, frozen=True):
+    """What a bucket said: whether this one may pass, how many more may at once, and the seconds until the next may."""
+
+    allowed: bool
+    remaining: int
+    wait: float
+
+
+class _Bucket(Struct):
+    tokens: float
+    at: float
+
+
+class TokenBuckets:
+    """One bucket for each client; `now` is a monotonic clock in seconds.
+
+    The buckets that were not used for the longest time are forgotten when there are too many; a client that is
+    forgotten has been silent for long, or hides among ten thousand names that the CA gave it.
+    """
+
+    def __init__(self, rate: Rate, now: Callable[[], float]) -> None:
+        self.rate = rate
+        self._now = now
+        self._buckets: OrderedDict[Hashable, _Bucket] = OrderedDict()
+
+    def take(self, client: Hashable) -> Allowance:
+        """Take one token from the client's bucket if there is one."""
+        now = self._now()
+        bucket = self._buckets.get(client)
+        if bucket is None:
+            bucket = self._buckets[client] = _Bucket(float(self.rate.burst), now)
+            if len(self._buckets) > MAX_CLIENTS:
+                self._buckets.popitem(last=False)
+        else:
+            self._buckets.move_to_end(client)
+            refilled = bucket.tokens + max(0.0, now - bucket.at) * self.rate.per_second
+            bucket.tokens, bucket.at = min(float(self.rate.burst), refilled), now
+        if bucket.tokens < 1:
+            return Allowance(allowed=False, remaining=0, wait=(1 - bucket.tokens) / self.rate.per_second)
+        bucket.tokens -= 1
+        return Allowance(allowed=True, remaining=int(bucket.tokens), wait=0.0)
+
+
+def parse_rate(text: str) -> Rate:
+    """Read `RATE` or `RATE:BURST`, per second; the burst is twice the rate unless given. Raises ValueError."""
+    rate, _, burst = text.partition(":")
+    per_second = float(rate)
+    at_once = int(burst) if burst else math.ceil(2 * per_second)
+    if not 0.001 <= per_second <= 1_000_000 or not 1 <= at_once <= 10_000_000:
+        raise ValueError("out of range")
+    return Rate(per_second, at_once)

@@ -1,0 +1,122 @@
+"""`--authorization=policy:FILE`: rules in YAML, the first that matches decides, and nothing is allowed by silence.
+
+rules:
+- identities: ["spiffe://example.org/deployer"]
+verbs: [read, scale]
+namespaces: ["shop-*"]
+- groups: [sre]
+verbs: [read, scale]
+- identities: ["*"]
+effect: deny
+namespaces: [kube-system]
+- identities: ["*"]
+verbs: [read]
+"""
+
+from collections.abc import Callable
+from fnmatch import fnmatchcase
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Final, Literal
+
+from msgspec import Meta, Struct
+
+from sre_server.security.authorization import Decision, Named, Tree, Verb
+from sre_server.security.documents import DocumentError, load
+from sre_server.security.identity import Identity
+
+Glob = Annotated[str, Meta(min_length=1, max_length=512)]
+_EVERYTHING: Final[tuple[Glob, ...]] = ("*",)
+_CACHED_DECISIONS: Final = 65_536
+
+
+class Rule(Struct, frozen=True, forbid_unknown_fields=True):
+    """One rule: whom it is about (an identity or a group that matches), what it is about, and what it says."""
+
+    identities: tuple[Glob, ...] = ()
+    groups: tuple[Glob, ...] = ()
+    verbs: Annotated[tuple[Literal["read", "scale"], ...], Meta(min_length=1)] = ("read", "scale")
+    namespaces: tuple[Glob, ...] = _EVERYTHING
+    names: tuple[Glob, ...] = _EVERYTHING
+    effect: Literal["allow", "deny"] = "allow"
+
+    def is_about(self, identity: Identity, verb: Verb, namespace: str) -> bool:
+        """Tell whether the rule speaks of this client, this verb, and some names at least of this namespace."""
+        return (
+            verb.value in self.verbs
+            and _matches(namespace, self.namespaces)
+            and (
+                _matches(identity.name, self.identities)
+                or any(_matches(group, self.groups) for group in identity.groups)
+            )
+        )
+
+
+class PolicyDocument(Struct, frozen=True, forbid_unknown_fields=True):
+    """The file."""
+
+    rules: tuple[Rule, ...]
+
+
+def _matches(text: str, globs: tuple[str, ...]) -> bool:
+    return any(fnmatchcase(text, glob) for glob in globs)
+
+
+def load_policy(path: Path) -> PolicyDocument:
+    """Read a policy file; raises DocumentError with the line of the mistake."""
+    document = load(path, PolicyDocument)
+    for number, rule in enumerate(document.rules, start=1):
+        if not rule.identities and not rule.groups:
+            raise DocumentError(f"{path}: rule {number} names neither identities nor groups, so it is about nobody")
+    return document
+
+
+class Policy:
+    """Decides by a document, which may be replaced at any time."""
+
+    def __init__(self, document: PolicyDocument) -> None:
+        self.replace(document)
+
+    def replace(self, document: PolicyDocument) -> None:
+        """Decide by this document from now on."""
+        rules = document.rules
+
+        @lru_cache(_CACHED_DECISIONS)
+        def decide(identity: Identity, verb: Verb, namespace: str, name: str) -> Decision:
+            for number, rule in enumerate(rules, start=1):
+                if rule.is_about(identity, verb, namespace) and _matches(name, rule.names):
+                    return Decision(rule.effect == "allow", f"rule {number} of the policy ({rule.effect})")
+            return Decision(allowed=False, rule="no rule of the policy allows it")
+
+        self._rules = rules
+        self._decide: Callable[[Identity, Verb, str, str], Decision] = decide
+
+    def decide(self, identity: Identity, verb: Verb, namespace: str, name: str) -> Decision:
+        """See `Authorizer.decide`."""
+        return self._decide(identity, verb, namespace, name)
+
+    def readable(self, identity: Identity, tree: Tree[Named]) -> Tree[Named]:
+        """See `Authorizer.readable`."""
+        readable = {}
+        for namespace, by_name in tree.items():
+            about = [rule for rule in self._rules if rule.is_about(identity, Verb.READ, namespace)]
+            first_for_all = next((rule for rule in about if "*" in rule.names), None)
+            if about and about[0] is first_for_all:
+                if first_for_all.effect == "allow":
+                    readable[namespace] = by_name
+            elif any(rule.effect == "allow" for rule in about):
+                names = (name for name in by_name if self.decide(identity, Verb.READ, namespace, name).allowed)
+                readable[namespace] = {name: by_name[name] for name in names}
+        return readable
+
+
+class PolicyFile:
+    """A policy that can be read from its file again."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.policy = Policy(load_policy(path))
+
+    def reload(self) -> None:
+        """Read the file again; raises DocumentError, changing nothing."""
+        self.policy.replace(load_policy(self._path))

@@ -1,0 +1,97 @@
+"""Files that may change while the server runs: looked at every few seconds, taken over only when they make sense."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+from twisted.application.service import Service
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+
+from sre_server.metrics import Metrics
+
+LOOK_SECONDS: Final = 3.0
+
+
+class Watched:
+    """One group of files that make sense together, and what takes them over: `reload` raises to refuse them."""
+
+    def __init__(self, what: str, paths: Sequence[Path], reload: Callable[[], None]) -> None:
+        self.what = what
+        self._paths = paths
+        self._reload = reload
+        self._seen = self._contents()
+
+    def look(self) -> bool:
+        """Take over what changed since the last look, if anything did; raises what `reload` raises, once per change.
+
+        Contents are compared, not times: a projected volume, a copy and an editor each touch different ones.
+        """
+        contents = self._contents()
+        if contents == self._seen:
+            return False
+        self._seen = contents
+        self._reload()
+        return True
+
+    def _contents(self) -> list[bytes | None]:
+        return [_read(path) for path in self._paths]
+
+
+def _read(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return None
+
+
+class Reloading(Service):
+    """Looks at every group of files; a group that makes no sense keeps its last good state, and is said to fail."""
+
+    log = Logger()
+
+    def __init__(self, reactor: IReactorTime, metrics: Metrics, watched: Sequence[Watched]) -> None:
+        self._reactor = reactor
+        self._metrics = metrics
+        self._watched = watched
+        self._next: IDelayedCall | None = None
+        self.problems: dict[str, str] = {}
+
+    def startService(self) -> None:
+        """Begin to look."""
+        super().startService()
+        self._schedule()
+
+    def stopService(self) -> None:
+        """Look no more."""
+        super().stopService()
+        if self._next is not None and self._next.active():
+            self._next.cancel()
+
+    def warnings(self) -> list[str]:
+        """Say which changes are not taken over, and why."""
+        return [f"{what}: {problem}" for what, problem in sorted(self.problems.items())]
+
+    def _schedule(self) -> None:
+        self._next = self._reactor.callLater(LOOK_SECONDS, self._look)
+
+    def _look(self) -> None:
+        for watched in self._watched:
+            self._look_at(watched)
+        self._schedule()
+
+    def _look_at(self, watched: Watched) -> None:
+        what = watched.what
+        try:
+            changed = watched.look()
+        except Exception as error:  # noqa: BLE001  # whatever is in a file must not end the watching of all
+            self.problems[what] = str(error)
+            self.log.error("{what}: the change is not taken over: {error}", what=what, error=error)  # noqa: TRY400
+            self._metrics.reloads.labels(what, "refused").inc()
+            self._metrics.reload_failing.labels(what).set(1)
+            return
+        if changed:
+            self.problems.pop(what, None)
+            self.log.info("{what}: the change is taken over", what=what)
+            self._metrics.reloads.labels(what, "taken").inc()
+            self._metrics.reload_failing.labels(what).set(0)

@@ -1,0 +1,78 @@
+"""What the tests of a list+watch cycle share: a cluster that answers from a script, and what was emitted."""
+
+import random
+from collections.abc import Callable
+
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from sre_server.cluster.watching import Reflector
+from sre_server.errors import ClusterError, ClusterTimedOut
+from sre_server.model import Change, Changed, Deployment, Event, Listed, Namespace, Resource, Source
+from tests.fakes import FakeReply, FakeTransport
+from tests.wire import list_page
+
+SOURCE = Source(Resource.DEPLOYMENTS)
+Answer = FakeReply | ClusterError | Callable[[], FakeReply]
+
+
+class ReflectorTestCase(SynchronousTestCase):
+    """A reflector of all Deployments whose clock moves only when a watch is said to take time."""
+
+    def setUp(self) -> None:
+        """Make the reflector, its clock, and a cluster that answers nothing yet."""
+        self.clock = Clock()
+        self.cluster = FakeTransport()
+        self.emitted: list[Event] = []
+        self.reflector = self.make_reflector(SOURCE)
+
+    def make_reflector(self, source: Source) -> Reflector:
+        """Make a reflector of another source."""
+        return Reflector(source, self.cluster, self.clock.seconds, random.Random(1))  # noqa: S311
+
+    def listed(self, *items: Deployment | Namespace, version: str = "100", next_token: str = "") -> FakeReply:
+        """Answer a list, in one page unless there is a token of the next one."""
+        return FakeReply(200, [list_page(*items, version=version, next_token=next_token)])
+
+    def watched(self, *chunks: bytes | Exception, seconds: float = 20) -> Callable[[], FakeReply]:
+        """Answer a watch that takes some time."""
+
+        def answer() -> FakeReply:
+            self.clock.advance(seconds)
+            return FakeReply(200, chunks)
+
+        return answer
+
+    def silent(self) -> Callable[[], FakeReply]:
+        """Answer a watch that says nothing until the read timeout."""
+        return self.watched(ClusterTimedOut("silence"), seconds=90)
+
+    def cycle(self, *answers: Answer) -> list[Event]:
+        """Run a cycle against these answers, all of which it must use up; return what it emitted."""
+        self.cluster.script.extend(answers)
+        before = len(self.emitted)
+        self.reflector.cycle(self.emitted.append)
+        self.assertEqual(len(self.cluster.script), 0, "the cycle ended before the script")
+        return self.emitted[before:]
+
+    def cycle_fails(self, kind: type[ClusterError], *answers: Answer) -> ClusterError:
+        """Run a cycle that must fail, after using up these answers; return the error."""
+        with self.assertRaises(kind) as raised:
+            self.cycle(*answers)
+        self.assertEqual(len(self.cluster.script), 0, "the cycle ended before the script")
+        error: ClusterError = raised.exception
+        return error
+
+    def asked(self) -> dict[str, str | int]:
+        """Return the query of the latest request."""
+        return self.cluster.requests[-1][2]
+
+
+def changes_of(events: list[Event]) -> list[Change]:
+    """Return every change, in order, of all the batches."""
+    return [change for event in events if isinstance(event, Changed) for change in event.changes]
+
+
+def lists_of(events: list[Event]) -> list[Listed]:
+    """Return the lists."""
+    return [event for event in events if isinstance(event, Listed)]

@@ -1,0 +1,213 @@
+"""What the cache answers after lists and events; a Clock is its time, and nothing else moves."""
+
+from collections.abc import Sequence
+
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from sre_server.cache import ClusterCache
+from sre_server.errors import Unavailable
+from sre_server.model import Change, Changed, Deleted, Deployment, Listed, Namespace, Put, Resource, Source
+from tests.fakes import deployment, namespace, populated
+from tests.wire import by_name
+
+NAMESPACES = Source(Resource.NAMESPACES)
+DEPLOYMENTS = Source(Resource.DEPLOYMENTS)
+
+
+class CacheTestCase(SynchronousTestCase):
+    """A cache of the whole cluster that has heard nothing yet."""
+
+    def setUp(self) -> None:
+        """Make the cache and its clock."""
+        self.clock = Clock()
+        self.clock.advance(1000)
+        self.cache = ClusterCache(self.clock.seconds, [NAMESPACES, DEPLOYMENTS], max_staleness=120)
+
+    def list_deployments(self, *items: Deployment, version: str = "100", source: Source = DEPLOYMENTS) -> None:
+        """Apply a list that was asked for now."""
+        self.cache.apply(Listed(source, version, self.clock.seconds(), deployments=by_name(items)))
+
+    def list_namespaces(self, *items: Namespace) -> None:
+        """Apply a list that was asked for now."""
+        named = {item.name: item for item in items}
+        self.cache.apply(Listed(NAMESPACES, "100", self.clock.seconds(), namespaces=named))
+
+    def change(self, *changes: Change, source: Source = DEPLOYMENTS) -> None:
+        """Apply events of a watch."""
+        self.cache.apply(Changed(source, changes))
+
+    def names(self) -> dict[str, Sequence[str]]:
+        """Tell which Deployments there are, by namespace."""
+        return {namespace: sorted(deployments) for namespace, deployments in populated(self.cache).items()}
+
+
+class FirstSyncTests(CacheTestCase):
+    """Nothing is answered before a complete list of every source."""
+
+    def test_unsynced_until_every_source_was_listed(self) -> None:
+        """Each source counts as unsynced until its own first list."""
+        self.assertEqual(self.cache.unsynced, [NAMESPACES, DEPLOYMENTS])
+        self.list_deployments()
+        self.assertEqual(self.cache.unsynced, [NAMESPACES])
+        with self.assertRaises(Unavailable) as raised:
+            self.cache.check_synced()
+        self.assertIn("namespaces", str(raised.exception))
+        self.assertEqual(raised.exception.retry_after, 2)
+        self.list_namespaces()
+        self.assertEqual(self.cache.unsynced, [])
+        self.cache.check_synced()
+
+    def test_empty_list_is_a_sync(self) -> None:
+        """A cluster without anything in it is known completely: readiness is no matter of being non-empty."""
+        self.list_namespaces()
+        self.list_deployments()
+        self.cache.check_fresh()
+        self.assertEqual(sorted(self.cache.tree()), [])
+        self.assertEqual(self.names(), {})
+
+    def test_changes_before_the_first_list_are_ignored(self) -> None:
+        """An event that comes before its source's first list leaves nothing behind, and is no sign of a sync."""
+        self.change(Put(deployment()))
+        self.change(Put(namespace()), source=NAMESPACES)
+        self.assertEqual(self.cache.unsynced, [NAMESPACES, DEPLOYMENTS])
+        self.assertEqual(self.names(), {})
+        self.assertEqual(sorted(self.cache.tree()), [])
+
+    def test_freshness_needs_a_sync_first(self) -> None:
+        """An unsynced cache is not fresh, whatever staleness a client would tolerate."""
+        self.assertRaises(Unavailable, self.cache.check_fresh, float("inf"))
+
+
+class AgeTests(CacheTestCase):
+    """The cache is as old as its slowest source, and says so."""
+
+    def setUp(self) -> None:
+        """Sync both sources."""
+        super().setUp()
+        self.list_namespaces()
+        self.list_deployments()
+
+    def test_age_is_that_of_the_slowest_source(self) -> None:
+        """A source that goes silent makes the whole cache old, however lively the others are."""
+        self.assertEqual(self.cache.age(), 0)
+        self.clock.advance(7)
+        self.change()
+        self.assertEqual(self.cache.age(), 7)
+        self.clock.advance(3)
+        self.change(source=NAMESPACES)
+        self.assertEqual(self.cache.age(), 3)
+
+    def test_sign_of_life_refreshes(self) -> None:
+        """A batch without changes, as a bookmark makes, is news enough."""
+        self.clock.advance(500)
+        self.assertRaises(Unavailable, self.cache.check_fresh)
+        self.change()
+        self.change(source=NAMESPACES)
+        self.cache.check_fresh()
+
+    def test_staleness_bound(self) -> None:
+        """Exactly at the bound the cache is fresh, past it it is not, and the refusal says how old it is."""
+        self.clock.advance(120)
+        self.cache.check_fresh()
+        self.clock.advance(1)
+        with self.assertRaises(Unavailable) as raised:
+            self.cache.check_fresh()
+        self.assertIn("121 s ago", str(raised.exception))
+        self.assertIn("max-stale", str(raised.exception))
+        self.assertEqual(raised.exception.retry_after, 5)
+
+    def test_tolerance_widens_the_bound(self) -> None:
+        """A client that tolerates more staleness is answered for so much longer."""
+        self.clock.advance(150)
+        self.cache.check_fresh(tolerance=30)
+        self.assertRaises(Unavailable, self.cache.check_fresh, 29)
+        self.cache.check_fresh(tolerance=float("inf"))
+
+    def test_write_is_no_news_of_the_cluster(self) -> None:
+        """A write of ours does not make what is known of everything else younger."""
+        self.clock.advance(9)
+        self.cache.written(deployment())
+        self.assertEqual(self.cache.age(), 9)
+
+
+class ListTests(CacheTestCase):
+    """A list replaces what its source told before."""
+
+    def test_list_replaces_atomically(self) -> None:
+        """What a list does not hold is gone, and what it holds is there."""
+        self.list_deployments(deployment("a"), deployment("b"), deployment("c", "other"))
+        self.list_deployments(deployment("b", replicas=9, version="20"), deployment("d"))
+        self.assertEqual(self.names(), {"shop": ["b", "d"]})
+        self.assertEqual(self.cache.deployment("shop", "b").replicas, 9)
+
+    def test_reader_keeps_its_world(self) -> None:
+        """What a reader holds is not changed by the next list: it is the old world, never a mix."""
+        self.list_deployments(deployment("a"), deployment("b"))
+        held = populated(self.cache)
+        self.list_deployments(deployment("c"))
+        self.assertEqual(sorted(held["shop"]), ["a", "b"])
+
+    def test_list_is_copied(self) -> None:
+        """Events that follow a list do not change the list itself, which a thread may still hold."""
+        listed = Listed(DEPLOYMENTS, "100", 0, deployments=by_name([deployment("a")]))
+        self.cache.apply(listed)
+        self.change(Put(deployment("b")), Deleted(deployment("a")))
+        self.assertEqual(listed.deployments, by_name([deployment("a")]))
+
+    def test_namespaces_and_deployments_replace_apart(self) -> None:
+        """A list of namespaces leaves the Deployments alone, and the other way round."""
+        self.list_deployments(deployment("a"))
+        self.list_namespaces(namespace("shop"), namespace("empty"))
+        self.assertEqual(self.names(), {"shop": ["a"]})
+        self.list_deployments()
+        self.assertEqual(sorted(self.cache.tree()), ["empty", "shop"])
+
+
+class EventTests(CacheTestCase):
+    """Events apply in order; the UID is an object's identity."""
+
+    def setUp(self) -> None:
+        """Start with one Deployment in one namespace."""
+        super().setUp()
+        self.list_namespaces(namespace("shop"))
+        self.list_deployments(deployment("web", version="10"))
+
+    def test_added_and_modified(self) -> None:
+        """The last state that was told of a Deployment is the one that is answered."""
+        self.change(Put(deployment("api", version="11")), Put(deployment("web", replicas=8, version="12")))
+        self.assertEqual(self.names(), {"shop": ["api", "web"]})
+        self.assertEqual(self.cache.deployment("shop", "web").replicas, 8)
+
+    def test_deleted(self) -> None:
+        """A deleted Deployment is gone; its namespace stays."""
+        self.change(Deleted(deployment("web", version="11")))
+        self.assertEqual(self.names(), {})
+        self.assertEqual(self.cache.tree("shop")["shop"], {})
+
+    def test_delete_of_another_incarnation_is_ignored(self) -> None:
+        """A DELETED event with another UID does not touch the Deployment that bears the name now."""
+        self.change(Deleted(deployment("web", version="11", uid="an older one")))
+        self.assertEqual(self.names(), {"shop": ["web"]})
+
+    def test_recreated(self) -> None:
+        """A Deployment deleted and recreated is the new one, whether or not the deletion was told."""
+        self.change(Put(deployment("web", version="12", uid="second", replicas=1)))
+        self.change(Deleted(deployment("web", version="11")))
+        self.assertEqual(self.cache.deployment("shop", "web").uid, "second")
+        self.change(Deleted(deployment("web", version="13", uid="second")), Put(deployment("web", uid="third")))
+        self.assertEqual(self.cache.deployment("shop", "web").uid, "third")
+
+    def test_delete_of_the_unknown_is_ignored(self) -> None:
+        """A DELETED event for what was never told of changes nothing."""
+        self.change(Deleted(deployment("ghost")), Deleted(deployment("web", "elsewhere")))
+        self.assertEqual(self.names(), {"shop": ["web"]})
+
+    def test_namespace_comes_and_goes(self) -> None:
+        """A namespace appears with its event and goes with its deletion, by UID like everything else."""
+        self.change(Put(namespace("new", uid="2")), source=NAMESPACES)
+        self.assertEqual(sorted(self.cache.tree()), ["new", "shop"])
+        self.change(Deleted(namespace("new", uid="1")), source=NAMESPACES)
+        self.assertTrue("new" in self.cache.tree())
+        self.change(Deleted(namespace("new", uid="2")), Deleted(namespace("never")), source=NAMESPACES)
+        self.assertEqual(sorted(self.cache.tree()), ["shop"])

@@ -1,0 +1,157 @@
+"""The loops that keep the cache fed: each on its own, and patient after failures."""
+
+import random
+from collections.abc import Callable
+from itertools import pairwise
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from sre_server.cluster.feed import backoff
+from sre_server.errors import ClusterRefused, ClusterUnreachable
+from sre_server.model import Changed, Event, Resource, Source
+from tests.feeding import SOURCE, Constant, FakeCycle, FeedTestCase
+
+
+class BackoffTests(SynchronousTestCase):
+    """The curve is client-go's: 0.8 s, doubled each time, up to twice as much by chance, never more than 30 s."""
+
+    def test_shortest(self) -> None:
+        """Without luck in the jitter the waits are the bare curve."""
+        waits = [round(backoff(failures, Constant(0.0)), 9) for failures in range(1, 9)]
+        self.assertEqual(waits, [0.8, 1.6, 3.2, 6.4, 12.8, 25.6, 30.0, 30.0])
+
+    def test_longest(self) -> None:
+        """With all the jitter the waits are twice the curve."""
+        waits = [round(backoff(failures, Constant(1.0)), 9) for failures in range(1, 8)]
+        self.assertEqual(waits, [1.6, 3.2, 6.4, 12.8, 25.6, 30.0, 30.0])
+
+    def test_jitter(self) -> None:
+        """Chance spreads the waits of those that failed together over the whole range."""
+        chance = random.Random(7)  # noqa: S311
+        waits = [backoff(1, chance) for _ in range(200)]
+        self.assertTrue(all(0.8 <= wait < 1.6 for wait in waits))
+        self.assertLess(min(waits), 0.85)
+        self.assertGreater(max(waits), 1.55)
+
+    def test_after_very_many_failures(self) -> None:
+        """A cluster that is away for a year is still asked every 30 s."""
+        self.assertEqual(backoff(1_000_000, Constant(0.5)), 30.0)
+
+
+class LoopTests(FeedTestCase):
+    """What follows upon a cycle."""
+
+    def test_events_are_applied_in_the_reactor(self) -> None:
+        """What a cycle emits is applied when the reactor gets to it, never in the thread, and in order."""
+        cycle = FakeCycle()
+        one, two = Changed(SOURCE), Changed(Source(Resource.NAMESPACES))
+
+        def emit_two(emit: Callable[[Event], object]) -> None:
+            emit(one)
+            emit(two)
+
+        cycle.outcome = emit_two
+        self.start(cycle)
+        self.pool.run_one()
+        self.assertEqual(self.applied, [])
+        self.reactor.advance(0)
+        self.assertEqual(self.applied, [one, two])
+
+    def test_next_cycle_follows_at_once(self) -> None:
+        """A cycle that ended in good order is followed by the next one without a wait."""
+        cycle = FakeCycle()
+        cycle.outcome = lambda emit: None
+        self.start(cycle)
+        for _ in range(3):
+            self.run_one()
+        self.assertEqual(cycle.count, 3)
+        self.assertEqual(len(self.pool.pending), 1)
+
+    def test_loops_are_independent(self) -> None:
+        """A source that fails, or hangs, does not keep another one from being read."""
+        failing, good, hung = FakeCycle(), FakeCycle(), FakeCycle()
+        good.outcome = lambda emit: emit(Changed(SOURCE))
+        self.start(hung, failing, good)
+        stuck = self.pool.pending.popleft()
+        for _ in range(4):
+            self.run_one()
+        self.assertEqual((failing.count, good.count, hung.count), (1, 3, 0))
+        self.assertEqual(len(self.applied), 3)
+        stuck()
+
+    def test_waits_grow(self) -> None:
+        """Each failure in a row makes the wait longer, up to 30 s."""
+        cycle = FakeCycle()
+        self.start(cycle)
+        self.assertEqual(self.starts_within(120, cycle), [0.0, 0.8, 2.4, 5.6, 12.0, 24.8, 50.4, 80.4, 110.4])
+
+    def test_few_requests_in_the_first_minute(self) -> None:
+        """A cluster that fails at once is asked at most ten times in the first minute, whatever chance does."""
+        for luck in (Constant(0.0), Constant(1.0), random.Random(3)):  # noqa: S311
+            self.setUp()
+            cycle = FakeCycle()
+            self.start(cycle, chance=luck)
+            self.assertLessEqual(len(self.starts_within(60, cycle)), 10)
+
+    def test_good_cycle_resets_the_wait(self) -> None:
+        """After a cycle in good order the next failure waits as if it were the first."""
+        cycle = FakeCycle()
+        self.start(cycle)
+        self.starts_within(30, cycle)
+        cycle.outcome = lambda emit: setattr(cycle, "outcome", ClusterUnreachable("refused"))
+        starts = self.starts_within(60, cycle)
+        self.assertEqual([round(start - starts[0], 1) for start in starts[:4]], [0.0, 0.0, 0.8, 2.4])
+
+    def test_long_cycle_resets_the_wait(self) -> None:
+        """A cycle that was well for 30 s counts as healthy, even if it then broke; one of 29 s does not."""
+        for seconds, wait in ((31, 0.8), (29, 30.0)):
+            with self.subTest(seconds):
+                self.setUp()
+                cycle = FakeCycle()
+                self.start(cycle)
+                self.starts_within(50, cycle)
+                self.reactor.advance(0.5)
+                self.assertEqual(len(self.pool.pending), 1)
+                self.reactor.advance(seconds)
+                self.run_one()
+                (waiting,) = self.reactor.getDelayedCalls()
+                self.assertAlmostEqual(waiting.getTime() - self.reactor.seconds(), wait)
+
+    def test_retry_after_is_honoured(self) -> None:
+        """A cluster that says how long to wait is not asked before, and one that says less is not asked sooner."""
+        cycle = FakeCycle()
+        cycle.outcome = ClusterRefused("busy", 429, retry_after=45)
+        self.start(cycle)
+        self.assertEqual(self.starts_within(100, cycle), [0.0, 45.0, 90.0])
+        cycle.outcome = ClusterRefused("busy", 429, retry_after=1)
+        starts = self.starts_within(100, cycle)
+        self.assertTrue(all(later - earlier > 5 for earlier, later in pairwise(starts)), starts)
+
+    def test_unexpected_error_does_not_end_the_loop(self) -> None:
+        """An error of our own is logged with its traceback, and the loop goes on after a wait like any other."""
+        cycle = FakeCycle()
+        cycle.outcome = ValueError("a bug")
+        feed = self.start(cycle)
+        self.assertEqual(self.starts_within(5, cycle), [0.0, 0.8, 2.4])
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 3)
+        self.assertTrue(feed.alive)
+
+    def test_error_of_the_domain_is_no_traceback(self) -> None:
+        """A cluster that is away is told in one line."""
+        cycle = FakeCycle()
+        self.start(cycle)
+        self.run_one()
+        self.assertEqual(self.flushLoggedErrors(), [])
+
+    def test_dead_loop_is_told(self) -> None:
+        """A loop that ends although nobody told it to makes the feed say so, for livez; it is logged."""
+
+        class Broken(random.Random):
+            def random(self) -> float:
+                raise ZeroDivisionError
+
+        feed = self.start(FakeCycle(), chance=Broken())
+        self.assertTrue(feed.alive)
+        self.run_one()
+        self.assertFalse(feed.alive)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)

@@ -1,0 +1,81 @@
+"""How often a cluster in trouble is asked: the feed and its cycles together, request by request."""
+
+import random
+from collections.abc import Mapping
+from typing import Any
+
+from sre_server.cluster.watching import Reflector
+from sre_server.errors import ClusterBroke, ClusterError, ClusterUnreachable
+from tests.fakes import FakeReply, FakeTransport
+from tests.feeding import SOURCE, Constant, FeedTestCase
+from tests.wire import bookmark_line, error_line, list_page, refusal
+
+Answer = ClusterError | tuple[int, bytes] | int
+
+
+class Troubled(FakeTransport):
+    """A cluster that answers every list in one way, and every watch in another, at once."""
+
+    def __init__(self, listing: Answer, watching: Answer) -> None:
+        super().__init__()
+        self._listing = listing
+        self._watching = watching
+
+    def request(self, method: str, path: str, query: Mapping[str, str | int], **more: Any) -> Any:
+        """Answer as told; a number is a refusal."""
+        answer = self._watching if "watch" in query else self._listing
+        if isinstance(answer, int):
+            self.script.append(refusal(answer))
+        elif isinstance(answer, tuple):
+            self.script.append(FakeReply(answer[0], [answer[1]]))
+        else:
+            self.script.append(answer)
+        return super().request(method, path, query, **more)
+
+
+LIST = (200, list_page())
+
+
+class RequestRateTests(FeedTestCase):
+    """One source's requests in the first minute, with the most unlucky jitter, the most lucky one, and any other."""
+
+    def requests_in_a_minute(self, listing: Answer, watching: Answer) -> list[bool]:
+        """Run against such a cluster; return, for each request of the busiest run, whether it was a list."""
+        runs = []
+        for chance in (Constant(0.0), Constant(1.0), random.Random(5)):  # noqa: S311
+            self.setUp()
+            cluster = Troubled(listing, watching)
+            self.start(Reflector(SOURCE, cluster, self.reactor.seconds, random.Random(5)), chance=chance)  # noqa: S311
+            self.run_for(60)
+            runs.append(["watch" not in query for _, _, query in cluster.requests])
+        return max(runs, key=len)
+
+    def test_cluster_that_is_away(self) -> None:
+        """A cluster that cannot be reached, or refuses or breaks every list, is asked at most ten times."""
+        for listing in (ClusterUnreachable("refused"), ClusterBroke("reset"), 401, 403, 410, 429, 500, 503):
+            with self.subTest(listing=listing):
+                requests = self.requests_in_a_minute(listing, 500)
+                self.assertTrue(5 <= len(requests) <= 10, len(requests))
+
+    def test_cluster_that_ends_every_watch(self) -> None:
+        """A cluster that lists, but ends, breaks or puts off every watch at once, is asked at most ten times."""
+        for watching in (
+            (200, b""),
+            (200, bookmark_line("101")),
+            ClusterBroke("reset"),
+            ClusterUnreachable("refused"),
+            403,
+            429,
+            503,
+        ):
+            with self.subTest(watching=watching):
+                requests = self.requests_in_a_minute(LIST, watching)
+                self.assertTrue(5 <= len(requests) <= 10, len(requests))
+                self.assertEqual(sum(requests), 1, "listed more than once")
+
+    def test_cluster_that_forgets_every_version(self) -> None:
+        """A cluster whose every watch makes a new list necessary is asked twice a cycle, and no more cycles for it."""
+        for watching in ((200, error_line(410)), (200, error_line(500)), (200, b"garbage\n"), 410, 500, 504):
+            with self.subTest(watching=watching):
+                requests = self.requests_in_a_minute(LIST, watching)
+                self.assertTrue(5 <= len(requests) <= 14, len(requests))

@@ -1,0 +1,229 @@
+"""One watch after another: what is asked for, what ends it, and where the next one goes on."""
+
+from sre_server.cluster.watching import LINE_BYTES
+from sre_server.errors import (
+    BadAnswer,
+    ClusterBroke,
+    ClusterRefused,
+    ClusterTimedOut,
+    ClusterUnreachable,
+    Expired,
+    TooShort,
+)
+from sre_server.model import Changed, Deleted, Listed, Put, Resource, Source
+from tests.fakes import deployment, namespace
+from tests.reflecting import SOURCE, ReflectorTestCase, changes_of, lists_of
+from tests.wire import bookmark_line, error_line, event_line, refusal
+
+
+class WatchTests(ReflectorTestCase):
+    """A watch that goes well."""
+
+    def test_first_cycle_lists_then_watches(self) -> None:
+        """The first cycle emits a whole list, then a sign of life, then the changes, in their order."""
+        one, two = deployment(version="101", replicas=4), deployment("api", version="102")
+        lines = event_line("MODIFIED", one) + event_line("DELETED", two)
+        events = self.cycle(self.listed(deployment(), two, version="100"), self.watched(lines))
+        by_name = {"shop": {"web": deployment(), "api": two}}
+        self.assertEqual(events[0], Listed(SOURCE, "100", 0, deployments=by_name))
+        self.assertEqual(events[1:], [Changed(SOURCE), Changed(SOURCE, [Put(one), Deleted(two)])])
+        paths = [(method, path) for method, path, _ in self.cluster.requests]
+        self.assertEqual(paths, [("GET", "/apis/apps/v1/deployments")] * 2)
+
+    def test_watch_query(self) -> None:
+        """A watch asks for bookmarks, from the list's version on, for a time that is not the same for everybody."""
+        self.cycle(self.listed(version="100"), self.watched())
+        query = self.asked()
+        seconds = [query.pop("timeoutSeconds")]
+        self.assertEqual(query, {"watch": "true", "allowWatchBookmarks": "true", "resourceVersion": "100"})
+        for _ in range(30):
+            self.cycle(self.watched(seconds=11))
+            seconds.append(self.asked()["timeoutSeconds"])
+        self.assertTrue(all(isinstance(one, int) and 150 <= one <= 450 for one in seconds), seconds)
+        self.assertGreater(len(set(seconds)), 10)
+        self.assertEqual(self.cluster.read_timeouts[-1], 90)
+
+    def test_watch_is_not_compressed(self) -> None:
+        """Compression is asked for lists only: in a watch it would hold events back."""
+        self.cycle(self.listed(), self.watched())
+        self.assertEqual([dict(headers) for headers in self.cluster.headers], [{"Accept-Encoding": "gzip"}, {}])
+
+    def test_paths(self) -> None:
+        """Each source has its own collection."""
+        for source, path in (
+            (Source(Resource.NAMESPACES), "/api/v1/namespaces"),
+            (Source(Resource.DEPLOYMENTS, "shop"), "/apis/apps/v1/namespaces/shop/deployments"),
+        ):
+            self.reflector = self.make_reflector(source)
+            self.cycle(self.listed(), self.watched())
+            self.assertEqual([requested for _, requested, _ in self.cluster.requests[-2:]], [path, path])
+
+    def test_namespaces(self) -> None:
+        """Namespaces are listed and watched like Deployments."""
+        self.reflector = self.make_reflector(Source(Resource.NAMESPACES))
+        added = namespace("new", version="101")
+        events = self.cycle(self.listed(namespace()), self.watched(event_line("ADDED", added)))
+        self.assertEqual(lists_of(events)[0].namespaces, {"shop": namespace()})
+        self.assertEqual(changes_of(events), [Put(added)])
+
+    def test_resumes_from_the_last_event(self) -> None:
+        """The next watch goes on from the last event's version, without a list."""
+        self.cycle(self.listed(version="100"), self.watched(event_line("ADDED", deployment(version="105"))))
+        self.cycle(self.watched())
+        self.assertEqual(self.asked()["resourceVersion"], "105")
+
+    def test_resumes_from_the_last_bookmark(self) -> None:
+        """A bookmark brings the version on, and is emitted as a sign of life without changes."""
+        events = self.cycle(self.listed(version="100"), self.watched(bookmark_line("150")))
+        self.assertEqual([type(event) for event in events], [Listed, Changed, Changed])
+        self.assertEqual(changes_of(events), [])
+        self.cycle(self.watched())
+        self.assertEqual(self.asked()["resourceVersion"], "150")
+
+    def test_batches(self) -> None:
+        """What arrives together is emitted together: one call into the reactor, not one for each event."""
+        lines = b"".join(
+            event_line("ADDED", deployment(f"d{number}", version=str(number))) for number in range(101, 151)
+        )
+        events = self.cycle(self.listed(), self.watched(lines, bookmark_line("151")))
+        self.assertEqual(len(events), 4)
+        self.assertEqual(len(changes_of(events)), 50)
+
+    def test_interrupt_reaches_the_connection(self) -> None:
+        """Interrupting a reflector interrupts its connection."""
+        self.reflector.interrupt()
+        self.assertTrue(self.cluster.interrupted)
+
+    def test_replies_are_closed(self) -> None:
+        """Every reply is closed, also when its watch ended in an error."""
+        page, watch = self.listed(), self.watched(ClusterBroke("cut"))()
+        self.cycle_fails(ClusterBroke, page, watch)
+        self.assertTrue(page.closed)
+        self.assertTrue(watch.closed)
+
+
+class EndedTests(ReflectorTestCase):
+    """What may end a watch, once a first list and event 105 have been taken in."""
+
+    def setUp(self) -> None:
+        """List, and watch one event."""
+        super().setUp()
+        self.cycle(self.listed(version="100"), self.watched(event_line("ADDED", deployment(version="105"))))
+
+    def check_resumes(self, version: str = "105") -> None:
+        """Check that the next cycle watches from that version, and does not list."""
+        self.assertEqual(lists_of(self.cycle(self.watched())), [])
+        self.assertEqual(self.asked()["resourceVersion"], version)
+
+    def check_lists(self) -> None:
+        """Check that the next cycle begins with a list, and watches from its version."""
+        self.assertEqual(len(lists_of(self.cycle(self.listed(version="900"), self.watched()))), 1)
+        self.assertEqual(self.asked()["resourceVersion"], "900")
+
+    def test_expired_as_status(self) -> None:
+        """A watch refused with 410 is followed by a list."""
+        self.cycle_fails(Expired, refusal(410, "Expired"))
+        self.check_lists()
+
+    def test_expired_as_event(self) -> None:
+        """A watch ended by an ERROR of 410 is followed by a list; what came before it is kept."""
+        lines = event_line("DELETED", deployment(version="106")) + error_line(410, "Expired")
+        self.cycle_fails(Expired, self.watched(lines))
+        self.assertEqual(changes_of(self.emitted)[-1], Deleted(deployment(version="106")))
+        self.check_lists()
+
+    def test_other_error_event(self) -> None:
+        """A watch ended by any other ERROR is followed by a list."""
+        self.cycle_fails(BadAnswer, self.watched(error_line(500, "InternalError")))
+        self.check_lists()
+
+    def test_refused_for_now(self) -> None:
+        """Refusals that say nothing of the version keep it, and carry how long to wait: no list for each of them."""
+        for status in (401, 403, 429, 503):
+            with self.subTest(status):
+                error = self.cycle_fails(ClusterRefused, refusal(status, "Busy", "come back", retry_after=7))
+                self.assertEqual(error.retry_after, 7)
+                self.assertIn("come back", str(error))
+                self.check_resumes()
+
+    def test_version_too_large(self) -> None:
+        """A cluster that was restored, and knows no such version yet, is listed."""
+        self.cycle_fails(ClusterRefused, refusal(504, "Timeout", "Too large resource version"))
+        self.check_lists()
+
+    def test_other_refusals(self) -> None:
+        """Refusals that nobody expects may be about the version, so that a list follows."""
+        for status in (400, 404, 500):
+            with self.subTest(status):
+                self.cycle_fails(ClusterRefused, refusal(status))
+                self.check_lists()
+
+    def test_refusal_without_a_status_object(self) -> None:
+        """A proxy's HTML page is a refusal like any other."""
+        reply = refusal(503)
+        self.cycle_fails(ClusterRefused, type(reply)(503, [b"<html>no</html>"]))
+        self.check_resumes()
+
+    def test_half_line_at_the_end(self) -> None:
+        """A watch that is cut within a line loses nothing: the half line is dropped, and asked for again."""
+        whole, half = (
+            event_line("MODIFIED", deployment(version="106")),
+            event_line("MODIFIED", deployment(version="107")),
+        )
+        events = self.cycle(self.watched(whole + half[:-10]))
+        self.assertEqual(changes_of(events), [Put(deployment(version="106"))])
+        self.check_resumes("106")
+
+    def test_whole_line_without_its_newline(self) -> None:
+        """A last line that lacks only its newline counts as cut."""
+        events = self.cycle(self.watched(event_line("MODIFIED", deployment(version="106")).rstrip()))
+        self.assertEqual(changes_of(events), [])
+        self.check_resumes()
+
+    def test_broken_mid_stream(self) -> None:
+        """A connection that breaks is an error, what had arrived is kept, and the next watch goes on from there."""
+        line = event_line("MODIFIED", deployment(version="106"))
+        self.cycle_fails(ClusterBroke, self.watched(line, ClusterBroke("reset")))
+        self.assertEqual(changes_of(self.emitted)[-1], Put(deployment(version="106")))
+        self.check_resumes("106")
+
+    def test_no_answer(self) -> None:
+        """A cluster that cannot be reached, or does not answer, is an error, and no reason to list."""
+        for error in (ClusterUnreachable("refused"), ClusterTimedOut("hung"), ClusterBroke("reset")):
+            with self.subTest(error=error):
+                self.cycle_fails(type(error), error)
+                self.check_resumes()
+
+    def test_silence_ends_quietly(self) -> None:
+        """A watch that is silent for the whole read timeout is given up, no error, and the next one goes on."""
+        events = self.cycle(self.watched(event_line("ADDED", deployment(version="106")), ClusterTimedOut("silence")))
+        self.assertEqual(len(changes_of(events)), 1)
+        self.check_resumes("106")
+
+    def test_short_watch(self) -> None:
+        """A watch that ends at once is an error, or it would be asked for again in a busy loop; the version stays."""
+        self.cycle_fails(TooShort, self.watched(seconds=9.9))
+        self.check_resumes()
+        self.cycle(self.watched(seconds=10))
+
+    def test_garbage_line(self) -> None:
+        """A line that is no event is followed by a list; the good lines before it count, those after it do not."""
+        good = event_line("MODIFIED", deployment(version="106", replicas=6))
+        lines = good + b"garbage\n" + event_line("MODIFIED", deployment(version="107"))
+        self.cycle_fails(BadAnswer, self.watched(lines))
+        self.assertEqual(changes_of(self.emitted)[-1], Put(deployment(version="106", replicas=6)))
+        self.check_lists()
+
+    def test_deeply_nested_line(self) -> None:
+        """A line that is nested too deeply to be decoded is a bad one like any other."""
+        good = event_line("MODIFIED", deployment(version="106", replicas=6))
+        self.cycle_fails(BadAnswer, self.watched(good + b'{"type":"ADDED","object":' + b"[" * 100_000 + b"\n"))
+        self.assertEqual(changes_of(self.emitted)[-1], Put(deployment(version="106", replicas=6)))
+        self.check_lists()
+
+    def test_endless_line(self) -> None:
+        """A line without an end is given up at a bound, not kept for ever; a list follows."""
+        chunk = b"x" * 2**18
+        chunks = [chunk] * (LINE_BYTES // len(chunk) + 1)
+        self.cycle_fails(BadAnswer, self.watched(*chunks, AssertionError("read on past the bound")))
+        self.check_lists()

@@ -1,0 +1,76 @@
+"""The Kubernetes API's own JSON, drawn from model objects, with some of the many fields that nobody here reads."""
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from sre_server.model import Deployment, Namespace
+from tests.fakes import FakeReply
+
+
+def by_name(items: Iterable[Deployment]) -> dict[str, dict[str, Deployment]]:
+    """Arrange Deployments as a list holds them."""
+    arranged: dict[str, dict[str, Deployment]] = {}
+    for item in items:
+        arranged.setdefault(item.namespace, {})[item.name] = item
+    return arranged
+
+
+def object_json(item: Deployment | Namespace, *, kind: bool = True) -> dict[str, Any]:
+    """Draw an object as the Kubernetes API does, with some fields that nobody here reads; lists leave out the kind."""
+    metadata: dict[str, Any] = {"name": item.name, "uid": item.uid, "resourceVersion": item.resource_version}
+    metadata |= {"generation": 4, "creationTimestamp": "2026-05-04T10:00:00Z", "labels": {"app": "ünïcode"}}
+    if isinstance(item, Namespace):
+        head = {"kind": "Namespace", "apiVersion": "v1"}
+        body: dict[str, Any] = {"spec": {"finalizers": ["kubernetes"]}, "status": {"phase": "Active"}}
+    else:
+        metadata["namespace"] = item.namespace
+        head = {"kind": "Deployment", "apiVersion": "apps/v1"}
+        template = {"spec": {"containers": [{"name": "c", "image": "nginx", "resources": {}}]}}
+        status = {"replicas": 77, "readyReplicas": 76, "conditions": [{"type": "Available", "status": "True"}]}
+        body = {"spec": {"replicas": item.replicas, "paused": False, "template": template}, "status": status}
+    return {**(head if kind else {}), "metadata": metadata, **body}
+
+
+def list_page(*items: Deployment | Namespace, version: str = "100", next_token: str = "") -> bytes:
+    """Draw one page of a list."""
+    metadata = {"resourceVersion": version} | ({"continue": next_token} if next_token else {})
+    drawn = [object_json(item, kind=False) for item in items]
+    return json.dumps({"kind": "List", "apiVersion": "v1", "metadata": metadata, "items": drawn}).encode()
+
+
+def event_line(kind: str, item: Deployment | Namespace) -> bytes:
+    """Draw one line of a watch: ADDED, MODIFIED or DELETED."""
+    return json.dumps({"type": kind, "object": object_json(item)}).encode() + b"\n"
+
+
+def bookmark_line(version: str) -> bytes:
+    """Draw a BOOKMARK line of a watch."""
+    bookmarked = {"kind": "Deployment", "apiVersion": "apps/v1", "metadata": {"resourceVersion": version}}
+    bookmarked |= {"spec": {"template": {}}, "status": {}}
+    return json.dumps({"type": "BOOKMARK", "object": bookmarked}).encode() + b"\n"
+
+
+def status_json(code: int, reason: str = "", message: str = "") -> dict[str, Any]:
+    """Draw the Status that says what went wrong."""
+    head = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure"}
+    return {**head, "message": message, "reason": reason, "code": code}
+
+
+def refusal(code: int, reason: str = "", message: str = "", retry_after: int | None = None) -> FakeReply:
+    """Answer a request with a Status, as HTTP status and body."""
+    return FakeReply(code, [json.dumps(status_json(code, reason, message)).encode()], retry_after)
+
+
+def error_line(code: int, reason: str = "", message: str = "") -> bytes:
+    """Draw an ERROR line of a watch."""
+    return json.dumps({"type": "ERROR", "object": status_json(code, reason, message)}).encode() + b"\n"
+
+
+def scale_body(deployment: Deployment) -> bytes:
+    """Draw the Scale of a Deployment, which leaves a count of 0 out."""
+    metadata = {"name": deployment.name, "namespace": deployment.namespace, "uid": deployment.uid}
+    metadata["resourceVersion"] = deployment.resource_version
+    spec = {"replicas": deployment.replicas} if deployment.replicas else {}
+    scale = {"kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": metadata, "spec": spec}
+    return json.dumps({**scale, "status": {"replicas": 5, "selector": "app=web"}}).encode()
