@@ -26,6 +26,7 @@ setup(
         "klein>=24.8,<25",
         "kubernetes>=37.0.2,<38",
         "msgspec>=0.22",
+        "prometheus-client>=0.26",
         "pyopenssl>=26.4",
         "pyyaml>=6.0.3",
         "service-identity>=26.1",
@@ -35,7 +36,13 @@ setup(
         "zope.interface>=8",
     ],
     extras_require={
-        "test": ["hypothesis>=6.170", "pytest>=9.2", "treq>=26.7", "trustme>=1.2.1"],
+        "test": [
+            "hypothesis>=6.170",
+            "openapi-spec-validator>=0.9",
+            "pytest>=9.2",
+            "schemathesis>=4.32",
+            "trustme>=1.2.1",
+        ],
         "lint": [
             "mypy==2.4.1",
             "mypy-zope==1.0.17",
