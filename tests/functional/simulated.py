@@ -1,7 +1,9 @@
 """The simulated Kubernetes as a process, with faults to switch on, for a daemon that knows it by kubeconfig."""
 
+import contextlib
+import socket
 import sys
-from contextlib import suppress
+import threading
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any
@@ -51,9 +53,17 @@ class Simulator(Process):
         return counts
 
     def unplug(self, seconds: float) -> None:
-        """Take the simulator off the network for a while; the answer to this may be lost with all else."""
-        with suppress(ConnectionError, HTTPException):
+        """Take the simulator off the network for a while; return when it is, as its answer to this comes first."""
+        with contextlib.suppress(ConnectionError, HTTPException):
             self.call("POST", "/simulator/unplug", {"seconds": seconds})
+        address = urlsplit(self.url)
+        pause = threading.Event()
+        while True:
+            try:
+                socket.create_connection((address.hostname or "", address.port or 0), timeout=5).close()
+            except ConnectionError:
+                return
+            pause.wait(0.01)
 
     def scale(self, namespace: str, name: str, replicas: int) -> None:
         """Scale a Deployment behind the daemon's back."""

@@ -27,9 +27,8 @@ class GuideTests(SynchronousTestCase):
         folder = tempfile.TemporaryDirectory()
         self.addCleanup(folder.cleanup)
         self.folder = Path(folder.name)
-        for commands in re.findall(
-            r"^```shell\n(.*?)^```$", GUIDE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
-        ):
+        blocks = re.compile(r"^```shell\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+        for commands in blocks.findall(GUIDE.read_text(encoding="utf-8")):
             command = ["bash", "-e", "-c", commands]
             done = subprocess.run(command, cwd=self.folder, capture_output=True, text=True, timeout=60, check=False)
             self.assertEqual(done.returncode, 0, done.stderr)
