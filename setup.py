@@ -20,7 +20,7 @@ setup(
     long_description_content_type="text/markdown",
     python_requires=">=3.11",
     packages=[*find_packages(include=["sre_server", "sre_server.*"]), "twisted.plugins"],
-    include_package_data=False,
+    package_data={"sre_server.api": ["openapi.yaml"]},
     install_requires=[
         "cryptography>=50",
         "klein>=24.8,<25",

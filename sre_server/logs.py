@@ -20,6 +20,7 @@ from twisted.logger import (
 _BRIDGED: Final = ("kubernetes", "urllib3", "client")
 _OWN_FIELDS: Final = (
     "request_id",
+    "identity",
     "address",
     "method",
     "path",

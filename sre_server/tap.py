@@ -15,6 +15,7 @@ from sre_server.api.gate import Gate
 from sre_server.api.health import Health, HealthAPI
 from sre_server.api.metrics import MetricsAPI
 from sre_server.api.namespaces import NamespacesAPI
+from sre_server.api.openapi import OpenAPI
 from sre_server.api.site import APISite, ConnectionLimits
 from sre_server.api.statuses import FAMILY_A, FAMILY_B, StatusTable
 from sre_server.api.writing import Writer
@@ -112,6 +113,7 @@ def make_service(config: ServerConfig, tls: ServerTLS, reactor: IServerReactor) 
         b"deployments": deployments,
         b"namespaces": NamespacesAPI(cache, gate(FAMILY_B), writer(FAMILY_B)).resource(),
         b"metrics": MetricsAPI(metrics, refresh, gate_a).resource(),
+        b"openapi.json": OpenAPI().resource(),
         b"livez": health_api,
         b"readyz": health_api,
     }

@@ -127,6 +127,7 @@ def json_route(app: Klein, rule: str, method: str = "GET") -> Callable[[Handler]
         @wraps(handler)
         def answer(family: object, request: APIRequest, **segments: str) -> bytes | Deferred[bytes]:
             request.route = template
+            request.setHeader(b"Cache-Control", b"no-store")  # what comes from the cache says something else
             value = handler(family, request, **segments)
             if isinstance(value, Coroutine):
                 value = Deferred.fromCoroutine(value)
@@ -168,9 +169,9 @@ def list_route(app: Klein, rule: str) -> Callable[[Handler], Handler]:
     def decorate(handler: Handler) -> Handler:
         def read(family: Family, request: APIRequest, namespace: str | None = None) -> object:
             identity = family.gate.admit(request, Verb.READ, namespace, None)
-            _check_fresh(family.cache, request)
 
             def serve(readable: Tree[Deployment]) -> object:
+                _check_fresh(family.cache, request)
                 if namespace is None:
                     return handler(family, readable)
                 family.cache.check_namespace(namespace)

@@ -166,7 +166,9 @@ class Channel(HTTPChannel):
         offered = self.requests[-1].getHeader(b"x-request-id") if self.requests else None
         known_as = request_id(offered)
         self.site.log_refused(self, status, known_as.decode("ascii"))
-        self.transport.write(bare_response(status, message, known_as))
+        head, blank, body = bare_response(status, message, known_as).partition(b"\r\n\r\n")
+        to_head = getattr(self, "_command", b"") == b"HEAD"  # Twisted's, there once the request line is read
+        self.transport.write(head + blank + (b"" if to_head else body))
         self.loseConnection()
 
     def _respondToBadRequestAndDisconnect(self) -> None:
@@ -193,8 +195,10 @@ class Channel(HTTPChannel):
         """Count the connection out and stop its clocks."""
         for name in list(self._clocks):
             self._stop_clock(name)
-        super().connectionLost(reason)
-        self.site.closed(self, self._identity)
+        try:
+            super().connectionLost(reason)
+        finally:
+            self.site.closed(self, self._identity)
 
     def pauseProducing(self) -> None:
         """Wait for a peer that does not read, for 10 s."""

@@ -61,7 +61,8 @@ class Gate:
         except (NotIdentified, TooManyRequests) as error:
             request.channel.persistent = 0
             request.setHeader(b"Connection", b"close")
-            raise self._refused(asked, error, "not identified") from None
+            outcome = "not identified" if isinstance(error, NotIdentified) else "too many connections"
+            raise self._refused(asked, error, outcome) from None
         if identity.not_after - datetime.now(UTC) < self._expiry_warning:
             request.setHeader(EXPIRY_HEADER, identity.not_after.strftime("%Y-%m-%dT%H:%M:%SZ").encode("ascii"))
             self._metrics.expiring.inc()

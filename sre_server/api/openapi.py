@@ -1,0 +1,43 @@
+"""`/openapi.json`: what this server speaks, for people and for tools; the document itself is `openapi.yaml`."""
+
+from importlib.resources import files
+from typing import Any
+
+import yaml
+from klein import Klein
+from twisted.web.resource import IResource
+
+from sre_server import __version__
+from sre_server.api.answers import JSON, encode
+from sre_server.api.app import json_app
+from sre_server.api.request import APIRequest
+from sre_server.api.statuses import FAMILY_A
+
+
+def document() -> dict[str, Any]:
+    """Read the OpenAPI document, under the version of this package."""
+    text = files("sre_server.api").joinpath("openapi.yaml").read_text(encoding="utf-8")
+    read: dict[str, Any] = yaml.safe_load(text)
+    return {**read, "info": {**read["info"], "version": __version__}}
+
+
+class OpenAPI:
+    """Answers everybody who can connect with the document, read once."""
+
+    _app: Klein = json_app(FAMILY_A)
+
+    def __init__(self) -> None:
+        self._body = encode(document())
+
+    def resource(self) -> IResource:
+        """The resource of the one URL."""
+        return self._app.resource()
+
+    @_app.route("/openapi.json", methods=["GET"], strict_slashes=True)
+    def openapi(self, request: APIRequest) -> bytes:
+        """`GET /openapi.json`: the document, for clients to check anew each time, as an upgrade changes it."""
+        request.route = "/openapi.json"
+        request.setHeader(b"Content-Type", JSON)
+        request.setHeader(b"Content-Length", b"%d" % len(self._body))
+        request.setHeader(b"Cache-Control", b"no-cache")
+        return self._body
