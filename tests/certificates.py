@@ -40,15 +40,19 @@ def pem_of(key: PrivateKey) -> bytes:
 class Authority:
     """A CA that keeps what it issues in a folder."""
 
-    def __init__(self, folder: Path, name: str = "Test CA") -> None:
+    _certificate: x509.Certificate
+
+    def __init__(self, folder: Path, name: str = "Test CA", issuer: "Authority | None" = None) -> None:
+        """Make a CA; `issuer` makes it an intermediate one."""
         self._folder = folder
         self._name = name
         self._key = ecdsa_key()
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        above, key = (issuer._certificate.subject, issuer._key) if issuer else (subject, self._key)
         now = datetime.now(UTC)
-        builder = self._builder(subject, subject, self._key, now - timedelta(days=30), now + timedelta(days=30))
+        builder = self._builder(subject, above, self._key, now - timedelta(days=30), now + timedelta(days=30))
         builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        self._certificate = builder.sign(self._key, SHA256())
+        self._certificate = builder.sign(key, SHA256())
         self.file = folder / f"{name.replace(' ', '-')}.pem"
         self.file.write_bytes(self._certificate.public_bytes(Encoding.PEM))
 
@@ -92,3 +96,48 @@ class Authority:
         pair.certificate.write_bytes(certificate.public_bytes(Encoding.PEM))
         pair.key.write_bytes(pem_of(key))
         return pair
+
+    @property
+    def certificate(self) -> x509.Certificate:
+        """The CA's own certificate."""
+        return self._certificate
+
+    def certify(
+        self,
+        subject: Sequence[tuple[ObjectIdentifier, str]],
+        alternative_names: x509.ExtensionType | None = None,
+        *,
+        valid_until: timedelta = timedelta(days=1),
+    ) -> x509.Certificate:
+        """Sign a certificate of whatever subject and SAN extension, however strange; no file is written."""
+        now = datetime.now(UTC)
+        name = x509.Name([x509.NameAttribute(kind, value, _validate=False) for kind, value in subject])
+        above = self._certificate.subject
+        builder = self._builder(name, above, ecdsa_key(), now - timedelta(days=2), now + valid_until)
+        if alternative_names is not None:
+            builder = builder.add_extension(alternative_names, critical=False)
+        return builder.sign(self._key, SHA256())
+
+    def revocation_list(
+        self,
+        *revoked: int,
+        number: int | None = 1,
+        issued: timedelta = timedelta(hours=-1),
+        next_update: timedelta = timedelta(days=1),
+        signed_by: "Authority | None" = None,
+    ) -> bytes:
+        """Sign a CRL of these serial numbers, as PEM; `issued` and `next_update` are relative to now."""
+        now = datetime.now(UTC)
+        builder = x509.CertificateRevocationListBuilder().issuer_name(self._certificate.subject)
+        builder = builder.last_update(now + issued).next_update(now + next_update)
+        if number is not None:
+            builder = builder.add_extension(x509.CRLNumber(number), critical=False)
+        for serial in revoked:
+            entry = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(now + issued)
+            builder = builder.add_revoked_certificate(entry.build())
+        return builder.sign((signed_by or self)._key, SHA256()).public_bytes(Encoding.PEM)
+
+
+def load(path: Path) -> x509.Certificate:
+    """Read the first certificate of a file."""
+    return x509.load_pem_x509_certificates(path.read_bytes())[0]

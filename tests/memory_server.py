@@ -144,6 +144,14 @@ class Wire:
         """Whether the server has stopped reading for now."""
         return self._transport.producerState == "paused"
 
+    def stop_reading(self) -> None:
+        """Take no more answers, so that the server's transport is full."""
+        self._channel.pauseProducing()
+
+    def read_on(self) -> None:
+        """Take answers again."""
+        self._channel.resumeProducing()
+
     def hang_up(self) -> None:
         """Be gone."""
         self._channel.connectionLost(Failure(ConnectionDone()))

@@ -119,7 +119,6 @@ def json_route(app: Klein, rule: str, method: str = "GET") -> Callable[[Handler]
     The handler returns plain data, or a Deferred or a coroutine of it, that is sent as JSON. Nobody is asked whether
     the client may: what this serves directly is for everybody who can connect.
     """
-
     template = _SEGMENT.sub(r"{\1}", rule)
 
     def decorate(handler: Handler) -> Handler:

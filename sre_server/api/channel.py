@@ -210,6 +210,8 @@ class Channel(HTTPChannel):
         self._stop_clock("write")
         if not self._held:
             super().resumeProducing()
+            if self.paused:
+                self._read_on()
 
     def hold_back(self, seconds: float) -> None:
         """Read nothing more for a while, a second at most, from a client that asks more often than it may."""
@@ -219,6 +221,11 @@ class Channel(HTTPChannel):
             self._start_clock("hold", min(seconds, HOLD_SECONDS), self._let_go)
 
     def _let_go(self) -> None:
-        self._held = self._waitingForTransport = self.paused = False
+        self._held = False
+        if "write" not in self._clocks:  # else the peer does not read, and reading on would pile up answers
+            self._read_on()
+
+    def _read_on(self) -> None:
+        self._waitingForTransport = self.paused = False
         self._networkProducer.resumeProducing()
         self.dataReceived(b"")

@@ -22,6 +22,7 @@ from sre_server.errors import Unavailable
 SCHEMA: Final = "sre-server/audit/v1"
 RETRY_SECONDS: Final = 5
 _ROOM_FOR_OUTCOME: Final = 256
+_OWED_BYTES: Final = 2**20
 _log: Final = Logger()
 
 
@@ -93,32 +94,45 @@ class StreamAuditLog:
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
-        self._broken = False
+        self._owed = b""
 
     def begin(self, record: Record) -> Entry:
         """See `AuditLog.begin`."""
-        _, writable, _ = select.select([], [self._descriptor], [], 0)
-        if not writable or (self._broken and not self._put(b"")):
+        if not self._takes_lines() or not self._pay():
             raise _unavailable()
         return self
 
     def write(self, record: Record) -> None:
         """See `AuditLog.write`."""
-        self._put(_line(record))
+        if len(self._owed) < _OWED_BYTES:
+            self._owed += _line(record)
+        if self._takes_lines():
+            self._pay()
 
     def finish(self, record: Record) -> None:
         """See `Entry.finish`."""
         self.write(record)
 
-    def _put(self, data: bytes) -> bool:
+    def _takes_lines(self) -> bool:
+        """Tell whether a write would neither block nor fail for want of a reader."""
+        poll = select.poll()
+        poll.register(self._descriptor, select.POLLOUT)
+        if poll.poll(0) == [(self._descriptor, select.POLLOUT)]:
+            return True
+        _log.critical("the audit log cannot be written: it takes nothing now")
+        return False
+
+    def _pay(self) -> bool:
+        """Write what is owed, in order; keep what the sink does not take, so that no line is lost or torn."""
         try:
-            written = os.write(self._descriptor, data)
+            while self._owed:
+                self._owed = self._owed[os.write(self._descriptor, self._owed[: select.PIPE_BUF]) :]
+                if self._owed and not self._takes_lines():
+                    return False
         except OSError as error:
             _log.critical("the audit log cannot be written: {error}", error=error)
-            self._broken = True
             return False
-        self._broken = written != len(data)
-        return not self._broken
+        return True
 
 
 class FileAuditLog:
@@ -136,7 +150,8 @@ class FileAuditLog:
         """See `AuditLog.begin`."""
         try:
             length = len(_line(record)) + _ROOM_FOR_OUTCOME
-            return _FileEntry(self, self._append(_line(record, length)), length)
+            begun = _line(record, length)
+            return _FileEntry(self, self._append(begun), begun)
         except OSError as error:
             _log.critical("the audit log {path} cannot be written: {error}", path=self._path, error=error)
             raise _unavailable() from error
@@ -168,11 +183,12 @@ class FileAuditLog:
             os.close(self._descriptor)
             self._descriptor = opened
 
-    def complete(self, offset: int, length: int, record: Record) -> None:
-        """Write a begun line anew in its place; where the file is no longer the same, after all others."""
+    def complete(self, offset: int, begun: bytes, record: Record) -> None:
+        """Write a begun line anew in its place; where it no longer stands there, after all others."""
+        length = len(begun)
         line = _line(record, length)
-        in_place = len(line) == length and os.fstat(self._descriptor).st_size >= offset + length
         try:
+            in_place = len(line) == length and os.pread(self._descriptor, length, offset) == begun
             if not (in_place and os.pwrite(self._descriptor, line, offset) == length):
                 self._append(line)
         except OSError as error:
@@ -180,12 +196,12 @@ class FileAuditLog:
 
 
 class _FileEntry:
-    def __init__(self, log: FileAuditLog, offset: int, length: int) -> None:
-        self._log, self._offset, self._length = log, offset, length
+    def __init__(self, log: FileAuditLog, offset: int, begun: bytes) -> None:
+        self._log, self._offset, self._begun = log, offset, begun
 
     def finish(self, record: Record) -> None:
         """See `Entry.finish`."""
-        self._log.complete(self._offset, self._length, record)
+        self._log.complete(self._offset, self._begun, record)
 
 
 def open_audit_log(where: str | None) -> AuditLog:

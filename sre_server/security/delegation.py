@@ -7,11 +7,11 @@ an error.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
 from msgspec import Struct
-from twisted.internet.defer import Deferred, gatherResults, succeed
+from twisted.internet.defer import Deferred, FirstError, gatherResults, succeed
 from twisted.python.failure import Failure
 
 from sre_server.security.authorization import EVERY, Decision, Named, Tree, Verb
@@ -19,6 +19,8 @@ from sre_server.security.identity import Identity
 
 REMEMBER_SECONDS: Final = 10.0
 REMEMBERED: Final = 8192
+ASKED_AT_ONCE: Final = 16
+"""Questions that one list may have under way: it must not take the place of everybody else's."""
 
 
 class Question(Struct, frozen=True):
@@ -37,7 +39,10 @@ class Question(Struct, frozen=True):
 
 
 def review_spec(question: Question) -> dict[str, object]:
-    """Return the question as the spec of a SubjectAccessReview (authorization.k8s.io/v1)."""
+    """Return the question as the spec of a SubjectAccessReview (authorization.k8s.io/v1).
+
+    Whoever is known is in the group `system:authenticated`, as everywhere in Kubernetes.
+    """
     attributes = {
         "group": "apps",
         "resource": "deployments",
@@ -46,7 +51,11 @@ def review_spec(question: Question) -> dict[str, object]:
         "namespace": question.namespace or "",
         "name": question.name or "",
     }
-    return {"user": question.user, "groups": list(question.groups), "resourceAttributes": attributes}
+    return {
+        "user": question.user,
+        "groups": [*question.groups, "system:authenticated"],
+        "resourceAttributes": attributes,
+    }
 
 
 class _Remembered(Struct, frozen=True):
@@ -88,11 +97,15 @@ class KubernetesAuthorizer:
 
         if len(tree) != 1 and await self._answer(question(None)):
             return tree
-        namespaces = list(tree)
-        answers = await gatherResults(
-            [self._answer(question(namespace)) for namespace in namespaces], consumeErrors=True
-        )
-        return {namespace: tree[namespace] for namespace, allowed in zip(namespaces, answers, strict=True) if allowed}
+        readable: dict[str, Mapping[str, Named]] = {}
+        for namespaces in _batches(list(tree)):
+            answers = gatherResults([self._answer(question(name)) for name in namespaces], consumeErrors=True)
+            try:
+                allowed = await answers
+            except FirstError as error:
+                error.subFailure.raiseException()
+            readable |= {name: tree[name] for name, yes in zip(namespaces, allowed, strict=True) if yes}
+        return readable
 
     def _answer(self, question: Question) -> Deferred[bool]:
         allowed = self._ask(question)
@@ -122,6 +135,10 @@ class KubernetesAuthorizer:
         for waiter in self._waiting.pop(question):
             if not waiter.called:
                 waiter.callback(answer)
+
+
+def _batches(names: Sequence[str]) -> Iterator[Sequence[str]]:
+    return (names[start : start + ASKED_AT_ONCE] for start in range(0, len(names), ASKED_AT_ONCE))
 
 
 def _decision(allowed: bool, question: Question) -> Decision:  # a Deferred's result

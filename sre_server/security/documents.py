@@ -10,6 +10,7 @@ import yaml
 T = TypeVar("T")
 
 MAX_BYTES: Final = 2**20
+_UNKNOWN_FIELD: Final = re.compile(r"unknown field `(.*)`")
 _PATH_STEP: Final = re.compile(r"\.([^.\[\]]+)|\[(\d+|\.\.\.)\]")
 
 
@@ -32,7 +33,7 @@ def parse(raw: bytes, shape: type[T], name: str) -> T:
         raise DocumentError(f"{name}: larger than {MAX_BYTES} bytes")
     try:
         node = yaml.compose(raw, Loader=yaml.SafeLoader)
-        _refuse_repeated_keys(node, name)
+        _refuse_repeated_keys(node, name, set())
         value = yaml.safe_load(raw)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
@@ -43,25 +44,38 @@ def parse(raw: bytes, shape: type[T], name: str) -> T:
         return msgspec.convert({} if value is None else value, shape)
     except msgspec.ValidationError as error:
         text, _, where = str(error).partition(" - at `$")
-        raise DocumentError(f"{name}:{_line_of(node, where.rstrip('`'))}: {text}") from error
+        unknown = _UNKNOWN_FIELD.search(text)
+        line = _line_of(node, where.rstrip("`"), unknown[1] if unknown else None)
+        raise DocumentError(f"{name}:{line}: {text}") from error
 
 
-def _refuse_repeated_keys(node: yaml.Node | None, name: str) -> None:
-    """YAML keeps the last of two equal keys, silently: in a policy that would drop what somebody wrote."""
+def _refuse_repeated_keys(node: yaml.Node | None, name: str, visited: set[int]) -> None:
+    """YAML keeps the last of two equal keys, silently: in a policy that would drop what somebody wrote.
+
+    A node that aliases repeat is visited once, since a few lines of aliases can make billions of repetitions.
+    """
+    if id(node) in visited:
+        return
+    visited.add(id(node))
     if isinstance(node, yaml.MappingNode):
         seen = set()
         for key, value in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise DocumentError(f"{name}:{key.start_mark.line + 1}: a key is plain text")
             if key.value in seen:
                 raise DocumentError(f"{name}:{key.start_mark.line + 1}: the key '{key.value}' stands here twice")
             seen.add(key.value)
-            _refuse_repeated_keys(value, name)
+            _refuse_repeated_keys(value, name, visited)
     elif isinstance(node, yaml.SequenceNode):
         for item in node.value:
-            _refuse_repeated_keys(item, name)
+            _refuse_repeated_keys(item, name, visited)
 
 
-def _line_of(node: yaml.Node | None, path: str) -> int:
-    """Return the line, counted from 1, of what a msgspec path such as `.rules[2].verbs[0]` points at, or its parent."""
+def _line_of(node: yaml.Node | None, path: str, key_there: str | None = None) -> int:
+    """Return the line, counted from 1, of what a msgspec path such as `.rules[2].verbs[0]` points at, or its parent.
+
+    `key_there` is a key of that object, if it is the key that is wrong.
+    """
     line = node.start_mark.line if node else 0
     for key, index in _PATH_STEP.findall(path):
         found: yaml.Node | None = None
@@ -72,4 +86,6 @@ def _line_of(node: yaml.Node | None, path: str) -> int:
         if found is None:
             break
         node, line = found, found.start_mark.line
+    if key_there is not None and isinstance(node, yaml.MappingNode):
+        line = next((key.start_mark.line for key, _ in node.value if key.value == key_there), line)
     return int(line) + 1

@@ -9,6 +9,7 @@ What a Deployment says of itself counts too: the annotations `sre-server/min-rep
 `sre-server/protected`.
 """
 
+import re
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Final
@@ -23,6 +24,7 @@ SYSTEM_NAMESPACES: Final = ("kube-system", "kube-public", "kube-node-lease")
 MIN_ANNOTATION: Final = "sre-server/min-replicas"
 MAX_ANNOTATION: Final = "sre-server/max-replicas"
 PROTECTED_ANNOTATION: Final = "sre-server/protected"
+_COUNT: Final = re.compile(r"[0-9]{1,10}", re.ASCII)
 Count = Annotated[int, Meta(ge=0, le=MAX_REPLICAS)]
 
 
@@ -99,7 +101,7 @@ def _annotated(text: str, annotation: str, write: Write) -> int | None:
     """Read a count that somebody typed into an annotation; one that makes no sense stops writes, not guardrails."""
     if not text:
         return None
-    if not text.strip().isdecimal():
+    if not _COUNT.fullmatch(text.strip()):
         raise _by_annotation("annotation", write, f"its annotation {annotation} is not a whole number")
     return int(text)
 

@@ -4,9 +4,9 @@ A SPIFFE ID (SPIFFE X.509-SVID, section 2: exactly one URI SAN) names the client
 subject's O values are its groups, as Kubernetes reads them (authentication by X.509 client certificates).
 """
 
+import re
 from datetime import datetime
 from typing import Final
-from urllib.parse import urlsplit
 
 from cryptography import x509
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -17,6 +17,8 @@ from sre_server.errors import NotIdentified
 
 MAX_NAME: Final = 256
 MAX_GROUPS: Final = 64
+# SPIFFE-ID, section 2: one spelling of each. A trust domain is lower case; no segment is empty, "." or "..".
+_SPIFFE_ID: Final = re.compile(r"spiffe://[a-z0-9._-]{1,255}(?:/(?!\.{1,2}(?:/|\Z))[A-Za-z0-9._-]+)+", re.ASCII)
 
 
 class Identity(Struct, frozen=True):
@@ -33,7 +35,7 @@ def identify(certificate: x509.Certificate) -> Identity:
     try:
         name = _spiffe_id(certificate) or _common_name(certificate)
         groups = tuple(sorted(set(_attributes(certificate, NameOID.ORGANIZATION_NAME))))
-    except ValueError as error:
+    except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as error:
         raise NotIdentified(f"The client certificate cannot be read: {error}.") from error
     if len(groups) > MAX_GROUPS:
         raise NotIdentified(f"The client certificate names more than {MAX_GROUPS} groups (O).")
@@ -51,9 +53,7 @@ def _spiffe_id(certificate: x509.Certificate) -> str | None:
     if len(uris) > 1:
         raise NotIdentified("The client certificate has more than one URI name: which of them it is, is ambiguous.")
     uri = uris[0]
-    parts = urlsplit(uri)
-    plain = parts.scheme == "spiffe" and parts.hostname == parts.netloc and len(parts.path) > 1
-    if not plain or parts.query or parts.fragment or not _is_plain(uri):
+    if not _SPIFFE_ID.fullmatch(uri) or not _is_plain(uri):
         raise NotIdentified("The client certificate's URI name is not a SPIFFE ID.")
     return uri
 

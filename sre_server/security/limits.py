@@ -64,7 +64,9 @@ def parse_rate(text: str) -> Rate:
     """Read `RATE` or `RATE:BURST`, per second; the burst is twice the rate unless given. Raises ValueError."""
     rate, _, burst = text.partition(":")
     per_second = float(rate)
+    if not 0.001 <= per_second <= 1_000_000:
+        raise ValueError("out of range")
     at_once = int(burst) if burst else math.ceil(2 * per_second)
-    if not 0.001 <= per_second <= 1_000_000 or not 1 <= at_once <= 10_000_000:
+    if not 1 <= at_once <= 10_000_000:
         raise ValueError("out of range")
     return Rate(per_second, at_once)

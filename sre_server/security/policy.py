@@ -101,6 +101,8 @@ class Policy:
         for namespace, by_name in tree.items():
             about = [rule for rule in self._rules if rule.is_about(identity, Verb.READ, namespace)]
             first_for_all = next((rule for rule in about if "*" in rule.names), None)
+            if first_for_all is not None:
+                del about[about.index(first_for_all) + 1 :]  # nothing after it decides on anything
             if about and about[0] is first_for_all:
                 if first_for_all.effect == "allow":
                     readable[namespace] = by_name

@@ -55,7 +55,7 @@ class Trust(Struct, frozen=True, eq=False):
             raise TLSFilesError("the TLS library has no certificate store")
         for revocation in self.revocations:
             store.add_crl(revocation)
-        store.set_flags(X509StoreFlags.CRL_CHECK)
+        store.set_flags(X509StoreFlags.CRL_CHECK | X509StoreFlags.CRL_CHECK_ALL)
         mode = SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT | SSL.VERIFY_CLIENT_ONCE
         context.set_verify(mode, _accept_old_lists)
 
@@ -76,12 +76,10 @@ def load_trust(client_ca: Path, crl: Path | None, before: Trust | None = None) -
     """
     authorities = tuple(read_pem(client_ca, "client CA", x509.load_pem_x509_certificates))
     revocations = tuple(_load_revocations(crl, authorities)) if crl is not None else ()
-    for revocation in revocations:
-        for known in before.revocations if before is not None else ():
-            if known.issuer == revocation.issuer and _age(revocation) < _age(known):
-                raise TLSFilesError(
-                    f"the CRL file {crl} is older than the one in use ({_age(known)[1]:%Y-%m-%d %H:%M})"
-                )
+    newest = _newest(revocations)
+    for issuer, known in _newest(before.revocations if before is not None else ()).items():
+        if issuer in newest and newest[issuer] < known:
+            raise TLSFilesError(f"the CRL file {crl} is older than the one in use ({known[1]:%Y-%m-%d %H:%M})")
     store = X509Store()
     for authority in authorities:
         store.add_cert(X509.from_cryptography(authority))
@@ -117,6 +115,14 @@ def _split_lists(pem: bytes) -> list[x509.CertificateRevocationList]:
     if not parts:
         raise ValueError("it holds no CRL")
     return [x509.load_pem_x509_crl(part) for part in parts]
+
+
+def _newest(revocations: Sequence[x509.CertificateRevocationList]) -> dict[x509.Name, tuple[int, datetime]]:
+    """Return the age of the newest list of each issuer: a file may hold older ones beside it."""
+    newest: dict[x509.Name, tuple[int, datetime]] = {}
+    for revocation in revocations:
+        newest[revocation.issuer] = max(_age(revocation), newest.get(revocation.issuer, _age(revocation)))
+    return newest
 
 
 def _age(revocation: x509.CertificateRevocationList) -> tuple[int, datetime]:

@@ -1,0 +1,204 @@
+"""What every request passes before its handler: who is it, how often, and may it."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+from msgspec.structs import replace
+from twisted.internet.defer import Deferred, fail
+from twisted.trial.unittest import SynchronousTestCase
+
+from sre_server.errors import NotIdentified, Unavailable
+from sre_server.security.authorization import Decision, Named, Tree, Verb
+from sre_server.security.identity import Identity
+from sre_server.security.policy import Policy, PolicyDocument, Rule
+from tests.fakes import deployment, namespace
+from tests.memory_server import ALICE, MemoryServer
+
+READS_A = ("/deployments", "/deployments/shop", "/deployments/shop/web/replicas")
+READS_B = (
+    "/namespaces",
+    "/namespaces/shop/deployments",
+    "/namespaces/ANY/deployments",
+    "/namespaces/shop/deployments/web/replica_count",
+    "/namespaces/shop/deployments/ANY/replica_count",
+    "/namespaces/ANY/deployments/ANY/replica_count",
+)
+PUT_A, PUT_B = "/deployments/shop/web/replicas", "/namespaces/shop/deployments/web/replica_count/20"
+BODY = b'{"replicas":20}'
+
+
+def policy(*rules: Rule) -> Policy:
+    """Make a policy."""
+    return Policy(PolicyDocument(rules))
+
+
+def filled(server: MemoryServer) -> MemoryServer:
+    """Fill a server's cache."""
+    objects = [deployment("web", "shop"), deployment("api", "shop"), deployment("web", "pay")]
+    return server.sync(namespace("shop"), namespace("pay"), namespace("empty"), *objects)
+
+
+class LateAuthorizer:
+    """Answers when the test says so."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[Verb, str, str]] = []
+        self.decisions: list[Deferred[Decision]] = []
+        self.lists: list[Callable[[bool], None]] = []
+
+    def decide(self, identity: Identity, verb: Verb, namespace: str, name: str) -> Deferred[Decision]:
+        """See `Authorizer.decide`."""
+        self.asked.append((verb, namespace, name))
+        self.decisions.append(Deferred())
+        return self.decisions[-1]
+
+    def readable(self, identity: Identity, tree: Tree[Named]) -> Deferred[Tree[Named]]:
+        """See `Authorizer.readable`."""
+        found: Deferred[Tree[Named]] = Deferred()
+        self.lists.append(lambda allowed: found.callback(tree if allowed else {}))
+        return found
+
+    def answer(self, *, allowed: bool) -> None:
+        """Answer the oldest question."""
+        self.decisions.pop(0).callback(Decision(allowed, "so it is"))
+
+
+class FailingAuthorizer:
+    """Never knows."""
+
+    def decide(self, identity: Identity, verb: Verb, namespace: str, name: str) -> Deferred[Decision]:
+        """See `Authorizer.decide`."""
+        return fail(Unavailable("The cluster cannot say now whether you may do this.", 2))
+
+    def readable(self, identity: Identity, tree: Tree[Named]) -> Deferred[Tree[Named]]:
+        """See `Authorizer.readable`."""
+        return fail(Unavailable("The cluster cannot say now whether you may do this.", 2))
+
+
+class IdentifiedTests(SynchronousTestCase):
+    """Who is it."""
+
+    def setUp(self) -> None:
+        """Serve."""
+        self.server = filled(MemoryServer())
+
+    def sample(self, name: str, **labels: str) -> float:
+        """The value of a metric."""
+        return self.server.metrics.registry.get_sample_value(f"sre_server_{name}", labels) or 0.0
+
+    def test_nobody(self) -> None:
+        """A client without an identity gets each family's own status, for every URL of it, and its connection ends."""
+        self.server.clients.who = NotIdentified("The client certificate has expired.")
+        for path in READS_A:
+            self.assertEqual(self.server.get(path).status, 401, path)
+        for path in READS_B:
+            self.assertEqual(self.server.get(path).status, 403, path)
+        answer = self.server.call("PUT", PUT_A, BODY)
+        self.assertEqual((answer.status, self.server.call("PUT", PUT_B).status), (401, 403))
+        self.assertEqual(answer.json(), {"message": "The client certificate has expired."})
+        self.assertEqual(answer.header("Connection"), "close")
+        self.assertEqual(self.server.writes, [])
+        refused = len(READS_A) + len(READS_B) + 2
+        self.assertEqual(self.sample("denied_total", reason="not identified"), refused)
+
+    def test_nobodys_connection_is_closed(self) -> None:
+        """What else it has sent is not looked at."""
+        self.server.clients.who = NotIdentified("Nobody.")
+        wire = self.server.connect()
+        wire.write(b"GET /deployments HTTP/1.1\r\nHost: a\r\n\r\n" * 3)
+        self.assertEqual([answer.status for answer in wire.answers()], [401])
+        self.assertTrue(wire.closing)
+
+    def test_health_asks_nobody(self) -> None:
+        """Probes are answered without an identity, and before the first sync as after it."""
+        self.server.clients.who = NotIdentified("Nobody.")
+        self.assertEqual([self.server.get(path).status for path in ("/livez", "/readyz")], [200, 200])
+        self.assertEqual(self.server.audit.records, [])
+
+    def test_a_certificate_that_ends_soon(self) -> None:
+        """Its client is told when, in a header, and counted; others are not."""
+        for left, told in ((timedelta(days=8), False), (timedelta(days=6), True), (timedelta(hours=1), True)):
+            ends = datetime.now(UTC) + left
+            self.server.clients.who = replace(ALICE, not_after=ends)
+            header = self.server.get("/deployments").header("X-Client-Certificate-Expires")
+            self.assertEqual(header, ends.strftime("%Y-%m-%dT%H:%M:%SZ") if told else None)
+        self.assertEqual(self.sample("client_certificate_expiring_requests_total"), 2)
+
+    def test_the_identity_is_asked_for_each_request(self) -> None:
+        """A client that is known on its first request is refused on the second when that is no longer true."""
+        wire = self.server.connect()
+        get = b"GET /deployments HTTP/1.1\r\nHost: a\r\n\r\n"
+        self.assertEqual([answer.status for answer in wire.send(get)], [200])
+        self.server.clients.who = NotIdentified("The client certificate has been revoked.")
+        self.assertEqual([answer.status for answer in wire.send(get)], [200, 401])
+        self.assertTrue(wire.closing)
+
+
+class PermittedTests(SynchronousTestCase):
+    """May it."""
+
+    def test_a_client_that_may_nothing(self) -> None:
+        """Lists of everything are empty for it; all else is refused in each family's own status."""
+        server = filled(MemoryServer(authorizer=policy()))
+        self.assertEqual(server.get("/deployments").json(), [])
+        self.assertEqual(server.get("/namespaces").json(), {"namespaces": []})
+        self.assertEqual(server.get("/namespaces/ANY/deployments").json(), [])
+        self.assertEqual(server.get("/namespaces/ANY/deployments/ANY/replica_count").json(), [])
+        for path in READS_A[1:]:
+            self.assertEqual(server.get(path).status, 403, path)
+        for path in (READS_B[1], READS_B[3], READS_B[4]):
+            self.assertEqual(server.get(path).status, 401, path)
+        self.assertEqual((server.call("PUT", PUT_A, BODY).status, server.call("PUT", PUT_B).status), (403, 401))
+        self.assertEqual(server.writes, [])
+
+    def test_it_cannot_learn_what_exists(self) -> None:
+        """What exists and what does not get the same answer, but for the names that the client itself has sent."""
+        server = filled(MemoryServer(authorizer=policy()))
+        for template in (
+            "GET /deployments/{}",
+            "GET /deployments/{}/{}/replicas",
+            "PUT /deployments/{}/{}/replicas",
+            "GET /namespaces/{}/deployments",
+            "GET /namespaces/{}/deployments/{}/replica_count",
+            "GET /namespaces/{}/deployments/ANY/replica_count",
+            "PUT /namespaces/{}/deployments/{}/replica_count/20",
+        ):
+            answers = set()
+            for where, name in (("shop", "web"), ("shop", "nope"), ("nope", "nope"), ("empty", "web")):
+                method, path = template.format(where, name).split(" ")
+                answer = server.call(method, path, b"{}" if method == "PUT" else None)
+                message = answer.json()["message"].replace(f"'{where}'", "'?'").replace(f"'{name}'", "'?'")
+                headers = {key for key, _ in answer.headers.getAllRawHeaders()}
+                answers.add((answer.status, message, frozenset(headers)))
+            self.assertEqual(len(answers), 1, (template, answers))
+
+    def test_the_message(self) -> None:
+        """It says who may not do what, and which rule said so."""
+        server = filled(MemoryServer(authorizer=policy(Rule(identities=("*",), verbs=("read",)))))
+        message = server.call("PUT", PUT_A, BODY).json()["message"]
+        self.assertEqual(message, "'alice' may not scale 'web' in 'shop': no rule of the policy allows it.")
+
+    def test_lists_show_what_may_be_read(self) -> None:
+        """Namespaces, names and counts alike, in both families."""
+        rules = (
+            Rule(identities=("alice",), namespaces=("shop",), names=("w*",)),
+            Rule(groups=("sre",), namespaces=("empty",)),
+        )
+        server = filled(MemoryServer(authorizer=policy(*rules)))
+        self.assertEqual(server.get("/deployments").json(), [{"namespace": "shop", "deployments": ["web"]}])
+        self.assertEqual(server.get("/deployments/shop").json(), [{"namespace": "shop", "deployments": ["web"]}])
+        self.assertEqual(server.get("/namespaces").json(), {"namespaces": ["empty", "shop"]})
+        self.assertEqual(server.get("/namespaces/shop/deployments").json()["deployments"], ["web"])
+        counts = {"namespace": "shop", "deployments": [{"deployment": "web", "replica_count": 3}]}
+        self.assertEqual(server.get("/namespaces/shop/deployments/ANY/replica_count").json(), counts)
+        self.assertEqual(server.get("/namespaces/ANY/deployments/ANY/replica_count").json(), [counts])
+        self.assertEqual(server.get("/namespaces/empty/deployments").json()["deployments"], [])
+        self.assertEqual(server.get("/deployments/pay").status, 403)
+        self.assertEqual(server.get("/deployments/shop/api/replicas").status, 403)
+
+    def test_who_may_gets_the_truth(self) -> None:
+        """For a client that may, what does not exist is 404, or 410 in the other family."""
+        server = filled(MemoryServer(authorizer=policy(Rule(identities=("*",)))))
+        self.assertEqual(server.get("/deployments/nope").status, 404)
+        self.assertEqual(server.get("/deployments/shop/nope/replicas").status, 404)
+        self.assertEqual(server.get("/namespaces/nope/deployments").status, 410)

@@ -1,0 +1,192 @@
+"""Guardrails: what no count may be, for whom soever, and the way around where there is one."""
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from sre_server.errors import GuardrailRefused
+from sre_server.model import MAX_REPLICAS, Guards
+from sre_server.security.documents import DocumentError
+from sre_server.security.guardrails import Guardrails, GuardrailsFile, Protected, Write, load_guardrails
+from tests.fakes import temporary_folder
+
+
+class WritesTests(SynchronousTestCase):
+    """Writes against rules."""
+
+    def write(
+        self,
+        replicas: int,
+        current: int | None = 3,
+        guards: Guards | None = None,
+        confirmed: str = "",
+        where: str = "shop/web",
+    ) -> Write:
+        """Make a write."""
+        namespace, name = where.split("/")
+        return Write(namespace, name, replicas, current, guards or Guards(), frozenset(confirmed.split()))
+
+    def refusal(self, rails: Guardrails, write: Write) -> tuple[str, str]:
+        """The rule that refuses a write, and its message: one sentence that names what was wanted."""
+        error = self.assertRaises(GuardrailRefused, rails.check, write)
+        self.assertIn(str(write), str(error))
+        return error.rule, str(error)
+
+
+class GuardrailsTests(WritesTests):
+    """The document's own rules."""
+
+    def test_the_defaults(self) -> None:
+        """The system's namespaces are protected, a thousand is the most, and nothing else stands in the way."""
+        rails = Guardrails()
+        for replicas in (0, 1, 1000):
+            rails.check(self.write(replicas))
+            rails.check(self.write(replicas, None))
+        rule, message = self.refusal(rails, self.write(1001))
+        self.assertEqual(rule, "maximum")
+        self.assertIn("1000", message)
+        self.assertEqual(self.refusal(rails, self.write(MAX_REPLICAS))[0], "maximum")
+        for namespace in ("kube-system", "kube-public", "kube-node-lease"):
+            self.assertEqual(self.refusal(rails, self.write(3, where=f"{namespace}/dns"))[0], "protected")
+        for namespace in ("kube-systems", "default", "my-kube-system"):
+            rails.check(self.write(3, where=f"{namespace}/dns"))
+
+    def test_minimum_and_maximum(self) -> None:
+        """Both bounds are allowed themselves; the message names the bound."""
+        rails = Guardrails(minimum=2, maximum=5)
+        for replicas in (2, 5):
+            rails.check(self.write(replicas))
+        for replicas, rule, bound in ((1, "minimum", "2"), (0, "minimum", "2"), (6, "maximum", "5")):
+            refused, message = self.refusal(rails, self.write(replicas, confirmed="zero step"))
+            self.assertEqual(refused, rule)
+            self.assertIn(f"{rule} is {bound}", message)
+
+    def test_the_largest_step(self) -> None:
+        """Up and down alike; a larger one needs its own confirmation, and the message says which."""
+        rails = Guardrails(largest_step=10)
+        for replicas in (20, 10, 30):
+            rails.check(self.write(replicas, 20))
+        for replicas in (9, 31, 0):
+            rule, message = self.refusal(rails, self.write(replicas, 20, confirmed="zero yes"))
+            self.assertEqual(rule, "step")
+            self.assertIn("?confirm=step", message)
+            self.assertIn("from 20", message)
+            rails.check(self.write(replicas, 20, confirmed="step"))
+
+    def test_an_unknown_count(self) -> None:
+        """Of a Deployment that the server does not know yet no step is known; every other rule holds."""
+        rails = Guardrails(largest_step=1, maximum=5, zero_needs_confirmation=True)
+        rails.check(self.write(5, None))
+        self.assertEqual(self.refusal(rails, self.write(6, None))[0], "maximum")
+        self.assertEqual(self.refusal(rails, self.write(0, None))[0], "zero")
+
+    def test_zero_needs_confirmation(self) -> None:
+        """Where it does, the message says how, and no other confirmation will do."""
+        rails = Guardrails(zero_needs_confirmation=True)
+        for confirmed in ("", "step", "Zero", "true"):
+            rule, message = self.refusal(rails, self.write(0, confirmed=confirmed))
+            self.assertEqual(rule, "zero")
+            self.assertIn("?confirm=zero", message)
+        rails.check(self.write(0, confirmed="zero"))
+        rails.check(self.write(1))
+
+    def test_two_confirmations(self) -> None:
+        """Zero in one large step needs both."""
+        rails = Guardrails(zero_needs_confirmation=True, largest_step=2)
+        self.assertEqual(self.refusal(rails, self.write(0, 9, confirmed="step"))[0], "zero")
+        self.assertEqual(self.refusal(rails, self.write(0, 9, confirmed="zero"))[0], "step")
+        rails.check(self.write(0, 9, confirmed="zero step"))
+
+    def test_protected_names(self) -> None:
+        """A rule protects by globs of both names, and no confirmation gets past it."""
+        rails = Guardrails(protected=(Protected(namespaces=("*-prod",), names=("db-*",)), Protected(names=("dns",))))
+        for where in ("shop-prod/db-1", "shop/dns", "kube-system/dns"):
+            rule, message = self.refusal(rails, self.write(3, where=where, confirmed="zero step"))
+            self.assertEqual(rule, "protected")
+            self.assertIn("protect", message)
+        for where in ("shop-prod/web", "shop/db-1", "kube-system/other"):
+            rails.check(self.write(3, where=where))
+        Guardrails(protected=()).check(self.write(3, where="kube-system/dns"))
+
+
+class AnnotationTests(WritesTests):
+    """What a Deployment says of itself."""
+
+    def by_annotation(self, guards: Guards, replicas: int = 3) -> str:
+        """The rule that refuses a write for an annotation, which the message names as the way out."""
+        rule, message = self.refusal(Guardrails(), self.write(replicas, guards=guards, confirmed="zero step"))
+        self.assertIn("sre-server/", message)
+        self.assertIn("change the annotation", message)
+        return rule
+
+    def test_protected(self) -> None:
+        """Anything but a plain no protects: whoever set the annotation meant something by it."""
+        for text in ("true", "True", "yes", "1", "on", "please", " ", "falsee", "-"):
+            self.assertEqual(self.by_annotation(Guards(protected=text)), "protected", text)
+        for text in ("", "false", "False", " no ", "0", "NO"):
+            Guardrails().check(self.write(3, guards=Guards(protected=text)))
+
+    def test_bounds(self) -> None:
+        """Its own minimum and maximum bind beside the guardrails', whichever is narrower."""
+        guards = Guards(minimum="2", maximum=" 5 ")
+        for replicas in (2, 5):
+            Guardrails().check(self.write(replicas, guards=guards))
+        self.assertEqual(self.by_annotation(guards, 1), "minimum")
+        self.assertEqual(self.by_annotation(guards, 6), "maximum")
+        self.assertEqual(self.by_annotation(Guards(minimum="1"), 0), "minimum")
+        wide = Guards(minimum="0", maximum="100000")
+        self.assertEqual(self.refusal(Guardrails(maximum=10), self.write(11, guards=wide))[0], "maximum")
+
+    def test_nonsense(self) -> None:
+        """A bound that is no whole number stops the write: guessing would be worse."""
+        for text in ("three", "-1", "1.5", "1e3", "0x10", " ", "1 0", "²", "٣", "NaN", "1_000", "9" * 5000, "9" * 11):
+            self.assertEqual(self.by_annotation(Guards(minimum=text)), "annotation", text[:20])
+            self.assertEqual(self.by_annotation(Guards(maximum=text)), "annotation", text[:20])
+        Guardrails().check(self.write(3, guards=Guards(minimum="003", maximum=str(MAX_REPLICAS))))
+
+
+class FileTests(SynchronousTestCase):
+    """The file."""
+
+    def setUp(self) -> None:
+        """Have a place for it."""
+        self.path = temporary_folder(self) / "guardrails.yaml"
+
+    def test_a_file(self) -> None:
+        """What the file says holds, what it leaves out is the default; protecting others leaves the system's out."""
+        self.path.write_text(
+            "maximum: 200\nlargest_step: 50\nzero_needs_confirmation: true\nprotected: [{names: [dns]}]\n"
+        )
+        rails = load_guardrails(self.path)
+        expected = Guardrails(
+            maximum=200, largest_step=50, zero_needs_confirmation=True, protected=(Protected(names=("dns",)),)
+        )
+        self.assertEqual(rails, expected)
+        self.path.write_text("")
+        self.assertEqual(load_guardrails(self.path), Guardrails())
+
+    def test_mistakes(self) -> None:
+        """Each is named with its line."""
+        for text, line in (
+            ("minimum: -1\n", 1),
+            ("maximum: 10\nlargest_step: 0\n", 2),
+            ("maximum: many\n", 1),
+            ("maximum: 2147483648\n", 1),
+            ("maximum: true\n", 1),
+            ("zero_needs_confirmation: maybe\n", 1),
+            ("maximum: 5\nprotected:\n- namespaces: [a]\n  name: [b]\n", 4),
+            ("maximum: 5\n\nmaximun: 6\n", 3),
+            ("maximum: 5\nmaximum: 6\n", 2),
+        ):
+            self.path.write_text(text)
+            said = str(self.assertRaises(DocumentError, load_guardrails, self.path))
+            self.assertTrue(said.startswith(f"{self.path}:{line}: "), said)
+
+    def test_a_reload(self) -> None:
+        """A new file holds from then on; a bad one changes nothing."""
+        self.path.write_text("maximum: 5\n")
+        rails = GuardrailsFile(self.path)
+        self.path.write_text("maximum: 6\n")
+        self.assertEqual(rails().maximum, 5)
+        rails.reload()
+        self.path.write_text("maximum: x\n")
+        self.assertRaises(DocumentError, rails.reload)
+        self.assertEqual(rails().maximum, 6)
