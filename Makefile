@@ -15,7 +15,7 @@ CLUSTER := $(if $(KUBECONFIG),--cluster=kubeconfig,--cluster=simulated)
 CODE := sre_server twisted tests setup.py
 
 .DEFAULT_GOAL := help
-.PHONY: help run test integration-tests lint format packaging certs clean
+.PHONY: help run test integration-tests lint format sslyze packaging certs clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,7 +33,7 @@ run: $(VENV)/.installed certs ## Serve the simulated cluster, or that of $KUBECO
 		--tls-certificate=$(CERTIFICATE) --tls-private-key=$(KEY) --tls-client-ca=$(CERTIFICATE)
 
 test: $(VENV)/.installed ## Run every test that needs neither a cluster nor Go
-	$(BIN)/python -m pytest -q -rs tests
+	$(if $(wildcard .venv-sslyze/.installed),SSLYZE=$(CURDIR)/.venv-sslyze/bin/sslyze) $(BIN)/python -m pytest -q -rs tests
 
 integration-tests: $(VENV)/.installed ## Run against $KUBECONFIG's cluster, or a real control plane built from Go modules
 	$(BIN)/python -m tests.controlplane
@@ -46,6 +46,13 @@ lint: $(VENV)/.installed ## Check style and types
 format: $(VENV)/.installed ## Bring the code into the house style
 	$(BIN)/ruff check --fix $(CODE)
 	$(BIN)/ruff format $(CODE)
+
+sslyze: .venv-sslyze/.installed ## Install the TLS scanner that a test uses, in an environment of its own
+
+.venv-sslyze/.installed:
+	$(PYTHON) -m venv .venv-sslyze
+	.venv-sslyze/bin/python -m pip install -qq sslyze==6.3.1
+	@touch $@
 
 packaging: $(VENV)/.installed ## Check that the wheel alone, in a clean environment, gives a working `twistd sre-server`
 	$(BIN)/python -m tests.packaging
@@ -67,6 +74,6 @@ $(VENV)/.installed: setup.py pyproject.toml
 	@touch $@
 
 clean: ## Remove everything that the other targets made here
-	rm -rf $(VENV) $(CERTS) .tox build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache _trial_temp*
+	rm -rf $(VENV) .venv-sslyze $(CERTS) .tox build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache _trial_temp*
 	rm -f twisted/plugins/dropin.cache
 	find sre_server tests twisted -name __pycache__ -type d -prune -exec rm -rf {} +

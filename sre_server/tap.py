@@ -30,12 +30,14 @@ from sre_server.cluster.scaling import CONCURRENT_WRITES, ScalingService
 from sre_server.cluster.threads import DaemonThreadPool, IThreadingReactor
 from sre_server.cluster.watching import Reflector
 from sre_server.config import Authorization, ClusterKind, ServerConfig
+from sre_server.errors import Unavailable
 from sre_server.lifecycle import OrderedServices, SiteService, Unreadiness
 from sre_server.logs import StdlibLogs
 from sre_server.metrics import Metrics
 from sre_server.model import Resource, Source
 from sre_server.observing import CacheObserver, LogCounter
 from sre_server.options import Options
+from sre_server.resources import SettledHeap, room_for
 from sre_server.security.audit import AuditLog, open_audit_log
 from sre_server.security.authorization import AnyClient, Authorizer, Verb
 from sre_server.security.clients import CertificateClients
@@ -49,6 +51,8 @@ from sre_server.security.tls import MutualTLSEndpoint, ServerTLS
 __all__ = ["Options", "makeService"]
 
 Connect = Callable[[], Connection]
+BACKLOG = 1024
+"""Connections that may wait to be accepted; with Twisted's 50, a burst is lost in the kernel before our own limits."""
 
 
 class IServerReactor(IThreadingReactor, IReactorTCP):
@@ -126,15 +130,31 @@ def make_service(config: ServerConfig, tls: ServerTLS, reactor: IServerReactor) 
         metrics,
         CertificateClients(tls.trust),
         ConnectionLimits(
-            config.max_connections,
+            room_for(config.max_connections),
             config.max_connections_per_address,
             config.max_connections_per_identity,
             config.handshake_rate,
         ),
     )
     endpoint = MutualTLSEndpoint(_endpoint(reactor, config.listen, "--listen"), tls, site.admits)
-    services += [reloading, feed, scaling, events, SiteService(reactor, endpoint, site, "API"), Unreadiness(health)]
+    services += [
+        SettledHeap(reactor, lambda: _is_ready(health)),
+        reloading,
+        feed,
+        scaling,
+        events,
+        SiteService(reactor, endpoint, site, "API"),
+        Unreadiness(health),
+    ]
     return OrderedServices(reactor, services)
+
+
+def _is_ready(health: Health) -> bool:
+    try:
+        health.check_ready()
+    except Unavailable:
+        return False
+    return True
 
 
 def _expired_lists(tls: ServerTLS) -> list[str]:
@@ -179,8 +199,9 @@ def _ops_port(description: str, reactor: IServerReactor, resource: IResource) ->
 
 
 def _endpoint(reactor: IServerReactor, description: str, option: str) -> IStreamServerEndpoint:
+    backlog = f":backlog={BACKLOG}" if description.startswith("tcp:") and ":backlog=" not in description else ""
     try:
-        return cast("IStreamServerEndpoint", serverFromString(reactor, description))
+        return cast("IStreamServerEndpoint", serverFromString(reactor, description + backlog))
     except (ValueError, TypeError, LookupError, OSError) as error:
         raise SystemExit(f"sre-server: {option}: '{description}' is no endpoint such as tcp:8443 ({error})") from error
 

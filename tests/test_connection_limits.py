@@ -98,7 +98,14 @@ class CapsTests(SynchronousTestCase):
         admitted = [self.site.admits(peer(f"192.0.2.{number}")) for number in range(5)]
         self.assertEqual((admitted, self.refused("handshakes")), ([True] * 3 + [False] * 2, 2))
         self.server.clock.advance(1)
-        self.assertEqual([self.site.admits(None) for _ in range(3)], [True, True, False])
+        admitted = [self.site.admits(peer(f"192.0.2.{number}")) for number in range(5, 8)]
+        self.assertEqual(admitted, [True, True, False])
+
+    def test_handshakes_of_one_address(self) -> None:
+        """One address has half of the handshakes at most, so that it cannot keep all others out."""
+        self.serve(ConnectionLimits(handshakes=Rate(2, 4)))
+        self.assertEqual([self.site.admits(peer("192.0.2.1")) for _ in range(3)], [True, True, False])
+        self.assertEqual([self.site.admits(peer("192.0.2.2")) for _ in range(3)], [True, True, False])
 
     def test_one_that_is_turned_away_anyhow_costs_no_handshake(self) -> None:
         """Whoever is past his own limit takes nothing from the others' handshakes."""

@@ -119,7 +119,7 @@ class HoldBackTests(LimitedTests):
         self.assertEqual([answer.status for answer in wire.answers()], [200, 200, 200, 429])
         self.server.clock.advance(0.4)
         self.assertEqual(len(wire.answers()), 4)
-        self.server.clock.pump([0.1] * 100)
+        self.server.clock.pump([0.1] * 200)
         answers = [answer.status for answer in wire.answers()]
         self.assertEqual(len(answers), 40, "everything is answered in the end")
         self.assertGreaterEqual(answers.count(200), 20)

@@ -47,8 +47,8 @@ class ReloadingTests(SynchronousTestCase):
         self.number = int(self.path.read_bytes())
 
     def look(self, times: int = 1) -> None:
-        """Let the time of so many looks pass."""
-        self.clock.pump([LOOK_SECONDS] * times)
+        """Let the time pass in which so many changes are noticed: each takes two looks that agree."""
+        self.clock.pump([LOOK_SECONDS] * 2 * times)
 
     def counted(self, result: str, what: str = "number") -> float:
         """How many changes came to this, by the metric."""
@@ -72,7 +72,7 @@ class ChangeTests(ReloadingTests):
 
     def test_a_change_is_taken_over_within_ten_seconds(self) -> None:
         """The bound that was promised, whenever in the meantime the change is made; it is taken over once."""
-        self.assertLessEqual(LOOK_SECONDS, 10)
+        self.assertLessEqual(3 * LOOK_SECONDS, 10)
         self.clock.advance(LOOK_SECONDS / 2)
         self.write("number", b"2")
         self.look(3)

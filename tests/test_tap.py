@@ -68,7 +68,7 @@ class MakeServiceTests(SynchronousTestCase):
 
     def test_the_order(self) -> None:
         """Logs come first and unreadiness last, so that stopping begins with the one and ends with the other."""
-        core = ["Reloading", "Feed", "ScalingService", "EventService", "SiteService", "Unreadiness"]
+        core = ["SettledHeap", "Reloading", "Feed", "ScalingService", "EventService", "SiteService", "Unreadiness"]
         names = [type(service).__name__ for service in self.make(ops_listen="tcp:8080")._services]
         expected = ["StdlibLogs", "LogCounter", "SiteService", *core]
         self.assertEqual(names, expected)

@@ -4,6 +4,7 @@ HTTP/2 is never offered: this is not Twisted's negotiating channel.
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, cast
 
@@ -15,8 +16,8 @@ from twisted.web.server import Request
 from zope.interface import implementer
 
 from sre_server.api.answers import bare_response, request_id
-from sre_server.api.request import BODY_BYTES, APIRequest
-from sre_server.errors import NotIdentified
+from sre_server.api.request import BODY_BYTES, APIRequest, host_of
+from sre_server.errors import NotIdentified, SreServerError
 from sre_server.security.clients import Client
 from sre_server.security.identity import Identity
 
@@ -30,6 +31,8 @@ CLOSE_SECONDS: Final = 5.0
 HOLD_SECONDS: Final = 1.0
 REQUEST_LINE_BYTES: Final = 8192
 HEADER_BYTES: Final = 16384
+DISCARDED_BYTES: Final = 65536
+"""How much more of a refused connection is read, so that a client that still sends sees the answer."""
 _LENGTH_DIGITS: Final = 18
 
 
@@ -45,6 +48,7 @@ class Channel(HTTPChannel):
     totalHeadersSize = 2 * HEADER_BYTES  # never reached: `lineReceived` refuses first, with a better status
 
     _refused = False
+    _discarded = 0
     _held = False
     _client: Client | None = None
     _identity: Identity | None = None
@@ -73,6 +77,13 @@ class Channel(HTTPChannel):
             self._identity = identity
         return identity
 
+    def turn_of(self) -> str:
+        """Name whose turn its requests take: the client's, or its address' where it has no name."""
+        if self._client is not None:
+            with suppress(SreServerError):
+                return self._client.identity(self.transport).name
+        return f"address {host_of(self.getPeer())}"
+
     def _start_clock(self, name: str, seconds: float, rings: Callable[[], object]) -> None:
         """Call `rings` after so many seconds, unless the clock of that name is stopped; one that runs is left alone."""
         if name not in self._clocks:
@@ -89,6 +100,9 @@ class Channel(HTTPChannel):
     def dataReceived(self, data: bytes) -> None:
         """Parse, and give a request that is still incomplete 10 s in total, however it drips."""
         if self._refused:
+            self._discarded += len(data)
+            if self._discarded > DISCARDED_BYTES:
+                self._networkProducer.pauseProducing()
             return
         super().dataReceived(data)
         if self._incomplete() and not self._refused:
@@ -187,9 +201,14 @@ class Channel(HTTPChannel):
         self.loseConnection()
 
     def loseConnection(self) -> None:
-        """Close in good order, or by force after 5 s if the peer does not answer (twisted#7926)."""
+        """Close in good order, or by force after 5 s if the peer does not answer (twisted#7926).
+
+        An answer that the peer has not read yet keeps the time that it has for that.
+        """
+        unread = "write" in self._clocks
         super().loseConnection()
-        self._start_clock("close", CLOSE_SECONDS, self.transport.abortConnection)
+        if not unread:
+            self._start_clock("close", CLOSE_SECONDS, self.transport.abortConnection)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Count the connection out and stop its clocks."""
@@ -213,12 +232,12 @@ class Channel(HTTPChannel):
             if self.paused:
                 self._read_on()
 
-    def hold_back(self, seconds: float) -> None:
-        """Read nothing more for a while, a second at most, from a client that asks more often than it may."""
+    def hold_back(self) -> None:
+        """Read nothing more for a second from a client that asks more often than it may: refusals cost time, too."""
         if not self._held:
             self._held = self._waitingForTransport = self.paused = True
             self._networkProducer.pauseProducing()
-            self._start_clock("hold", min(seconds, HOLD_SECONDS), self._let_go)
+            self._start_clock("hold", HOLD_SECONDS, self._let_go)
 
     def _let_go(self) -> None:
         self._held = False

@@ -88,7 +88,7 @@ class Gate:
         request.setHeader(b"RateLimit-Policy", b'"%s";q=%d;w=%d' % (policy, rate.burst, window))
         request.setHeader(b"RateLimit", b'"%s";r=%d;t=%d' % (policy, allowance.remaining, wait))
         if not allowance.allowed:
-            request.channel.hold_back(allowance.wait)
+            request.channel.hold_back()
             what = "reads" if verb is Verb.READ else "writes"
             raise TooManyRequests(
                 f"Too many {what}: {rate.per_second:g} a second are allowed, {rate.burst} at once.", max(1, wait)

@@ -71,6 +71,10 @@ class APIRequest(Request):
             self.setHeader(b"Connection", b"close")
             self.respond(HTTPStatus.BAD_REQUEST, problem)
         else:
+            self.channel.site.turns.take(self.channel.turn_of(), self._serve)
+
+    def _serve(self) -> None:
+        if self.channel is not None:  # else the client has gone while others had their turn
             super().process()
 
     def _problem(self) -> str | None:

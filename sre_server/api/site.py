@@ -15,6 +15,7 @@ from twisted.web.server import Site
 
 from sre_server.api.channel import Channel
 from sre_server.api.request import APIRequest, host_of
+from sre_server.api.turns import Turns
 from sre_server.errors import TooManyRequests
 from sre_server.metrics import Metrics
 from sre_server.security.clients import Clients
@@ -60,8 +61,9 @@ class APISite(Site):
         self.clients = clients
         self.channels: set[Channel] = set()
         self.draining = False
+        self.turns = Turns(reactor)
         self._limits = limits
-        self._handshakes = TokenBuckets(limits.handshakes, self.now) if limits.handshakes else None
+        self._handshakes = _handshake_buckets(limits.handshakes, self.now) if limits.handshakes else ()
         self._of_address: Counter[str] = Counter()
         self._of_identity: Counter[str] = Counter()
         self._patient = True
@@ -74,12 +76,15 @@ class APISite(Site):
             reason = "total"
         elif limits.per_address is not None and self._of_address[host_of(address)] >= limits.per_address:
             reason = "address"
-        elif self._handshakes is not None and not self._handshakes.take("all").allowed:
+        elif not self._may_shake_hands(host_of(address)):
             reason = "handshakes"
         else:
             return True
         self.metrics.connections_refused.labels(reason).inc()
         return False
+
+    def _may_shake_hands(self, address: str) -> bool:
+        return all(buckets.take(whom).allowed for buckets, whom in zip(self._handshakes, (address, ""), strict=False))
 
     def opened(self, channel: Channel) -> None:
         """Note a new channel."""
@@ -188,6 +193,12 @@ class APISite(Site):
             status=status.value,
             request_id=known_as,
         )
+
+
+def _handshake_buckets(rate: Rate, now: Callable[[], float]) -> tuple[TokenBuckets, TokenBuckets]:
+    """Return a bucket for each address, and one for all: no address may use up more than half of what there is."""
+    half = Rate(rate.per_second / 2, max(1, rate.burst // 2))
+    return TokenBuckets(half, now), TokenBuckets(rate, now)
 
 
 def _known(method: bytes) -> str:

@@ -10,7 +10,7 @@ from twisted.logger import Logger
 
 from sre_server.metrics import Metrics
 
-LOOK_SECONDS: Final = 3.0
+LOOK_SECONDS: Final = 2.0
 
 
 class Watched:
@@ -20,15 +20,17 @@ class Watched:
         self.what = what
         self._paths = paths
         self._reload = reload
-        self._seen = self._contents()
+        self._seen = self._last = self._contents()
 
     def look(self) -> bool:
-        """Take over what changed since the last look, if anything did; raises what `reload` raises, once per change.
+        """Take over what changed and has settled since the last look; raises what `reload` raises, once per change.
 
+        A file that is being written may be whole PEM and half of what it is to be: two looks in a row must agree.
         Contents are compared, not times: a projected volume, a copy and an editor each touch different ones.
         """
         contents = self._contents()
-        if contents == self._seen:
+        settled, self._last = contents == self._last, contents
+        if contents == self._seen or not settled:
             return False
         self._seen = contents
         self._reload()

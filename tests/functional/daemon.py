@@ -93,6 +93,13 @@ class Process:
                 self.lines.append(news)
         return "\n".join(self.lines)
 
+    def said(self) -> str:
+        """Return everything that the process has written until now."""
+        with suppress(Empty):
+            while (news := self._news.get_nowait()) is not None:
+                self.lines.append(news)
+        return "\n".join(self.lines)
+
     def send_signal(self, number: signal.Signals) -> None:
         """Send a signal."""
         self._process.send_signal(number)
@@ -133,8 +140,9 @@ class Daemon(Process):
         server: Pair | None = None,
         client_ca: Path | None = None,
         script: Path | None = None,
+        authority: Authority | None = None,
     ) -> None:
-        self.authority = Authority(folder)
+        self.authority = authority or Authority(folder)
         self.client = self.authority.issue("alice")
         pair = server or self.authority.issue("localhost")
         command = twistd(

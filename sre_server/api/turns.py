@@ -1,0 +1,48 @@
+"""Whose request is served next: every client has its slice of each turn of the reactor, whatever others ask for."""
+
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+SLICE_SECONDS: Final = 0.001
+
+
+class Turns:
+    """Serves at once, until a client has used up its slice of this turn; what more it asks waits for the next one.
+
+    A slice is overdrawn by the request that uses it up: a client never waits for more than that of each other one.
+    """
+
+    def __init__(self, reactor: IReactorTime) -> None:
+        self._reactor = reactor
+        self._used: dict[str, float] = {}
+        self._waiting: dict[str, deque[Callable[[], object]]] = {}
+        self._next: IDelayedCall | None = None
+
+    def take(self, client: str, serve: Callable[[], object]) -> None:
+        """Call `serve` now, or when it is this client's turn."""
+        if client in self._waiting or self._used.get(client, 0.0) >= SLICE_SECONDS:
+            self._waiting.setdefault(client, deque()).append(serve)
+        else:
+            self._serve(client, serve)
+
+    def _serve(self, client: str, serve: Callable[[], object]) -> None:
+        began = self._reactor.seconds()
+        serve()
+        self._used[client] = self._used.get(client, 0.0) + self._reactor.seconds() - began
+        if self._next is None and self._used[client] >= SLICE_SECONDS:
+            self._next = self._reactor.callLater(0, self._turn)
+
+    def _turn(self) -> None:
+        self._next = None
+        self._used.clear()
+        for client in list(self._waiting):
+            queue = self._waiting[client]
+            while queue and self._used.get(client, 0.0) < SLICE_SECONDS:
+                self._serve(client, queue.popleft())
+            if not queue:
+                del self._waiting[client]
+        if self._waiting and self._next is None:
+            self._next = self._reactor.callLater(0, self._turn)

@@ -1,0 +1,55 @@
+"""Two clients, one of whom floods: the other one's requests all succeed, about as fast as if it were alone."""
+
+import tempfile
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.functional.asking import Asked, Asking
+from tests.functional.daemon import Daemon
+from tests.functional.load import pause, report
+
+REPLICAS = "/deployments/shop/cart/replicas"
+EVERY = "/namespaces/ANY/deployments/ANY/replica_count"
+
+
+class FairnessTests(SynchronousTestCase):
+    """Alice floods, and Bob asks gently."""
+
+    def _gentle(self, seconds: float) -> Asked:
+        asking = Asking(self.daemon, REPLICAS, self.bob, every=0.02)
+        pause(seconds)
+        asked = asking.stop()
+        self.assertEqual((list(asked.statuses), asked.failures), (["200"], []))
+        return asked
+
+    def _flood(self, name: str, path: str, connections: int, *options: str) -> Asked:
+        """Compare Bob alone with Bob beside the flood; return what came of the flood."""
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.daemon = Daemon(Path(folder.name), "--cluster=simulated", *options)
+        self.addCleanup(self.daemon.close)
+        self.daemon.wait_until_ready()
+        self.bob = self.daemon.authority.issue("bob")
+        idle = self._gentle(3)
+        flood = Asking(self.daemon, path, self.daemon.client, connections)
+        self.daemon.wait_for(lambda: "alice GET" in self.daemon.said(), "flooded")
+        pause(1)
+        busy = self._gentle(4)
+        flooded = flood.stop()
+        ratios = ", ".join(f"p{n} x{busy.percentile(n) / idle.percentile(n):.1f}" for n in (50, 99))
+        report(f"{name}: alone {idle}; beside the flood {busy}: {ratios}; the flood {flooded}")
+        return flooded
+
+    def test_more_than_the_rate(self) -> None:
+        """A flood of small reads far above the rate is mostly refused, and fails nobody else."""
+        flooded = self._flood("100 connections, 100 reads a second allowed", REPLICAS, 100, "--read-rate=100:100")
+        self.assertIn("429", flooded.statuses)
+
+    def test_large_lists(self) -> None:
+        """A flood of large lists within the rate fails nobody else."""
+        self._flood("20 connections, lists of 5,000", EVERY, 20, "--simulated-deployments=5000")
+
+    def test_defaults(self) -> None:
+        """A flood at the default limits fails nobody else."""
+        self._flood("100 connections, default limits", REPLICAS, 100)
