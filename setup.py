@@ -49,7 +49,6 @@ setup(
             "ruff==0.17.6",
             "types-pyyaml",
             "types-setuptools",
-            "types-pyopenssl",
         ],
     },
     classifiers=[
