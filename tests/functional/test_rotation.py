@@ -7,12 +7,13 @@ from pathlib import Path
 from cryptography.hazmat.primitives.serialization import Encoding
 from twisted.trial.unittest import SynchronousTestCase
 
+from sre_server.security.reloading import LOOK_SECONDS
 from tests.certificates import Authority, load
 from tests.functional.asking import Asking
 from tests.functional.daemon import Daemon
 from tests.functional.load import connect_tls, metric, pause, report, statuses, together
 
-ROUNDS = 4
+ROUNDS = 3
 TAKEN = 'sre_server_reloads_total{result="taken",what="TLS files"}'
 REFUSED = 'sre_server_reloads_total{result="refused",what="TLS files"}'
 REQUEST = b"GET /deployments/shop HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
@@ -45,6 +46,7 @@ class RotationTests(SynchronousTestCase):
             self.folder,
             "--cluster=simulated",
             f"--tls-crl={self.lists}",
+            "--handshake-rate=1000",
             server=self.pair,
             client_ca=self.authorities,
             authority=self.own,
@@ -96,7 +98,7 @@ class RotationTests(SynchronousTestCase):
             try:
                 for round_number in range(1, ROUNDS + 1):
                     self._rotate(round_number)
-                self.daemon.wait_for(self._is_newest, "using the newest pair", 10)
+                    self.daemon.wait_for(self._is_newest, "using the newest pair", 10)
             finally:
                 over = True
             return 0
@@ -133,8 +135,8 @@ class HalfBundleTests(SynchronousTestCase):
             with bundle.open("wb") as file:
                 file.write(guest.file.read_bytes())
                 file.flush()
-                pause(2.5)
+                pause(0.75 * LOOK_SECONDS)
                 file.write(own.file.read_bytes())
-            pause(2.5)
+            pause(1.25 * LOOK_SECONDS)
         asked = asking.stop()
         self.assertEqual((list(asked.statuses), asked.failures), (["200"], []))
