@@ -29,7 +29,7 @@ class ScannerTests(SynchronousTestCase):
             self.skipTest("no sslyze; name one with SSLYZE=..., `make sslyze` installs one that `make test` finds")
         folder = tempfile.TemporaryDirectory()
         self.addCleanup(folder.cleanup)
-        daemon = Daemon(Path(folder.name), "--cluster=simulated")
+        daemon = Daemon(Path(folder.name), "--cluster=simulated", "--handshake-rate=1000")
         self.addCleanup(daemon.close)
         found = self._scan(program, daemon, Path(folder.name) / "scan.json")
         for version in OLD:
