@@ -13,7 +13,7 @@ from twisted.python.usage import Options as UsageOptions
 from twisted.python.usage import UsageError
 
 from sre_server import __version__
-from sre_server.cluster.credentials import CredentialsError, InCluster, Kubeconfig
+from sre_server.cluster.credentials import DEFAULT_KUBECONFIG, CredentialsError, InCluster, Kubeconfig
 from sre_server.config import Authorization, ClusterKind, ServerConfig
 from sre_server.logs import json_observer
 from sre_server.model import is_namespace_name
@@ -25,7 +25,6 @@ from sre_server.security.policy import load_policy as load_authorization_policy
 from sre_server.security.tls import ServerTLS, TLSFiles
 
 ENVIRONMENT_PREFIX: Final = "SRE_SERVER_"
-DEFAULT_KUBECONFIG: Final = "~/.kube/config"
 
 _UNITS: Final = {"s": timedelta(seconds=1), "m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
 

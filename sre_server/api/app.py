@@ -5,7 +5,7 @@ were promised for each of them is that family's table; nothing else here knows w
 """
 
 import re
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from functools import partial, wraps
 from http import HTTPStatus
 from typing import Final, Protocol, TypeVar, cast
@@ -208,6 +208,11 @@ def _check_fresh(cache: ClusterCache, request: APIRequest) -> None:
     request.setHeader(b"Age", b"%d" % cache.age())
     request.setHeader(b"Cache-Control", b"no-cache")
     cache.check_fresh(max_stale(request.getHeader(b"cache-control")))
+
+
+def names_in(namespace: str, names: Iterable[str]) -> object:
+    """Return a namespace with the names of its Deployments, sorted, as the lists of both families show it."""
+    return {"namespace": namespace, "deployments": sorted(names)}
 
 
 def max_stale(cache_control: bytes | None) -> float:

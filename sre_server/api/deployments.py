@@ -1,13 +1,13 @@
 """Family A, `/deployments`: RFD 0's API and the canonical tree, where new features grow."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Final
 
 from klein import Klein
 from twisted.internet.defer import Deferred
 from twisted.web.resource import IResource
 
-from sre_server.api.app import json_app, json_route, list_route, read_route, write_route
+from sre_server.api.app import json_app, json_route, list_route, names_in, read_route, write_route
 from sre_server.api.gate import Gate
 from sre_server.api.request import APIRequest
 from sre_server.api.statuses import FAMILY_A
@@ -37,12 +37,12 @@ class DeploymentsAPI:
     @list_route(_app, "/deployments")
     def deployments(self, tree: Tree[Deployment]) -> list[object]:
         """`GET /deployments`: every namespace that has Deployments, with their names."""
-        return [_names(namespace, by_name) for namespace, by_name in sorted(tree.items()) if by_name]
+        return [names_in(namespace, by_name) for namespace, by_name in sorted(tree.items()) if by_name]
 
     @list_route(_app, "/deployments/<namespace:namespace>")
     def deployments_in(self, by_name: Mapping[str, Deployment], namespace: str) -> list[object]:
         """`GET /deployments/{ns}`: the same shape, with exactly one element."""
-        return [_names(namespace, by_name)]
+        return [names_in(namespace, by_name)]
 
     @read_route(_app, "/deployments/<namespace:namespace>/<deployment:name>/replicas")
     def replicas(self, namespace: str, name: str) -> object:
@@ -65,7 +65,3 @@ class DeploymentsAPI:
             decision = await decided if isinstance(decided, Deferred) else decided
             answer[verb.value] = {"allowed": decision.allowed, "rule": decision.rule}
         return answer
-
-
-def _names(namespace: str, names: Iterable[str]) -> object:
-    return {"namespace": namespace, "deployments": sorted(names)}

@@ -1,11 +1,11 @@
 """Family B, `/namespaces`: RFD 1's API, kept exactly as that document draws it."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from klein import Klein
 from twisted.web.resource import IResource
 
-from sre_server.api.app import WILDCARD, json_app, list_route, read_route, write_route
+from sre_server.api.app import WILDCARD, json_app, list_route, names_in, read_route, write_route
 from sre_server.api.gate import Gate
 from sre_server.api.request import APIRequest
 from sre_server.api.statuses import FAMILY_B
@@ -38,12 +38,12 @@ class NamespacesAPI:
     @list_route(_app, f"/namespaces/{WILDCARD}/deployments")
     def all_deployments(self, tree: Tree[Deployment]) -> list[object]:
         """`GET /namespaces/ANY/deployments`: every namespace that has Deployments, with their names."""
-        return [_names(namespace, by_name) for namespace, by_name in sorted(tree.items()) if by_name]
+        return [names_in(namespace, by_name) for namespace, by_name in sorted(tree.items()) if by_name]
 
     @list_route(_app, "/namespaces/<namespace:namespace>/deployments")
     def deployments(self, by_name: Mapping[str, Deployment], namespace: str) -> object:
         """`GET /namespaces/{ns}/deployments`: the names of its Deployments."""
-        return _names(namespace, by_name)
+        return names_in(namespace, by_name)
 
     @list_route(_app, f"/namespaces/{WILDCARD}/deployments/{WILDCARD}/replica_count")
     def all_replica_counts(self, tree: Tree[Deployment]) -> list[object]:
@@ -67,10 +67,6 @@ class NamespacesAPI:
         """`PUT .../replica_count/{n}`: set the desired count; no body is read."""
         replicas = replicas_in_path(count)
         return _count(namespace, await self._writer.scale(request, identity, namespace, name, replicas))
-
-
-def _names(namespace: str, names: Iterable[str]) -> object:
-    return {"namespace": namespace, "deployments": sorted(names)}
 
 
 def _count(namespace: str, deployment: Deployment) -> object:
