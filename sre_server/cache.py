@@ -50,6 +50,10 @@ class ClusterCache:
         self._deployments: dict[str, dict[str, Deployment]] = {}
         self._written: dict[tuple[str, str], _Written] = {}
         self._told: dict[str | None, str] = {}
+        self._tree: dict[str, dict[str, Deployment]] | None = None
+        self._revision = 0
+        self._replaced_at = 0
+        self._changed_at: dict[str, int] = {}
 
     # What the cluster says.
 
@@ -79,14 +83,18 @@ class ClusterCache:
             return
         if known and known.guards and known.uid == deployment.uid:
             deployment = replace(deployment, guards=known.guards)  # a Scale, which writes answer, has no annotations
-        self._deployments.setdefault(deployment.namespace, {})[deployment.name] = deployment
+        self._put(deployment)
         self._written[key] = _Written(deployment, self._now())
 
     def _replace(self, listed: Listed) -> None:
         """Swap in a whole list: readers see the old world or the new one, never a mix."""
+        self._tree = None
+        self._revision += 1
         if listed.source.resource is Resource.NAMESPACES:
             self._namespaces = dict(listed.namespaces)
             return
+        self._replaced_at = self._revision
+        self._changed_at.clear()
         replaced = {namespace: dict(by_name) for namespace, by_name in listed.deployments.items()}
         scope = listed.source.namespace
         self._told[scope] = listed.resource_version
@@ -115,16 +123,34 @@ class ClusterCache:
     def _change(self, change: Change) -> None:
         match change:
             case Put(object=Namespace() as namespace):
+                if namespace.name not in self._namespaces:
+                    self._tree = None
+                    self._touch(namespace.name)
                 self._namespaces[namespace.name] = namespace
             case Deleted(object=Namespace() as namespace):
                 known_namespace = self._namespaces.get(namespace.name)
                 if known_namespace and known_namespace.uid == namespace.uid:
                     del self._namespaces[namespace.name]
+                    self._touch(namespace.name)
             case Put(object=Deployment() as deployment):
                 if self._passed_write(deployment):
-                    self._deployments.setdefault(deployment.namespace, {})[deployment.name] = deployment
+                    self._put(deployment)
             case Deleted(object=Deployment() as deployment):
                 self._delete(deployment)
+
+    def _put(self, deployment: Deployment) -> None:
+        by_name = self._deployments.setdefault(deployment.namespace, {})
+        known = by_name.get(deployment.name)
+        by_name[deployment.name] = deployment
+        if known is None or known.replicas != deployment.replicas:
+            self._touch(deployment.namespace)
+
+    def _touch(self, namespace: str) -> None:
+        """Note that what lists show of a namespace has changed: that it is there, its Deployments, or their counts."""
+        self._revision += 1
+        self._changed_at[namespace] = self._revision
+        if self._tree is not None and self._tree.get(namespace) is not self._deployments.get(namespace):
+            self._tree = None
 
     def _passed_write(self, deployment: Deployment) -> bool:
         key = (deployment.namespace, deployment.name)
@@ -145,6 +171,7 @@ class ClusterCache:
         del by_name[deployment.name]
         if not by_name:
             del self._deployments[deployment.namespace]
+        self._touch(deployment.namespace)
 
     # How good this knowledge is.
 
@@ -180,11 +207,18 @@ class ClusterCache:
     def tree(self, namespace: str | None = None) -> Mapping[str, Mapping[str, Deployment]]:
         """Every Deployment by namespace and name, empty namespaces too; or those of one namespace, if it exists or not.
 
-        For reading now, not for keeping: the next event changes it.
+        For reading now, not for keeping: the next event changes it. Two calls between two events return the same
+        objects.
         """
-        if namespace is not None:
-            return {namespace: self._deployments.get(namespace, {})}
-        return {**{name: {} for name in self._namespaces}, **self._deployments}
+        if self._tree is None:
+            self._tree = {**{name: {} for name in self._namespaces}, **self._deployments}
+        return self._tree if namespace is None else {namespace: self._tree.get(namespace, {})}
+
+    def revision(self, namespace: str | None = None) -> int:
+        """A number that is another one after every change that a list of all Deployments, or of a namespace, shows."""
+        if namespace is None:
+            return self._revision
+        return self._changed_at.get(namespace, self._replaced_at)
 
     def find(self, namespace: str, name: str) -> Deployment | None:
         """The Deployment of that name, or None."""

@@ -96,6 +96,7 @@ class SiteService(Service):
         await drained
         if cut.active():
             cut.cancel()
+        self._site.access.flush()
 
 
 class Unreadiness(Service):

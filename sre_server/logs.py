@@ -2,11 +2,14 @@
 
 import json
 import logging
+import signal
+import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import IO, Final, Protocol, cast
 
 from twisted.application.service import Service
+from twisted.internet.interfaces import IReactorFromThreads
 from twisted.logger import (
     FileLogObserver,
     ILogObserver,
@@ -15,8 +18,14 @@ from twisted.logger import (
     LogLevel,
     eventAsText,
     formatEvent,
+    formatEventAsClassicLogText,
+    formatTime,
 )
+from twisted.python.logfile import LogFile
 
+from sre_server.access import AccessLine, AccessLines
+
+_ACCESS: Final = "sre_server.access"
 _BRIDGED: Final = ("kubernetes", "urllib3", "client")
 _OWN_FIELDS: Final = (
     "request_id",
@@ -44,14 +53,54 @@ class TextStream(Protocol):
 
 def json_observer(stream: TextStream) -> ILogObserver:
     """Make an observer that writes a JSON object per event: time (RFC 3339, UTC), level, logger, message, fields."""
-    return FileLogObserver(cast("IO[str]", stream), as_json_line)
+    return FileLogObserver(cast("IO[str]", stream), as_json)
+
+
+def text_observer(stream: TextStream) -> ILogObserver:
+    """Make an observer that writes as Twisted's own does."""
+    return FileLogObserver(cast("IO[str]", stream), as_text)
+
+
+def as_text(event: LogEvent) -> str | None:
+    """Format one event as Twisted does, and access lines as a line each."""
+    lines = event.get("access_lines")
+    if not isinstance(lines, AccessLines):
+        return formatEventAsClassicLogText(event)
+    times = {second: formatTime(second) for second in {int(line.at) for line in lines}}
+    return "".join([f"{times[int(line.at)]} [{_ACCESS}#info] {line}\n" for line in lines])
+
+
+def as_json(event: LogEvent) -> str:
+    """Format one event, and access lines as a line each."""
+    lines = event.get("access_lines")
+    return "".join(map(_access_line, lines)) if isinstance(lines, AccessLines) else as_json_line(event)
+
+
+def _access_line(line: AccessLine) -> str:
+    record: dict[str, object] = {
+        "time": _rfc3339(line.at),
+        "level": "info",
+        "logger": _ACCESS,
+        "message": str(line),
+        "request_id": line.request_id,
+        "address": line.address,
+        "status": line.status,
+    }
+    if line.path:
+        record |= {"identity": line.identity, "method": line.method, "path": line.path}
+        record |= {"size": line.size, "milliseconds": round(line.seconds * 1000, 3)}
+    return json.dumps(record) + "\n"
+
+
+def _rfc3339(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
 
 
 def as_json_line(event: LogEvent) -> str:
     """Format one event; a traceback is a field of its own, and no line is ever broken in two."""
     failed = event.get("log_failure") is not None
     record: dict[str, object] = {
-        "time": datetime.fromtimestamp(event.get("log_time", 0.0), UTC).isoformat(timespec="milliseconds"),
+        "time": _rfc3339(event.get("log_time", 0.0)),
         "level": getattr(event.get("log_level"), "name", "info"),
         "logger": event.get("log_namespace", "-"),
         "message": formatEvent(event),
@@ -63,6 +112,32 @@ def as_json_line(event: LogEvent) -> str:
             value = event[field]
             record[field] = value if isinstance(value, int | float) else str(value)
     return json.dumps(record) + "\n"
+
+
+def observer_factory(
+    make: Callable[[TextStream], ILogObserver], logfile: str, *, nodaemon: bool
+) -> Callable[[], ILogObserver]:
+    """Return what twistd calls to make its observer, writing to where its own would have written."""
+
+    def observer() -> ILogObserver:
+        if logfile == "-" or (nodaemon and not logfile):
+            return make(sys.stdout)
+        return make(_rotated_on_signal(LogFile.fromFullPath(logfile or "twistd.log")))
+
+    return observer
+
+
+def _rotated_on_signal(file: LogFile) -> LogFile:
+    """Begin a new file on SIGUSR1, as twistd's own logs do."""
+
+    def rotate(*_: object) -> None:
+        from twisted.internet import reactor  # noqa: PLC0415  # chosen by now
+
+        cast("IReactorFromThreads", reactor).callFromThread(file.rotate)
+
+    if not signal.getsignal(signal.SIGUSR1):
+        signal.signal(signal.SIGUSR1, rotate)
+    return file
 
 
 _LEVELS: Final = (

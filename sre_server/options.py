@@ -7,15 +7,13 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
-from twisted.logger import ILogObserver
-from twisted.python.logfile import LogFile
 from twisted.python.usage import Options as UsageOptions
 from twisted.python.usage import UsageError
 
 from sre_server import __version__
 from sre_server.cluster.credentials import DEFAULT_KUBECONFIG, CredentialsError, InCluster, Kubeconfig
 from sre_server.config import Authorization, ClusterKind, ServerConfig
-from sre_server.logs import json_observer
+from sre_server.logs import json_observer, observer_factory, text_observer
 from sre_server.model import is_namespace_name
 from sre_server.security.documents import DocumentError
 from sre_server.security.guardrails import load_guardrails
@@ -116,8 +114,26 @@ class Options(UsageOptions):
             self._check_files()
         except (TLSFilesError, CredentialsError, DocumentError) as error:
             raise UsageError(str(error)) from error
-        if self["log-format"] == "json" and self.parent is not None:
-            self.parent["logger"] = _json_logger(self.parent["logfile"] or "", nodaemon=bool(self.parent["nodaemon"]))
+        if self.parent is not None:
+            self._choose_logger(self.parent)
+
+    def _choose_logger(self, twistd: UsageOptions) -> None:
+        """Let twistd log through an observer of ours, unless the user named one, or wants plain text in syslog.
+
+        The option of twistd's own is for the name of something to import, which it does after this: hence the detour.
+        """
+        plain = self["log-format"] == "text"
+        if plain and (twistd.get("logger") or twistd.get("syslog")):
+            return
+        make = text_observer if plain else json_observer
+        imported = twistd.postOptions
+        twistd["logger"] = None
+
+        def then() -> None:
+            imported()
+            twistd["logger"] = observer_factory(make, twistd["logfile"] or "", nodaemon=bool(twistd["nodaemon"]))
+
+        twistd.postOptions = then  # type: ignore[method-assign]
 
     def _config(self) -> ServerConfig:
         authorization, policy = self._authorization()
@@ -219,14 +235,3 @@ class Options(UsageOptions):
             f"no cluster: this is not a pod, and {self._kubeconfig()} does not exist; "
             "name one with --kubeconfig, or try --cluster=simulated"
         )
-
-
-def _json_logger(logfile: str, *, nodaemon: bool) -> Callable[[], ILogObserver]:
-    """Return what twistd calls to make its observer, writing to where its own would have written."""
-
-    def observer() -> ILogObserver:
-        if logfile == "-" or (nodaemon and not logfile):
-            return json_observer(sys.stdout)
-        return json_observer(LogFile.fromFullPath(logfile or "twistd.log"))
-
-    return observer

@@ -10,9 +10,11 @@ from twisted.internet.interfaces import IReactorTCP, IStreamServerEndpoint
 from twisted.web.resource import IResource
 
 from sre_server.api.app import Root
+from sre_server.api.bodies import ListBodies, counts_in, names_in
 from sre_server.api.deployments import DeploymentsAPI
 from sre_server.api.gate import Gate
 from sre_server.api.health import Health, HealthAPI
+from sre_server.api.lane import FastLane
 from sre_server.api.metrics import MetricsAPI
 from sre_server.api.namespaces import NamespacesAPI
 from sre_server.api.openapi import OpenAPI
@@ -112,10 +114,13 @@ def make_service(config: ServerConfig, tls: ServerTLS, reactor: IServerReactor) 
     health = Health(cache, lambda: feed.alive, lambda: reloading.warnings() + _expired_lists(tls))
     health_api = HealthAPI(health).resource()
     gate_a = gate(FAMILY_A)
-    deployments = DeploymentsAPI(cache, gate_a, writer(FAMILY_A)).resource()
+    names, counts = ListBodies(cache, names_in), ListBodies(cache, counts_in)
+    family_a = DeploymentsAPI(cache, gate_a, writer(FAMILY_A), names)
+    family_b = NamespacesAPI(cache, gate(FAMILY_B), writer(FAMILY_B), names, counts)
+    deployments = family_a.resource()
     families = {
         b"deployments": deployments,
-        b"namespaces": NamespacesAPI(cache, gate(FAMILY_B), writer(FAMILY_B)).resource(),
+        b"namespaces": family_b.resource(),
         b"metrics": MetricsAPI(metrics, refresh, gate_a).resource(),
         b"openapi.json": OpenAPI().resource(),
         b"livez": health_api,
@@ -136,6 +141,7 @@ def make_service(config: ServerConfig, tls: ServerTLS, reactor: IServerReactor) 
             config.handshake_rate,
         ),
     )
+    site.lane = FastLane([family_a, family_b], site.turns, site.access, metrics)
     endpoint = MutualTLSEndpoint(_endpoint(reactor, config.listen, "--listen"), tls, site.admits)
     services += [
         SettledHeap(reactor, lambda: _is_ready(health)),

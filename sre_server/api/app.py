@@ -5,12 +5,13 @@ were promised for each of them is that family's table; nothing else here knows w
 """
 
 import re
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from functools import partial, wraps
 from http import HTTPStatus
 from typing import Final, Protocol, TypeVar, cast
 
 from klein import Klein
+from msgspec import Struct
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -19,6 +20,8 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 from werkzeug.routing import BaseConverter
 
 from sre_server.api.answers import JSON, encode
+from sre_server.api.bodies import Body
+from sre_server.api.conditional import accepts_gzip, is_known
 from sre_server.api.gate import Gate, then
 from sre_server.api.request import APIRequest
 from sre_server.api.statuses import StatusTable, status_of
@@ -30,16 +33,32 @@ from sre_server.security.authorization import Tree, Verb
 WILDCARD: Final = "ANY"
 _MAX_STALE: Final = re.compile(r"(?:^|[\s,])max-stale(?:\s*=\s*\"?(\d{1,9})\"?)?(?=[\s,]|$)", re.IGNORECASE)
 _SEGMENT: Final = re.compile(r"<(?:\w+:)?(\w+)>")
+_NAME: Final = "([a-z0-9.-]+)"
+"""Whatever could name something; what is in the cache has a proper name."""
 _log: Final = Logger(namespace="sre_server.api")
 
 Handler = TypeVar("Handler", bound=Callable[..., object])
 
 
 class Family(Protocol):
-    """One of the two APIs: a cache to read, and a gate before it."""
+    """One of the two APIs: a cache to read, a gate before it, and the routes that read."""
 
     cache: ClusterCache
     gate: Gate
+    reads: "list[Read]"
+
+
+class Read(Struct, frozen=True):
+    """A route that reads the cache.
+
+    `template` names it for metrics; `pattern` matches its path as it is commonly written, with a group for each of the
+    `names` in it: a namespace, or a namespace and a Deployment. `look` takes those, without asking who wants to know.
+    """
+
+    template: str
+    pattern: str
+    names: int
+    look: Callable[..., Body]
 
 
 class NamespaceConverter(BaseConverter):
@@ -107,19 +126,35 @@ def _error(request: APIRequest, status: HTTPStatus, message: str) -> bytes:
 
 
 def _json(request: APIRequest, value: object) -> bytes:
-    body = encode(value)
+    """Send plain data, or a body of the cache: compressed if the client wants that, and only if it is news to it."""
+    shown = body = value if isinstance(value, Body) else Body(encode(value), b"")
+    if body.etag:
+        if accepts_gzip(request.getHeader(b"accept-encoding")):
+            shown = body.gzipped()
+        request.setHeader(b"ETag", shown.etag)
+        if body.negotiable:
+            request.setHeader(b"Vary", b"Accept-Encoding")
+        if is_known(shown.etag, request.getHeader(b"if-none-match")):
+            request.setResponseCode(HTTPStatus.NOT_MODIFIED)
+            return b""
+        if shown is not body:
+            request.setHeader(b"Content-Encoding", b"gzip")
     request.setHeader(b"Content-Type", JSON)
-    request.setHeader(b"Content-Length", b"%d" % len(body))
-    return body
+    request.setHeader(b"Content-Length", b"%d" % len(shown.data))
+    return shown.data
+
+
+def _template(rule: str) -> str:
+    return _SEGMENT.sub(r"{\1}", rule)
 
 
 def json_route(app: Klein, rule: str, method: str = "GET") -> Callable[[Handler], Handler]:
     """Serve one method of `rule` (GET serves HEAD too) by a handler that takes the request and the rule's segments.
 
-    The handler returns plain data, or a Deferred or a coroutine of it, that is sent as JSON. Nobody is asked whether
-    the client may: what this serves directly is for everybody who can connect.
+    The handler returns plain data, or a `Body`, or a Deferred or a coroutine of one of them, that is sent as JSON.
+    Nobody is asked whether the client may: what this serves directly is for everybody who can connect.
     """
-    template = _SEGMENT.sub(r"{\1}", rule)
+    template = _template(rule)
 
     def decorate(handler: Handler) -> Handler:
         @app.route(rule, methods=[method], strict_slashes=True)
@@ -137,10 +172,10 @@ def json_route(app: Klein, rule: str, method: str = "GET") -> Callable[[Handler]
     return decorate
 
 
-def read_route(app: Klein, rule: str) -> Callable[[Handler], Handler]:
+def read_route(app: Klein, reads: list[Read], rule: str) -> Callable[[Handler], Handler]:
     """Serve GET of one Deployment from the cache, to clients that may READ it; 503 unless the cache is fresh enough.
 
-    The handler takes the `namespace` and the `name` of the rule, and returns plain data.
+    The handler takes the `namespace` and the `name` of the rule, and returns a body.
     """
 
     def decorate(handler: Handler) -> Handler:
@@ -154,15 +189,17 @@ def read_route(app: Klein, rule: str) -> Callable[[Handler], Handler]:
             return then(family.gate.permit(request, identity, Verb.READ, namespace, name), serve)
 
         json_route(app, rule)(wraps(handler)(read))
+        reads.append(_read(rule, handler))
         return handler
 
     return decorate
 
 
-def list_route(app: Klein, rule: str) -> Callable[[Handler], Handler]:
+def list_route(app: Klein, reads: list[Read], rule: str) -> Callable[[Handler], Handler]:
     """Serve GET of the Deployments of one namespace, or of all, as far as the client may READ them.
 
-    The handler takes the tree of them, by namespace and name, and the `namespace` if the rule has one.
+    The handler takes the tree of them, by namespace and name, or those of one namespace, by name, and the `namespace`
+    if the rule has one; it returns a body.
     """
 
     def decorate(handler: Handler) -> Handler:
@@ -171,15 +208,22 @@ def list_route(app: Klein, rule: str) -> Callable[[Handler], Handler]:
 
             def serve(readable: Tree[Deployment]) -> object:
                 _check_fresh(family.cache, request)
-                if namespace is None:
-                    return handler(family, readable)
-                family.cache.check_namespace(namespace)
-                return handler(family, readable[namespace], namespace)
+                return show(family, readable, namespace)
 
             tree = family.cache.tree(namespace)
             return then(family.gate.readable(request, identity, tree, namespace), serve)
 
+        def show(family: Family, tree: Tree[Deployment], namespace: str | None) -> object:
+            if namespace is None:
+                return handler(family, tree)
+            family.cache.check_namespace(namespace)
+            return handler(family, tree[namespace], namespace)
+
+        def look(family: Family, namespace: str | None = None) -> object:
+            return show(family, family.cache.tree(namespace), namespace)
+
         json_route(app, rule)(wraps(handler)(read))
+        reads.append(_read(rule, look))
         return handler
 
     return decorate
@@ -202,17 +246,17 @@ def write_route(app: Klein, rule: str) -> Callable[[Handler], Handler]:
     return decorate
 
 
+def _read(rule: str, look: Callable[..., object]) -> Read:
+    pattern = _SEGMENT.sub(_NAME, rule)
+    return Read(_template(rule), pattern, len(_SEGMENT.findall(rule)), cast("Callable[..., Body]", look))
+
+
 def _check_fresh(cache: ClusterCache, request: APIRequest) -> None:
     """Raise Unavailable unless the cache is fresh enough for this client; say how old it is."""
     cache.check_synced()
     request.setHeader(b"Age", b"%d" % cache.age())
     request.setHeader(b"Cache-Control", b"no-cache")
     cache.check_fresh(max_stale(request.getHeader(b"cache-control")))
-
-
-def names_in(namespace: str, names: Iterable[str]) -> object:
-    """Return a namespace with the names of its Deployments, sorted, as the lists of both families show it."""
-    return {"namespace": namespace, "deployments": sorted(names)}
 
 
 def max_stale(cache_control: bytes | None) -> float:

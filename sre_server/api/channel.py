@@ -53,11 +53,14 @@ class Channel(HTTPChannel):
     _client: Client | None = None
     _identity: Identity | None = None
     _clocks: dict[str, IDelayedCall]
+    address = "-"
+    """The address of the other end, for logs."""
 
     def connectionMade(self) -> None:
         """Count the connection in; on the TLS port, give its handshake 5 s."""
         self._clocks = {}
         super().connectionMade()
+        self.address = host_of(self.getPeer())
         self.site.opened(self)
         if self.site.clients is not None:
             self._client = self.site.clients.accepted()
@@ -82,7 +85,7 @@ class Channel(HTTPChannel):
         if self._client is not None:
             with suppress(SreServerError):
                 return self._client.identity(self.transport).name
-        return f"address {host_of(self.getPeer())}"
+        return f"address {self.address}"
 
     def _start_clock(self, name: str, seconds: float, rings: Callable[[], object]) -> None:
         """Call `rings` after so many seconds, unless the clock of that name is stopped; one that runs is left alone."""
@@ -104,9 +107,21 @@ class Channel(HTTPChannel):
             if self._discarded > DISCARDED_BYTES:
                 self._networkProducer.pauseProducing()
             return
+        if self._is_idle() and self.site.lane is not None and self.site.lane.serve(self, data):
+            self.resetTimeout()
+            return
         super().dataReceived(data)
         if self._incomplete() and not self._refused:
             self._start_clock("request", REQUEST_SECONDS, self._too_slow)
+
+    def _is_idle(self) -> bool:
+        """Tell whether the next request could be answered as soon as it is here: nothing is under way, in any sense."""
+        return (
+            self._identity is not None
+            and not (self.requests or self._buffer or self._clocks or self._waitingForTransport)
+            and bool(self.persistent)
+            and not self.site.draining
+        )
 
     def _incomplete(self) -> bool:
         return not self._handlingRequest and bool(self.requests or self._buffer)

@@ -1,13 +1,13 @@
 """Family A, `/deployments`: RFD 0's API and the canonical tree, where new features grow."""
 
-from collections.abc import Mapping
 from typing import Final
 
 from klein import Klein
 from twisted.internet.defer import Deferred
 from twisted.web.resource import IResource
 
-from sre_server.api.app import json_app, json_route, list_route, names_in, read_route, write_route
+from sre_server.api.app import Read, json_app, json_route, list_route, read_route, write_route
+from sre_server.api.bodies import Body, ByName, ListBodies, one
 from sre_server.api.gate import Gate
 from sre_server.api.request import APIRequest
 from sre_server.api.statuses import FAMILY_A
@@ -17,6 +17,7 @@ from sre_server.model import Deployment
 from sre_server.security.authorization import Tree, Verb
 from sre_server.security.identity import Identity
 
+_REPLICAS: Final = b'{"namespace":"%s","deployment":"%s","replicas":%d}\n'
 UPDATED: Final = "Successfully updated the replica count for the deployment"
 
 
@@ -24,30 +25,32 @@ class DeploymentsAPI:
     """Answers family A from the cache, and writes through `writer`."""
 
     _app: Klein = json_app(FAMILY_A)
+    reads: list[Read] = []  # noqa: RUF012  # filled below, by the routes, and never after
 
-    def __init__(self, cache: ClusterCache, gate: Gate, writer: Writer) -> None:
+    def __init__(self, cache: ClusterCache, gate: Gate, writer: Writer, names: ListBodies) -> None:
         self.cache = cache
         self.gate = gate
         self._writer = writer
+        self._names = names
 
     def resource(self) -> IResource:
         """The resource of every URL of the family; it also refuses those that nobody knows."""
         return self._app.resource()
 
-    @list_route(_app, "/deployments")
-    def deployments(self, tree: Tree[Deployment]) -> list[object]:
+    @list_route(_app, reads, "/deployments")
+    def deployments(self, tree: Tree[Deployment]) -> Body:
         """`GET /deployments`: every namespace that has Deployments, with their names."""
-        return [names_in(namespace, by_name) for namespace, by_name in sorted(tree.items()) if by_name]
+        return self._names.of_all(tree)
 
-    @list_route(_app, "/deployments/<namespace:namespace>")
-    def deployments_in(self, by_name: Mapping[str, Deployment], namespace: str) -> list[object]:
+    @list_route(_app, reads, "/deployments/<namespace:namespace>")
+    def deployments_in(self, by_name: ByName, namespace: str) -> Body:
         """`GET /deployments/{ns}`: the same shape, with exactly one element."""
-        return [names_in(namespace, by_name)]
+        return self._names.of_one(namespace, by_name, b"[%s]")
 
-    @read_route(_app, "/deployments/<namespace:namespace>/<deployment:name>/replicas")
-    def replicas(self, namespace: str, name: str) -> object:
+    @read_route(_app, reads, "/deployments/<namespace:namespace>/<deployment:name>/replicas")
+    def replicas(self, namespace: str, name: str) -> Body:
         """`GET /deployments/{ns}/{name}/replicas`: the desired count."""
-        return {"namespace": namespace, "deployment": name, "replicas": self.cache.deployment(namespace, name).replicas}
+        return one(_REPLICAS, self.cache.deployment(namespace, name))
 
     @write_route(_app, "/deployments/<namespace:namespace>/<deployment:name>/replicas")
     async def set_replicas(self, request: APIRequest, identity: Identity, namespace: str, name: str) -> object:

@@ -7,6 +7,7 @@ is counted and, but for the reads that come too often, put into the audit log.
 import math
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Final, TypeVar
 
 from msgspec import Struct
@@ -20,10 +21,11 @@ from sre_server.model import Deployment
 from sre_server.security.audit import AuditLog, Record, timestamp
 from sre_server.security.authorization import Authorizer, Decision, Tree, Verb
 from sre_server.security.identity import Identity
-from sre_server.security.limits import TokenBuckets
+from sre_server.security.limits import Rate, TokenBuckets
 
 REASON_LENGTH: Final = 256
 EXPIRY_HEADER: Final = b"X-Client-Certificate-Expires"
+_LIMITS: Final = b'RateLimit-Policy: %s\r\nRateLimit: "read";r=%d;t=0\r\n'
 Refusal = TypeVar("Refusal", bound=SreServerError)
 _T = TypeVar("_T")
 _R = TypeVar("_R")
@@ -52,6 +54,33 @@ class Gate:
         self._metrics = metrics
         self._expiry_warning = expiry_warning
         self._statuses = statuses
+        self._policies = {verb: _policy(verb, buckets.rate) for verb, buckets in limits.items()}
+
+    def passes(self, identity: Identity, namespace: str | None, name: str | None) -> bytes | None:
+        """Let a read pass if nobody has to be asked and nothing refused: return the headers that it gets, or None.
+
+        Nothing is taken or counted for whoever gets None; that request has to go through `admit`, and `permit` or
+        `readable`, which know how to wait and to refuse.
+        """
+        if name is not None and namespace is not None:
+            allowed = self._authorizer.known_to_read(identity, namespace, name)
+        else:
+            allowed = self._authorizer.known_to_read_all(identity, namespace)
+        if not allowed:
+            return None
+        headers = b""
+        if (buckets := self._limits.get(Verb.READ)) is not None:
+            allowance = buckets.take(identity.name)
+            if not allowance.allowed:
+                return None
+            headers = _LIMITS % (self._policies[Verb.READ], allowance.remaining)
+        if self._ends_soon(identity):
+            self._metrics.expiring.inc()
+            headers += b"%s: %s\r\n" % (EXPIRY_HEADER, _in_rfc3339(identity.not_after))
+        return headers
+
+    def _ends_soon(self, identity: Identity) -> bool:
+        return identity.not_after - datetime.now(UTC) < self._expiry_warning
 
     def admit(self, request: APIRequest, verb: Verb, namespace: str | None, name: str | None) -> Identity:
         """Return who asks; raises NotIdentified or TooManyRequests. Sets the headers that tell of limits and expiry."""
@@ -63,8 +92,8 @@ class Gate:
             request.setHeader(b"Connection", b"close")
             outcome = "not identified" if isinstance(error, NotIdentified) else "too many connections"
             raise self._refused(asked, error, outcome) from None
-        if identity.not_after - datetime.now(UTC) < self._expiry_warning:
-            request.setHeader(EXPIRY_HEADER, identity.not_after.strftime("%Y-%m-%dT%H:%M:%SZ").encode("ascii"))
+        if self._ends_soon(identity):
+            request.setHeader(EXPIRY_HEADER, _in_rfc3339(identity.not_after))
             self._metrics.expiring.inc()
         try:
             self._limit(request, identity, verb)
@@ -82,10 +111,9 @@ class Gate:
             return
         allowance = buckets.take(identity.name)
         rate = buckets.rate
-        window = max(1, round(rate.burst / rate.per_second))
         wait = math.ceil(allowance.wait)
         policy = verb.value.encode("ascii")
-        request.setHeader(b"RateLimit-Policy", b'"%s";q=%d;w=%d' % (policy, rate.burst, window))
+        request.setHeader(b"RateLimit-Policy", self._policies[verb])
         request.setHeader(b"RateLimit", b'"%s";r=%d;t=%d' % (policy, allowance.remaining, wait))
         if not allowance.allowed:
             request.channel.hold_back()
@@ -129,6 +157,16 @@ class Gate:
         self._metrics.denied.labels(outcome).inc()
         self._audit.write(asked.record(outcome=outcome, rule=rule, status=int(status_of(error, self._statuses))))
         return error
+
+
+@lru_cache(256)
+def _in_rfc3339(time: datetime) -> bytes:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ").encode("ascii")
+
+
+def _policy(verb: Verb, rate: Rate) -> bytes:
+    window = max(1, round(rate.burst / rate.per_second))
+    return b'"%s";q=%d;w=%d' % (verb.value.encode("ascii"), rate.burst, window)
 
 
 class Asked(Struct, frozen=True):

@@ -82,7 +82,7 @@ class APIRequest(Request):
         hosts = self.requestHeaders.getRawHeaders(b"host") or []
         if len(hosts) > 1 or (not hosts and self.clientproto == b"HTTP/1.1"):
             return "An HTTP/1.1 request has exactly one Host header."
-        if hosts and not _HOST.fullmatch(hosts[0]):
+        if hosts and not is_host(hosts[0]):
             return "The Host header names no host."
         if self.requestHeaders.hasHeader(b"transfer-encoding"):
             if self.clientproto != b"HTTP/1.1":
@@ -129,7 +129,7 @@ class APIRequest(Request):
     @property
     def address(self) -> str:
         """The address that the request came from."""
-        return host_of(self.getClientAddress())
+        return self.channel.address if self.channel is not None else "-"
 
     @property
     def request_id(self) -> str:
@@ -149,6 +149,11 @@ def _path_problem(path: bytes) -> str | None:
     if b"." in segments or b".." in segments or b"" in segments[:-1]:
         return "The path contains an empty, '.' or '..' segment."
     return None
+
+
+def is_host(value: bytes) -> bool:
+    """Tell whether the value of a Host header names a host."""
+    return _HOST.fullmatch(value) is not None
 
 
 def host_of(address: object) -> str:

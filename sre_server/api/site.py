@@ -8,12 +8,13 @@ from typing import Final
 from msgspec import Struct
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress, IReactorTime
-from twisted.logger import Logger
 from twisted.web.http import Request as HTTPRequest
 from twisted.web.resource import IResource
 from twisted.web.server import Site
 
+from sre_server.access import AccessLog
 from sre_server.api.channel import Channel
+from sre_server.api.lane import FastLane
 from sre_server.api.request import APIRequest, host_of
 from sre_server.api.turns import Turns
 from sre_server.errors import TooManyRequests
@@ -40,7 +41,6 @@ class APISite(Site):
     """The factory of channels: knows which are open, can drain them, and writes the access log."""
 
     protocol = Channel  # type: ignore[assignment]  # not the generic one, which can switch to HTTP/2
-    access = Logger()
     noisy = False
     quiet_paths = frozenset({b"/livez", b"/readyz"})
 
@@ -62,6 +62,8 @@ class APISite(Site):
         self.channels: set[Channel] = set()
         self.draining = False
         self.turns = Turns(reactor)
+        self.access = AccessLog(reactor)
+        self.lane: FastLane | None = None
         self._limits = limits
         self._handshakes = _handshake_buckets(limits.handshakes, self.now) if limits.handshakes else ()
         self._of_address: Counter[str] = Counter()
@@ -89,7 +91,7 @@ class APISite(Site):
     def opened(self, channel: Channel) -> None:
         """Note a new channel."""
         self.channels.add(channel)
-        self._of_address[host_of(channel.getPeer())] += 1
+        self._of_address[channel.address] += 1
         self.metrics.connections.inc()
 
     def count_identity(self, name: str) -> None:
@@ -104,7 +106,7 @@ class APISite(Site):
         """Forget a channel; the last one that is waited for ends a drain."""
         self.channels.discard(channel)
         self.metrics.connections.dec()
-        _count_out(self._of_address, host_of(channel.getPeer()))
+        _count_out(self._of_address, channel.address)
         if identity is not None:
             _count_out(self._of_identity, identity.name)
         self._check_drained()
@@ -172,27 +174,21 @@ class APISite(Site):
         self.metrics.request_seconds.labels(request.route, method).observe(self.now() - request.started_at)
 
     def _write_line(self, request: APIRequest, status: int | str) -> None:
-        self.access.info(
-            "{address} {identity} {method} {path} {status} {size}B {milliseconds:.1f}ms {request_id}",
-            address=request.address,
+        self.access.note(
+            request.address,
+            status,
+            request.request_id,
             identity=request.identity.name if request.identity else "-",
             method=request.method.decode("ascii", "replace"),
             path=request.path.decode("latin-1").encode("unicode_escape").decode("ascii"),
-            status=status,
             size=request.sentLength,
-            milliseconds=(self.now() - request.started_at) * 1000,
-            request_id=request.request_id,
+            seconds=self.now() - request.started_at,
         )
 
     def log_refused(self, channel: Channel, status: HTTPStatus, known_as: str) -> None:
         """Count what never became a request, and write its access line."""
         self.metrics.refused.labels(str(status.value)).inc()
-        self.access.info(
-            "{address} - - {status} {request_id}",
-            address=host_of(channel.getPeer()),
-            status=status.value,
-            request_id=known_as,
-        )
+        self.access.note(channel.address, status.value, known_as)
 
 
 def _handshake_buckets(rate: Rate, now: Callable[[], float]) -> tuple[TokenBuckets, TokenBuckets]:

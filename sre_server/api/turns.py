@@ -20,20 +20,29 @@ class Turns:
         self._used: dict[str, float] = {}
         self._waiting: dict[str, deque[Callable[[], object]]] = {}
         self._next: IDelayedCall | None = None
+        self.now = reactor.seconds
+
+    def has_time(self, client: str) -> bool:
+        """Tell whether a request of this client would be served at once."""
+        return client not in self._waiting and self._used.get(client, 0.0) < SLICE_SECONDS
+
+    def spend(self, client: str, seconds: float) -> None:
+        """Take off the client's slice what a request took that was served at once."""
+        used = self._used[client] = self._used.get(client, 0.0) + seconds
+        if used >= SLICE_SECONDS and self._next is None:
+            self._next = self._reactor.callLater(0, self._turn)
 
     def take(self, client: str, serve: Callable[[], object]) -> None:
         """Call `serve` now, or when it is this client's turn."""
-        if client in self._waiting or self._used.get(client, 0.0) >= SLICE_SECONDS:
-            self._waiting.setdefault(client, deque()).append(serve)
-        else:
+        if self.has_time(client):
             self._serve(client, serve)
+        else:
+            self._waiting.setdefault(client, deque()).append(serve)
 
     def _serve(self, client: str, serve: Callable[[], object]) -> None:
-        began = self._reactor.seconds()
+        began = self.now()
         serve()
-        self._used[client] = self._used.get(client, 0.0) + self._reactor.seconds() - began
-        if self._next is None and self._used[client] >= SLICE_SECONDS:
-            self._next = self._reactor.callLater(0, self._turn)
+        self.spend(client, self.now() - began)
 
     def _turn(self) -> None:
         self._next = None

@@ -40,6 +40,12 @@ class Authorizer(Protocol):
     def readable(self, identity: Identity, tree: Tree[Named]) -> Tree[Named] | Deferred[Tree[Named]]:
         """Return the part of the tree that the client may read, without the namespaces of which it may read nothing."""
 
+    def known_to_read(self, identity: Identity, namespace: str, name: str) -> bool:
+        """Tell whether it is known by now, without asking anybody, that the client may READ this Deployment."""
+
+    def known_to_read_all(self, identity: Identity, namespace: str | None) -> bool:
+        """Tell whether it is known by now that `readable` leaves nothing out: of a namespace, or of the whole tree."""
+
 
 class AnyClient:
     """Every client that the CA vouches for may do everything: the RFDs' first version."""
@@ -53,3 +59,11 @@ class AnyClient:
     def readable(self, identity: Identity, tree: Tree[Named]) -> Tree[Named]:
         """See `Authorizer.readable`."""
         return tree
+
+    def known_to_read(self, identity: Identity, namespace: str, name: str) -> bool:
+        """See `Authorizer.known_to_read`."""
+        return True
+
+    def known_to_read_all(self, identity: Identity, namespace: str | None) -> bool:
+        """See `Authorizer.known_to_read_all`."""
+        return True

@@ -91,6 +91,14 @@ class KubernetesAuthorizer:
         """
         return Deferred.fromCoroutine(self._readable(identity, tree))
 
+    def known_to_read(self, identity: Identity, namespace: str, name: str) -> bool:
+        """See `Authorizer.known_to_read`."""
+        return self._remembers(Question(identity.name, identity.groups, Verb.READ, namespace, name)) is True
+
+    def known_to_read_all(self, identity: Identity, namespace: str | None) -> bool:
+        """See `Authorizer.known_to_read_all`."""
+        return self._remembers(Question(identity.name, identity.groups, Verb.READ, namespace, None)) is True
+
     async def _readable(self, identity: Identity, tree: Tree[Named]) -> Tree[Named]:
         def question(namespace: str | None) -> Question:
             return Question(identity.name, identity.groups, Verb.READ, namespace, None)
@@ -113,9 +121,9 @@ class KubernetesAuthorizer:
 
     def _ask(self, question: Question) -> bool | Deferred[bool]:
         """Return what is remembered, or a Deferred of one's own that fires when the cluster has answered."""
-        remembered = self._remembered.get(question)
-        if remembered is not None and remembered.until > self._now():
-            return remembered.allowed
+        remembered = self._remembers(question)
+        if remembered is not None:
+            return remembered
         if question.verb is not Verb.READ:
             return self._review(question)
         waiter: Deferred[bool] = Deferred()
@@ -125,6 +133,10 @@ class KubernetesAuthorizer:
             asked_at = self._now()
             self._review(question).addBoth(self._answered, question, asked_at)
         return waiter
+
+    def _remembers(self, question: Question) -> bool | None:
+        remembered = self._remembered.get(question)
+        return remembered.allowed if remembered is not None and remembered.until > self._now() else None
 
     def _answered(self, answer: bool | Failure, question: Question, asked_at: float) -> None:
         if not isinstance(answer, Failure):

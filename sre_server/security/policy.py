@@ -21,7 +21,7 @@ from typing import Annotated, Final, Literal
 
 from msgspec import Meta, Struct
 
-from sre_server.security.authorization import Decision, Named, Tree, Verb
+from sre_server.security.authorization import EVERY, Decision, Named, Tree, Verb
 from sre_server.security.documents import DocumentError, load
 from sre_server.security.identity import Identity
 
@@ -42,13 +42,12 @@ class Rule(Struct, frozen=True, forbid_unknown_fields=True):
 
     def is_about(self, identity: Identity, verb: Verb, namespace: str) -> bool:
         """Tell whether the rule speaks of this client, this verb, and some names at least of this namespace."""
-        return (
-            verb.value in self.verbs
-            and _matches(namespace, self.namespaces)
-            and (
-                _matches(identity.name, self.identities)
-                or any(_matches(group, self.groups) for group in identity.groups)
-            )
+        return _matches(namespace, self.namespaces) and self.speaks_to(identity, verb)
+
+    def speaks_to(self, identity: Identity, verb: Verb) -> bool:
+        """Tell whether the rule is about this client and this verb, somewhere."""
+        return verb.value in self.verbs and (
+            _matches(identity.name, self.identities) or any(_matches(group, self.groups) for group in identity.groups)
         )
 
 
@@ -88,12 +87,31 @@ class Policy:
                     return Decision(rule.effect == "allow", f"rule {number} of the policy ({rule.effect})")
             return Decision(allowed=False, rule="no rule of the policy allows it")
 
+        @lru_cache(_CACHED_DECISIONS)
+        def reads_all(identity: Identity, namespace: str | None) -> bool:
+            for rule in rules:
+                if "*" in rule.names and (namespace is not None or "*" in rule.namespaces):
+                    if rule.is_about(identity, Verb.READ, namespace or EVERY):
+                        return rule.effect == "allow"
+                elif rule.effect == "deny" and rule.speaks_to(identity, Verb.READ):
+                    return False
+            return False
+
         self._rules = rules
         self._decide: Callable[[Identity, Verb, str, str], Decision] = decide
+        self._reads_all: Callable[[Identity, str | None], bool] = reads_all
 
     def decide(self, identity: Identity, verb: Verb, namespace: str, name: str) -> Decision:
         """See `Authorizer.decide`."""
         return self._decide(identity, verb, namespace, name)
+
+    def known_to_read(self, identity: Identity, namespace: str, name: str) -> bool:
+        """See `Authorizer.known_to_read`."""
+        return self._decide(identity, Verb.READ, namespace, name).allowed
+
+    def known_to_read_all(self, identity: Identity, namespace: str | None) -> bool:
+        """See `Authorizer.known_to_read_all`; False as well where only a look at each namespace could tell."""
+        return self._reads_all(identity, namespace)
 
     def readable(self, identity: Identity, tree: Tree[Named]) -> Tree[Named]:
         """See `Authorizer.readable`."""

@@ -1,0 +1,70 @@
+"""What a client says of the answers that it has, or can read: conditional requests and content codings (RFC 9110)."""
+
+import re
+from typing import Final
+
+from msgspec import Struct
+
+from sre_server.model import MAX_REPLICAS
+
+_TAG: Final = re.compile(rb'\s*(W/)?("[\x21\x23-\x7e\x80-\xff]*")\s*')
+_GZIP: Final = re.compile(rb"(?:^|,)\s*(gzip|x-gzip|\*)\s*(?:;\s*q\s*=\s*([0-9.]+)\s*)?(?=,|$)", re.IGNORECASE)
+_COUNT: Final = re.compile(rb'"(0|[1-9][0-9]{0,9})-([\x21\x23-\x7e]{1,128})"')
+ANY_STATE: Final = b"*"
+
+
+class Expected(Struct, frozen=True):
+    """The state that a conditional write is for, as an entity tag told it; None is whatever the Deployment has."""
+
+    replicas: int | None = None
+    uid: str | None = None
+
+
+def tags_in(field: bytes, *, strong: bool = False) -> list[bytes]:
+    """Return the entity tags of an If-Match or If-None-Match field, `*` as itself; with `strong`, no weak ones.
+
+    A field that is no list of tags has those up to where it ceases to be one (section 8.8.3).
+    """
+    if field.strip() == ANY_STATE:
+        return [ANY_STATE]
+    tags, at = [], 0
+    while found := _TAG.match(field, at):
+        if not (strong and found[1]):
+            tags.append(found[2])
+        at = found.end()
+        if field[at : at + 1] != b",":
+            break
+        at += 1
+    return tags
+
+
+def is_known(etag: bytes, if_none_match: bytes | None) -> bool:
+    """Tell whether a client has this content already (section 13.1.2, by weak comparison)."""
+    if if_none_match is None:
+        return False
+    return if_none_match == etag or any(tag in (etag, ANY_STATE) for tag in tags_in(if_none_match))
+
+
+def expected_by(if_match: bytes, current: bytes | None) -> Expected | None:
+    """Return what an If-Match field makes a write conditional on, or None if nothing can fulfil it (section 13.1.1).
+
+    Of several tags it is the `current` one, if that is among them, else the first that could be one of ours: what is
+    known here may be older than what the client has seen, and it is the cluster that compares.
+    """
+    tags = tags_in(if_match, strong=True)
+    if tags == [ANY_STATE]:
+        return Expected()
+    for tag in [current, *tags] if current in tags else tags:
+        found = _COUNT.fullmatch(tag) if tag is not None else None
+        if found is not None and int(found[1]) <= MAX_REPLICAS:
+            return Expected(int(found[1]), found[2].decode("ascii"))
+    return None
+
+
+def accepts_gzip(accept_encoding: bytes | None) -> bool:
+    """Tell whether a client wants gzip: it is named, or `*` is, and not at weight 0 (section 12.5.3)."""
+    if not accept_encoding:
+        return False
+    weights = {found[1].lower(): found[2] for found in _GZIP.finditer(accept_encoding)}
+    weight = next((weights[name] for name in (b"gzip", b"x-gzip", b"*") if name in weights), b"0")
+    return weight is None or weight.strip(b"0.") != b""

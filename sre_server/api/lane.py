@@ -1,0 +1,177 @@
+"""The fast lane: a plain GET of the cache on an idle connection, answered from its bytes to bytes in one go.
+
+It is not another way to be right: routes, bodies, authorization and limits are those of the ordinary way, and whatever
+is not exactly one complete, plain request that may simply be answered is left to that way, untouched. The two give the
+same answers; `tests/test_lane.py` holds them against each other.
+"""
+
+import re
+from collections.abc import Sequence
+from itertools import accumulate
+from time import time
+from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct
+from twisted.web.http import datetimeToString
+
+from sre_server.access import AccessLog
+from sre_server.api.answers import request_id
+from sre_server.api.app import Family, Read, max_stale
+from sre_server.api.bodies import Body
+from sre_server.api.conditional import accepts_gzip, is_known
+from sre_server.api.request import is_host
+from sre_server.api.turns import Turns
+from sre_server.errors import SreServerError
+from sre_server.metrics import Count, Metrics
+
+if TYPE_CHECKING:
+    from sre_server.api.channel import Channel
+
+MAX_HEAD: Final = 1024
+KEPT_HEADS: Final = 256
+_FIELD: Final = re.compile(rb"([A-Za-z0-9-]+): ?([\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?)")
+_END: Final = b"\r\n\r\n"
+_NO_NAMES: Final = (None, None)
+_COMMON: Final = b"X-Request-Id: %s\r\nDate: %s\r\nCache-Control: no-cache\r\n%sAge: %d\r\nETag: %s\r\n%s"
+_OK: Final = b"HTTP/1.1 200 OK\r\n" + _COMMON + b"%sContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s"
+_NOT_MODIFIED: Final = b"HTTP/1.1 304 Not Modified\r\n" + _COMMON + b"\r\n"
+# What may stand in a plain head without a meaning for a GET of ours, and what has one that is understood here.
+_ALL_ELSE: Final = frozenset(
+    {
+        b"user-agent",
+        b"accept",
+        b"accept-language",
+        b"traceparent",
+        b"tracestate",
+        b"baggage",
+        b"b3",
+        b"pragma",
+        b"x-reason",
+    }
+)
+_UNDERSTOOD: Final = frozenset({b"host", b"x-request-id", b"cache-control", b"if-none-match", b"accept-encoding"})
+
+
+class PlainHead(Struct, frozen=True):
+    """The header section of a plain request, as far as an answer depends on it."""
+
+    request_id: bytes | None
+    if_none_match: bytes | None
+    gzip: bool
+    max_stale: float
+
+
+def plain_head(section: bytes) -> PlainHead | None:
+    """Read a header section, with its empty line; None if anything in it is more than a plain GET has.
+
+    Each field at most once, of those that are known, in visible ASCII; and Host, which names a host.
+    """
+    fields: dict[bytes, bytes] = {}
+    for line in section[: -len(_END)].split(b"\r\n"):
+        found = _FIELD.fullmatch(line)
+        if found is None:
+            return None
+        name = found[1].lower()
+        if name in fields or not (name in _UNDERSTOOD or name in _ALL_ELSE or _keeps_alive(name, found[2])):
+            return None
+        fields[name] = found[2]
+    if b"host" not in fields or not is_host(fields[b"host"]):
+        return None
+    return PlainHead(
+        fields.get(b"x-request-id"),
+        fields.get(b"if-none-match"),
+        accepts_gzip(fields.get(b"accept-encoding")),
+        max_stale(fields.get(b"cache-control")),
+    )
+
+
+def _keeps_alive(name: bytes, value: bytes) -> bool:
+    return name == b"connection" and value.lower() == b"keep-alive"
+
+
+class _Lane(Struct, frozen=True):
+    """One route of a family, and what counts its answers, by status and seconds."""
+
+    family: Family
+    read: Read
+    count: Count
+
+
+class FastLane:
+    """Serves the reads of the families, in their turn."""
+
+    def __init__(self, families: Sequence[Family], turns: Turns, access: AccessLog, metrics: Metrics) -> None:
+        lanes = [
+            _Lane(family, read, metrics.counter(read.template, "GET", 200, 304))
+            for family in families
+            for read in family.reads
+        ]
+        self._turns = turns
+        self._access = access
+        self._line = re.compile(
+            rb"GET (?:%s) HTTP/1\.1\r\n" % b"|".join(b"(%s)" % lane.read.pattern.encode("ascii") for lane in lanes)
+        )
+        starts = accumulate((1 + lane.read.names for lane in lanes), initial=1)
+        self._by_group = dict(zip(starts, lanes, strict=False))
+        self._heads: dict[bytes, PlainHead] = {}
+        self._date = (0, b"")
+
+    def serve(self, channel: "Channel", data: bytes) -> bool:
+        """Answer if `data` is a plain read that may be answered now; otherwise do nothing and return False."""
+        line = self._line.match(data)
+        head = self._head(data[line.end() :]) if line is not None else None
+        if line is None or head is None:
+            return False
+        began = self._turns.now()
+        group = line.lastindex or 0
+        lane = self._by_group[group]
+        names = [name.decode("ascii") for name in line.groups()[group : group + lane.read.names]]
+        try:
+            identity = channel.identify()
+            lane.family.cache.check_fresh(head.max_stale)
+            body = lane.read.look(lane.family, *names)
+        except SreServerError:
+            return False
+        if not self._turns.has_time(identity.name):
+            return False
+        limits = lane.family.gate.passes(identity, *names, *_NO_NAMES[lane.read.names :])
+        if limits is None:
+            return False
+        known_as = request_id(head.request_id)
+        status, answer, size = self._answer(head, body, lane.family.cache.age(), known_as, limits)
+        channel.transport.write(answer)
+        seconds = self._turns.now() - began
+        self._turns.spend(identity.name, seconds)
+        lane.count(status, seconds)
+        path = line[0][4:-11].decode("ascii")
+        self._access.note(channel.address, status, known_as.decode("ascii"), identity.name, "GET", path, size, seconds)
+        return True
+
+    def _head(self, section: bytes) -> PlainHead | None:
+        """Return what a header section says; those that repeat, as most clients' do, are read once."""
+        head = self._heads.get(section)
+        if head is None and len(section) <= MAX_HEAD and section.find(_END) == len(section) - len(_END):
+            head = plain_head(section)
+            if head is not None and head.request_id is None:
+                if len(self._heads) >= KEPT_HEADS:
+                    self._heads.clear()
+                self._heads[section] = head
+        return head
+
+    def _answer(
+        self, head: PlainHead, body: Body, age: float, known_as: bytes, limits: bytes
+    ) -> tuple[int, bytes, int]:
+        """Return the status, the whole answer, and how long its body is."""
+        shown = body.gzipped() if head.gzip else body
+        more = b"Vary: Accept-Encoding\r\n" if body.negotiable else b""
+        common = (known_as, self._date_now(), limits, age, shown.etag, more)
+        if is_known(shown.etag, head.if_none_match):
+            return 304, _NOT_MODIFIED % common, 0
+        coding = b"Content-Encoding: gzip\r\n" if shown is not body else b""
+        return 200, _OK % (*common, coding, len(shown.data), shown.data), len(shown.data)
+
+    def _date_now(self) -> bytes:
+        now = int(time())
+        if self._date[0] != now:
+            self._date = now, datetimeToString(now)
+        return self._date[1]
