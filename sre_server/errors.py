@@ -27,6 +27,18 @@ class NotPermitted(SreServerError):
     """The client is known, and may not do this."""
 
 
+class PreconditionFailed(SreServerError):
+    """The write was for another state than the Deployment has: nothing was changed.
+
+    `replicas` and `uid` are what it has, where that is known.
+    """
+
+    def __init__(self, message: str, replicas: int | None = None, uid: str | None = None) -> None:
+        super().__init__(message)
+        self.replicas = replicas
+        self.uid = uid
+
+
 class GuardrailRefused(SreServerError):
     """A guardrail stands against the write; `rule` is its name, one of few, for metrics and the audit log."""
 

@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from typing import IO, Final, Protocol, cast
 
 from twisted.application.service import Service
-from twisted.internet.interfaces import IReactorFromThreads
 from twisted.logger import (
     FileLogObserver,
     ILogObserver,
@@ -122,22 +121,28 @@ def observer_factory(
     def observer() -> ILogObserver:
         if logfile == "-" or (nodaemon and not logfile):
             return make(sys.stdout)
-        return make(_rotated_on_signal(LogFile.fromFullPath(logfile or "twistd.log")))
+        return make(_RotatedOnSignal.fromFullPath(logfile or "twistd.log"))
 
     return observer
 
 
-def _rotated_on_signal(file: LogFile) -> LogFile:
-    """Begin a new file on SIGUSR1, as twistd's own logs do."""
+class _RotatedOnSignal(LogFile):
+    """Begins a new file at the first line after SIGUSR1, as twistd's own logs do, unless that has a handler already."""
 
-    def rotate(*_: object) -> None:
-        from twisted.internet import reactor  # noqa: PLC0415  # chosen by now
+    _asked = False
 
-        cast("IReactorFromThreads", reactor).callFromThread(file.rotate)
+    def __init__(self, *arguments: object, **options: object) -> None:
+        super().__init__(*arguments, **options)
+        if not signal.getsignal(signal.SIGUSR1):
+            signal.signal(signal.SIGUSR1, self._ask)
 
-    if not signal.getsignal(signal.SIGUSR1):
-        signal.signal(signal.SIGUSR1, rotate)
-    return file
+    def _ask(self, *_: object) -> None:
+        self._asked = True
+
+    def shouldRotate(self) -> bool:
+        """Tell whether the file is too large, or a new one was asked for."""
+        asked, self._asked = self._asked, False
+        return asked or bool(super().shouldRotate())
 
 
 _LEVELS: Final = (

@@ -48,6 +48,13 @@ class Deployment(Struct, frozen=True, gc=False):
     guards: Guards | None = None
 
 
+class Expected(Struct, frozen=True, gc=False):
+    """What a conditional write is for: a Deployment with this count and this identity; None stands for any."""
+
+    replicas: int | None = None
+    uid: str | None = None
+
+
 class Resource(Enum):
     """The two kinds of Kubernetes objects that the cache holds."""
 

@@ -184,13 +184,13 @@ class FailureTests(SynchronousTestCase):
         self.patch(server.cache, "check_fresh", _boom)
         self.assert_hidden_and_logged(server, "GET", "/readyz", None)
 
-    def test_a_value_that_is_not_json(self) -> None:
+    def test_a_value_that_is_no_deployment(self) -> None:
         """So does an answer that cannot be encoded."""
         server = shop()
         self.patch(server.cache, "deployment", lambda *_: SimpleNamespace(replicas=object()))
         answer = server.get("/deployments/shop/web/replicas")
         self.assertEqual(answer.status, 500)
-        self.assertEqual(len(self.flushLoggedErrors(TypeError)), 1)
+        self.assertEqual(len(self.flushLoggedErrors(AttributeError)), 1)
 
     def test_a_bug_outside_of_the_apps(self) -> None:
         """500 is JSON even where no Klein app was reached."""

@@ -125,6 +125,7 @@ class CapsTests(SynchronousTestCase):
                 wire.write(sent)
             for wire in wires:
                 wire.hang_up()
+        self.site.access.flush()
         self.assertEqual((self.open(), self.site.channels, self.server.clock.getDelayedCalls()), (0, set(), []))
         self.assertEqual((dict(self.site._of_address), dict(self.site._of_identity)), ({}, {}))
         in_flight = self.server.metrics.registry.get_sample_value("sre_server_http_requests_in_flight")

@@ -58,12 +58,20 @@ class LateAuthorizer:
         self.lists.append(lambda allowed: found.callback(tree if allowed else {}))
         return found
 
+    def known_to_read(self, identity: Identity, namespace: str, name: str) -> bool:
+        """See `Authorizer.known_to_read`."""
+        return False
+
+    def known_to_read_all(self, identity: Identity, namespace: str | None) -> bool:
+        """See `Authorizer.known_to_read_all`."""
+        return False
+
     def answer(self, *, allowed: bool) -> None:
         """Answer the oldest question."""
         self.decisions.pop(0).callback(Decision(allowed, "so it is"))
 
 
-class FailingAuthorizer:
+class FailingAuthorizer(LateAuthorizer):
     """Never knows."""
 
     def decide(self, identity: Identity, verb: Verb, namespace: str, name: str) -> Deferred[Decision]:

@@ -138,6 +138,7 @@ class HoldBackTests(LimitedTests):
         wire = self.server.connect()
         wire.write(GET * 10)
         wire.hang_up()
+        self.server.site.access.flush()
         self.assertEqual(self.server.clock.getDelayedCalls(), [])
 
     def test_a_peer_that_does_not_read_either(self) -> None:

@@ -150,14 +150,21 @@ class ValueTests(OptionsTests):
         self.assertEqual((ended.code, stream.getvalue()), (0, f"sre-server {__version__}\n"))
 
     def test_json_logs_under_twistd(self) -> None:
-        """`--log-format=json` hands twistd a logger, and text leaves twistd its own."""
-        for log_format, expected in (("json", True), ("text", False)):
+        """Once twistd has read all of its own options, it has a logger; plain text spares what the user chose."""
+        for log_format, chosen, expected in (
+            ("json", {}, True),
+            ("text", {}, True),
+            ("json", {"logger": "a.b"}, True),
+            ("text", {"logger": "a.b"}, False),
+            ("text", {"syslog": 1}, False),
+        ):
             parent: Any = UsageOptions()
-            parent.update(logfile=None, nodaemon=1)
+            parent.update({"logfile": None, "nodaemon": 1, "logger": None, **chosen})
             parsed = Options({})
             parsed.parent = parent
             parsed.parseOptions(self.arguments("--cluster=simulated", f"--log-format={log_format}"))
-            self.assertEqual("logger" in parent, expected)
+            parent.postOptions()
+            self.assertEqual(callable(parent["logger"]), expected, (log_format, chosen))
 
     def test_every_option_is_in_the_help(self) -> None:
         """`--help` lists the design's options, and says how variables are named."""

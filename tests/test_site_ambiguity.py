@@ -254,6 +254,7 @@ class ArbitraryBytesTests(SynchronousTestCase):
             if answer.status != 100:
                 answer.check()
         self.assertNotIn(500, [answer.status for answer in answers])
+        server.site.access.flush()
         self.assertEqual(server.clock.getDelayedCalls(), [])
         self.assertEqual(server.site.channels, set())
 

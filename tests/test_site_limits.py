@@ -275,5 +275,6 @@ class TimeTests(LimitTests):
             wire = self.server.connect()
             wire.write(request)
             wire.hang_up()
+            self.server.site.access.flush()
             self.assertEqual(self.server.clock.getDelayedCalls(), [], request)
             self.assertEqual(self.server.site.channels, set(), request)

@@ -182,6 +182,7 @@ class DisconnectTests(SynchronousTestCase):
         self.assertEqual(self.server.get(REPLICAS).json()["replicas"], 20)
         self.assertEqual([event for event in events if "log_failure" in event], [])
         self.assertEqual(self.flushLoggedErrors(), [])
+        self.site.access.flush()
         self.assertEqual(self.server.clock.getDelayedCalls(), [])
 
     def test_an_abandoned_write_that_fails_is_no_error_either(self) -> None:

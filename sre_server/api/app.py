@@ -21,12 +21,12 @@ from werkzeug.routing import BaseConverter
 
 from sre_server.api.answers import JSON, encode
 from sre_server.api.bodies import Body
-from sre_server.api.conditional import accepts_gzip, is_known
+from sre_server.api.conditional import accepts_gzip, is_known, replicas_tag
 from sre_server.api.gate import Gate, then
 from sre_server.api.request import APIRequest
 from sre_server.api.statuses import StatusTable, status_of
 from sre_server.cache import ClusterCache
-from sre_server.errors import Malformed, SreServerError
+from sre_server.errors import Malformed, PreconditionFailed, SreServerError
 from sre_server.model import Deployment, is_deployment_name, is_namespace_name
 from sre_server.security.authorization import Tree, Verb
 
@@ -98,6 +98,8 @@ def json_app(statuses: StatusTable) -> Klein:
     def domain_error(_: object, request: APIRequest, failure: Failure) -> bytes:
         error = cast("SreServerError", failure.value)
         status = status_of(error, statuses)
+        if isinstance(error, PreconditionFailed) and error.replicas is not None:
+            request.setHeader(b"ETag", replicas_tag(error.replicas, error.uid or ""))
         if error.retry_after is not None:
             request.setHeader(b"Retry-After", b"%d" % error.retry_after)
         return _error(request, status, str(error))

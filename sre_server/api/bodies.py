@@ -13,6 +13,7 @@ from typing import Final
 from msgspec import Struct
 
 from sre_server.api.answers import encode
+from sre_server.api.conditional import replicas_tag
 from sre_server.cache import ClusterCache
 from sre_server.model import Deployment
 from sre_server.security.authorization import Tree
@@ -54,15 +55,10 @@ class _Part(Struct, gc=False):
     alone: dict[bytes, Body] = {}
 
 
-def replicas_tag(deployment: Deployment) -> bytes:
-    """Return the entity tag of a count: the count itself, and whose it is."""
-    return b'"%d-%s"' % (deployment.replicas, deployment.uid.encode("ascii", "replace"))
-
-
 def one(template: bytes, deployment: Deployment) -> Body:
     """Fill namespace, name and count into a JSON template; names that passed Kubernetes' rules need no escaping."""
     where, name = deployment.namespace.encode("ascii"), deployment.name.encode("ascii")
-    return Body(template % (where, name, deployment.replicas), replicas_tag(deployment))
+    return Body(template % (where, name, deployment.replicas), replicas_tag(deployment.replicas, deployment.uid))
 
 
 def whole(value: object) -> Body:

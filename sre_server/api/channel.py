@@ -50,6 +50,8 @@ class Channel(HTTPChannel):
     _refused = False
     _discarded = 0
     _held = False
+    _postponed = b""
+    _overfull = False
     _client: Client | None = None
     _identity: Identity | None = None
     _clocks: dict[str, IDelayedCall]
@@ -107,7 +109,29 @@ class Channel(HTTPChannel):
             if self._discarded > DISCARDED_BYTES:
                 self._networkProducer.pauseProducing()
             return
-        if self._is_idle() and self.site.lane is not None and self.site.lane.serve(self, data):
+        if self._postponed:
+            self._postponed += data
+            self._overfull = True
+            self._networkProducer.pauseProducing()
+        elif self._identity is None or self.site.turns.has_time(self._identity.name) or not self._is_idle():
+            self._receive(data)
+        else:
+            self._postponed = data
+            self.site.turns.take(self._identity.name, self._take_up)
+
+    def _take_up(self) -> None:
+        """Go on with what came when others had their turn."""
+        data, self._postponed = self._postponed, b""
+        if self._overfull:
+            self._overfull = False
+            if not self._waitingForTransport:
+                self._networkProducer.resumeProducing()
+        if data:
+            self._receive(data)
+
+    def _receive(self, data: bytes) -> None:
+        lane = self.site.lane
+        if lane is not None and self._is_idle() and lane.serve(self, data):
             self.resetTimeout()
             return
         super().dataReceived(data)
@@ -205,6 +229,7 @@ class Channel(HTTPChannel):
 
     def drain(self) -> None:
         """Close now if nothing is under way, else after the response, and say so in it."""
+        self._take_up()
         if self.requests:
             self.persistent = 0
             self.requests[0].setHeader(b"Connection", b"close")
@@ -227,6 +252,7 @@ class Channel(HTTPChannel):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Count the connection out and stop its clocks."""
+        self._postponed = b""
         for name in list(self._clocks):
             self._stop_clock(name)
         try:

@@ -3,9 +3,7 @@
 import re
 from typing import Final
 
-from msgspec import Struct
-
-from sre_server.model import MAX_REPLICAS
+from sre_server.model import MAX_REPLICAS, Expected
 
 _TAG: Final = re.compile(rb'\s*(W/)?("[\x21\x23-\x7e\x80-\xff]*")\s*')
 _GZIP: Final = re.compile(rb"(?:^|,)\s*(gzip|x-gzip|\*)\s*(?:;\s*q\s*=\s*([0-9.]+)\s*)?(?=,|$)", re.IGNORECASE)
@@ -13,11 +11,9 @@ _COUNT: Final = re.compile(rb'"(0|[1-9][0-9]{0,9})-([\x21\x23-\x7e]{1,128})"')
 ANY_STATE: Final = b"*"
 
 
-class Expected(Struct, frozen=True):
-    """The state that a conditional write is for, as an entity tag told it; None is whatever the Deployment has."""
-
-    replicas: int | None = None
-    uid: str | None = None
+def replicas_tag(replicas: int, uid: str) -> bytes:
+    """Return the entity tag of a count: the count itself, and whose it is."""
+    return b'"%d-%s"' % (replicas, uid.encode("ascii", "replace"))
 
 
 def tags_in(field: bytes, *, strong: bool = False) -> list[bytes]:

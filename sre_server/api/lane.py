@@ -132,8 +132,6 @@ class FastLane:
             body = lane.read.look(lane.family, *names)
         except SreServerError:
             return False
-        if not self._turns.has_time(identity.name):
-            return False
         limits = lane.family.gate.passes(identity, *names, *_NO_NAMES[lane.read.names :])
         if limits is None:
             return False

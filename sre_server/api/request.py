@@ -12,6 +12,7 @@ from urllib.parse import unquote_to_bytes
 
 from twisted.logger import Logger
 from twisted.python.failure import Failure
+from twisted.web.http import datetimeToString
 from twisted.web.server import Request
 
 from sre_server.api.answers import JSON, error_body, request_id
@@ -66,6 +67,7 @@ class APIRequest(Request):
         self.begun = True
         self.channel.site.began(self)
         self.setHeader(b"X-Request-Id", request_id(self.getHeader(b"x-request-id")))
+        self.setHeader(b"Date", datetimeToString())
         if problem := self._problem():
             self.channel.persistent = 0
             self.setHeader(b"Connection", b"close")
@@ -74,8 +76,16 @@ class APIRequest(Request):
             self.channel.site.turns.take(self.channel.turn_of(), self._serve)
 
     def _serve(self) -> None:
-        if self.channel is not None:  # else the client has gone while others had their turn
-            super().process()
+        """Do as Twisted does, but for a header that names its version."""
+        if self.channel is None:  # the client has gone while others had their turn
+            return
+        self.site = self.channel.site
+        self.prepath: list[bytes] = []
+        self.postpath = [unquote_to_bytes(segment) for segment in self.path[1:].split(b"/")]
+        try:
+            self.render(self.site.getResourceFor(self))
+        except Exception:  # noqa: BLE001  # it is answered, and logged
+            self.processingFailed(Failure())
 
     def _problem(self) -> str | None:
         """Say what makes this request ambiguous or malformed (RFC 9112 sections 3.2, 6.1), or None."""

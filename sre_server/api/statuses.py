@@ -13,6 +13,7 @@ from sre_server.errors import (
     NotFound,
     NotIdentified,
     NotPermitted,
+    PreconditionFailed,
     SreServerError,
     TooManyRequests,
     Unavailable,
@@ -24,6 +25,7 @@ StatusTable = Mapping[type[SreServerError], HTTPStatus]
 _BOTH_FAMILIES: Final[StatusTable] = {
     Malformed: HTTPStatus.BAD_REQUEST,
     UnsupportedMediaType: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    PreconditionFailed: HTTPStatus.PRECONDITION_FAILED,
     GuardrailRefused: HTTPStatus.UNPROCESSABLE_ENTITY,
     TooManyRequests: HTTPStatus.TOO_MANY_REQUESTS,
     Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,

@@ -40,9 +40,10 @@ class Turns:
             self._waiting.setdefault(client, deque()).append(serve)
 
     def _serve(self, client: str, serve: Callable[[], object]) -> None:
-        began = self.now()
+        began, before = self.now(), self._used.get(client, 0.0)
         serve()
-        self.spend(client, self.now() - began)
+        within = self._used.get(client, 0.0) - before
+        self.spend(client, self.now() - began - within)
 
     def _turn(self) -> None:
         self._next = None

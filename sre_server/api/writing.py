@@ -3,19 +3,21 @@
 import json
 import re
 from collections.abc import Callable
+from http import HTTPStatus
 from typing import Final, Protocol
 
 from msgspec.structs import replace
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
+from sre_server.api.conditional import expected_by, replicas_tag
 from sre_server.api.gate import Asked
 from sre_server.api.request import APIRequest
 from sre_server.api.statuses import StatusTable, status_of
 from sre_server.cache import ClusterCache
-from sre_server.errors import GuardrailRefused, Malformed, NotFound, UnsupportedMediaType
+from sre_server.errors import GuardrailRefused, Malformed, NotFound, PreconditionFailed, UnsupportedMediaType
 from sre_server.metrics import Metrics
-from sre_server.model import MAX_REPLICAS, Deployment, Guards
+from sre_server.model import MAX_REPLICAS, Deployment, Expected, Guards
 from sre_server.security.audit import AuditLog, Entry, Record
 from sre_server.security.authorization import Verb
 from sre_server.security.guardrails import Guardrails, Write
@@ -32,8 +34,13 @@ Done = Callable[[Deployment | Failure], object]
 class Scaler(Protocol):
     """Asks the cluster; see `sre_server.cluster.scaling.ScalingService.scale`."""
 
-    def __call__(self, namespace: str, name: str, replicas: int, done: Done) -> Deferred[Deployment]:
-        """Set the count; `done` is told of the outcome even if nobody waits for the Deferred any more."""
+    def __call__(
+        self, namespace: str, name: str, replicas: int, done: Done, expected: Expected
+    ) -> Deferred[Deployment]:
+        """Set the count if the Deployment is as expected.
+
+        `done` is told of the outcome even if nobody waits for the Deferred any more.
+        """
 
 
 class TellScaled(Protocol):
@@ -70,8 +77,8 @@ class Writer:
         """Set the desired count and return the Deployment as it then is.
 
         The cluster decides what exists, as it may know of a Deployment that the watch has yet to tell of. Raises
-        GuardrailRefused, Unavailable (nothing was asked), NotFound, saying which of the two does not exist, and
-        whatever the cluster's refusal is.
+        GuardrailRefused, Unavailable (nothing was asked), PreconditionFailed, NotFound, saying which of the two does
+        not exist, and whatever the cluster's refusal is.
         """
         self._cache.check_synced()
         self._cache.check_served(namespace)
@@ -81,6 +88,7 @@ class Writer:
             uid=known.uid if known else None, old_replicas=before, new_replicas=replicas
         )
         self._check_guardrails(request, known, record)
+        expected = self._expected(request, known, record)
         entry = self._audit.begin(record)
 
         def done(result: Deployment | Failure) -> None:
@@ -89,7 +97,7 @@ class Writer:
                 self._tell(result, before, identity.name, record.reason)
 
         try:
-            return await self._scale(namespace, name, replicas, done)
+            return await self._scale(namespace, name, replicas, done, expected)
         except NotFound:
             self._cache.check_namespace(namespace)
             raise
@@ -110,6 +118,22 @@ class Writer:
             status = int(status_of(error, self._statuses))
             self._audit.write(replace(record, outcome="refused by a guardrail", rule=error.rule, status=status))
             raise
+
+    def _expected(self, request: APIRequest, known: Deployment | None, record: Record) -> Expected:
+        """Return what If-Match makes the write conditional on; raises PreconditionFailed if nothing can fulfil it."""
+        field = request.getHeader(b"if-match")
+        if field is None:
+            return Expected()
+        expected = expected_by(field, replicas_tag(known.replicas, known.uid) if known else None)
+        if expected is None and known is not None:
+            status = int(HTTPStatus.PRECONDITION_FAILED)
+            self._audit.write(replace(record, outcome="PreconditionFailed", status=status))
+            raise PreconditionFailed(
+                f"If-Match has no entity tag that a count could have; the count is {known.replicas}.",
+                known.replicas,
+                known.uid,
+            )
+        return expected or Expected(uid="")
 
     def _conclude(self, entry: Entry, record: Record, result: Deployment | Failure) -> None:
         """Complete the audit line with what came of the write, and count it."""

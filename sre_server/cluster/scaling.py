@@ -6,6 +6,7 @@ repeats a write on a connection error either).
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final
 
 import msgspec
@@ -20,8 +21,17 @@ from sre_server.cluster.connection import refusal
 from sre_server.cluster.decoding import decode_scale, decode_status
 from sre_server.cluster.threads import IThreadingReactor
 from sre_server.cluster.watching import STATUS_BYTES, Transport
-from sre_server.errors import BadAnswer, ClusterBroke, ClusterTimedOut, Conflict, NotFound, Unavailable
-from sre_server.model import Deployment
+from sre_server.errors import (
+    BadAnswer,
+    ClusterBroke,
+    ClusterError,
+    ClusterTimedOut,
+    Conflict,
+    NotFound,
+    PreconditionFailed,
+    Unavailable,
+)
+from sre_server.model import Deployment, Expected
 
 FIELD_MANAGER: Final = "sre-server"
 READ_TIMEOUT: Final = 10.0
@@ -29,19 +39,25 @@ CONCURRENT_WRITES: Final = 16
 BUSY_RETRY_SECONDS: Final = 1
 _UNKNOWN: Final = "Whether the count was changed is unknown: read it back before trying again."
 
+_MERGE_PATCH: Final = "application/merge-patch+json"
+_WHATEVER: Final = Expected()
+
 Done = Callable[[Deployment | Failure], object]
 
 
-def set_replicas(transport: Transport, namespace: str, name: str, replicas: int) -> Deployment:
+def set_replicas(
+    transport: Transport, namespace: str, name: str, replicas: int, expected: Expected = _WHATEVER
+) -> Deployment:
     """Set the desired count and return the Deployment as the cluster then has it; blocks, for a thread.
 
-    Raises NotFound, Conflict or ClusterRefused (nothing was changed), ClusterUnreachable (never sent), ClusterTimedOut
-    or ClusterBroke (outcome unknown).
+    The cluster itself compares the Deployment with what is `expected`, in the same step. Raises NotFound,
+    PreconditionFailed, Conflict or ClusterRefused (nothing was changed), ClusterUnreachable (never sent),
+    ClusterTimedOut or ClusterBroke (outcome unknown).
     """
     path = f"/apis/apps/v1/namespaces/{namespace}/deployments/{name}/scale"
+    form, body = _patch(replicas, expected)
     # A connection that has idled may be dead already, and a write must not find that out: a fresh one each time.
-    headers = {"Content-Type": "application/merge-patch+json", "Connection": "close"}
-    body = msgspec.json.encode({"spec": {"replicas": replicas}})
+    headers = {"Content-Type": form, "Connection": "close"}
     query = {"fieldManager": FIELD_MANAGER}
     try:
         with transport.request("PATCH", path, query, headers=headers, body=body, read_timeout=READ_TIMEOUT) as reply:
@@ -57,11 +73,52 @@ def set_replicas(transport: Transport, namespace: str, name: str, replicas: int)
         raise NotFound(f"The Deployment '{name}' does not exist in the namespace '{namespace}'.")
     if reply.status == 409:
         raise Conflict(f"The Deployment was changed by somebody else at the same time: {message}", reply.status)
+    if reply.status == 422 and expected != _WHATEVER:
+        _check_expected(transport, path, expected)
     if reply.status == 504:
         raise ClusterTimedOut(f"The cluster did not answer in time. {_UNKNOWN}")
     if reply.status in (500, 502):
         raise ClusterBroke(f"The cluster failed ({reply.status}): {message or 'it gave no reason'}. {_UNKNOWN}")
     raise refusal(reply, message)
+
+
+def _patch(replicas: int, expected: Expected) -> tuple[str, bytes]:
+    """Return a patch and its media type: one that sets the count, and where something is expected, tests that first.
+
+    A Scale leaves out a count of 0, so that this is what null, or nothing, stands for in a JSON patch of it.
+    """
+    if expected == _WHATEVER:
+        return _MERGE_PATCH, msgspec.json.encode({"spec": {"replicas": replicas}})
+    steps: list[dict[str, object]] = [{"op": "add", "path": "/spec/replicas", "value": replicas}]
+    if expected.replicas is not None:
+        steps.insert(0, {"op": "test", "path": "/spec/replicas", "value": expected.replicas or None})
+    if expected.uid is not None:
+        steps.insert(0, {"op": "test", "path": "/metadata/uid", "value": expected.uid})
+    return "application/json-patch+json", msgspec.json.encode(steps)
+
+
+def _check_expected(transport: Transport, path: str, expected: Expected) -> None:
+    """Raise PreconditionFailed if the Deployment is another than expected; 422 may mean something else as well.
+
+    It is read by a patch that patches nothing, dry-run, for which the permission to write is enough.
+    """
+    headers = {"Content-Type": _MERGE_PATCH, "Connection": "close"}
+    query = {"fieldManager": FIELD_MANAGER, "dryRun": "All"}
+    current = None
+    with (
+        suppress(ClusterError),
+        transport.request("PATCH", path, query, headers=headers, body=b"{}", read_timeout=READ_TIMEOUT) as reply,
+    ):
+        answer = reply.read(STATUS_BYTES, READ_TIMEOUT)
+        current = decode_scale(answer) if reply.status == 200 else None
+    if current is None:
+        raise PreconditionFailed("The Deployment is not, or may not be, as If-Match has it; nothing was changed.")
+    if (current.replicas, current.uid) != (expected.replicas, expected.uid):
+        raise PreconditionFailed(
+            f"The Deployment is not as If-Match has it: its count is {current.replicas} now. Nothing was changed.",
+            current.replicas,
+            current.uid,
+        )
 
 
 class ScalingService(Service):
@@ -88,7 +145,9 @@ class ScalingService(Service):
         super().startService()
         self._pool.start()
 
-    def scale(self, namespace: str, name: str, replicas: int, done: Done) -> Deferred[Deployment]:
+    def scale(
+        self, namespace: str, name: str, replicas: int, done: Done, expected: Expected = _WHATEVER
+    ) -> Deferred[Deployment]:
         """Set the desired count; fires with the Deployment as it then is, or fails as `set_replicas` does.
 
         Cancelling the Deferred stops the waiting, not the write: `done` is told of the outcome in any case. Fails with
@@ -113,7 +172,9 @@ class ScalingService(Service):
                 if not outcome.called:
                     outcome.callback(result)
 
-        write = deferToThreadPool(self._reactor, self._pool, set_replicas, transport, namespace, name, replicas)
+        write = deferToThreadPool(
+            self._reactor, self._pool, set_replicas, transport, namespace, name, replicas, expected
+        )
         write.addBoth(finished).addErrback(lambda failure: self.log.failure("a write was not noted", failure=failure))
         return outcome
 

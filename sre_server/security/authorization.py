@@ -62,8 +62,8 @@ class AnyClient:
 
     def known_to_read(self, identity: Identity, namespace: str, name: str) -> bool:
         """See `Authorizer.known_to_read`."""
-        return True
+        return self._DECISION.allowed
 
     def known_to_read_all(self, identity: Identity, namespace: str | None) -> bool:
         """See `Authorizer.known_to_read_all`."""
-        return True
+        return self._DECISION.allowed
