@@ -2,15 +2,26 @@
 
 import json
 import logging
+import signal
 from collections.abc import Callable
 from io import StringIO
 from typing import Any
 
-from twisted.logger import LogEvent, Logger, LogLevel, capturedLogs, formatEvent
+from twisted.logger import LogEvent, Logger, LogLevel, capturedLogs, formatEvent, textFileLogObserver
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from sre_server.logs import StdlibLogs, as_json_line, bridge_stdlib, json_observer
+from sre_server.access import AccessLine, AccessLines
+from sre_server.logs import (
+    StdlibLogs,
+    as_json,
+    as_json_line,
+    bridge_stdlib,
+    json_observer,
+    observer_factory,
+    text_observer,
+)
+from tests.fakes import temporary_folder
 
 HOSTILE = (
     "two\nlines",
@@ -74,6 +85,63 @@ class JSONLineTests(SynchronousTestCase):
         expected = {"method": "GET", "status": 200, "milliseconds": 1.5, "size": 3, "request_id": "r", "path": "/a\n"}
         self.assertEqual(fields, expected)
         self.assertNotIn("other", line)
+
+    def test_access_lines(self) -> None:
+        """One event of many access lines is a line each, with its own time, in JSON and in Twisted's own form."""
+        lines = AccessLines(
+            [
+                AccessLine(1767225600.25, "192.0.2.7", 200, "r-1", "alice", "GET", "/deployments", 45, 0.0015),
+                AccessLine(1767225601.5, "192.0.2.8", 400, "r-2"),
+            ]
+        )
+        (event,) = events_of(lambda log: log.info("{access_lines}", access_lines=lines))
+        first, second = (json.loads(line) for line in as_json(event).splitlines())
+        expected = {
+            "time": "2026-01-01T00:00:00.250+00:00",
+            "level": "info",
+            "logger": "sre_server.access",
+            "message": "192.0.2.7 alice GET /deployments 200 45B 1.5ms r-1",
+            "request_id": "r-1",
+            "address": "192.0.2.7",
+            "status": 200,
+            "identity": "alice",
+            "method": "GET",
+            "path": "/deployments",
+            "size": 45,
+            "milliseconds": 1.5,
+        }
+        self.assertEqual(first, expected)
+        self.assertEqual((second["message"], "path" in second), ("192.0.2.8 - - 400 r-2", False))
+        stream = StringIO()
+        text_observer(stream)(event)
+        first_line, second_line = stream.getvalue().splitlines()
+        self.assertRegex(
+            first_line, r"\A20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d{4} \[sre_server\.access#info\] 192\.0\.2\.7 "
+        )
+        self.assertTrue(second_line.endswith("[sre_server.access#info] 192.0.2.8 - - 400 r-2"))
+        self.assertEqual(formatEvent(event), "\n".join(map(str, lines)))
+
+    def test_text_is_twisteds(self) -> None:
+        """Every other event is written as Twisted writes it, and events that say nothing not at all."""
+        ours, theirs = StringIO(), StringIO()
+        for event in [*events_of(lambda log: log.warn("two\n{x}", x="lines")), {}]:
+            text_observer(ours)(event)
+            textFileLogObserver(theirs)(event)
+        self.assertEqual(ours.getvalue(), theirs.getvalue())
+
+    def test_a_new_file_on_a_signal(self) -> None:
+        """SIGUSR1 begins a new file at the next line, as it does with twistd's own log."""
+        before = signal.signal(signal.SIGUSR1, signal.SIG_DFL)
+        self.addCleanup(signal.signal, signal.SIGUSR1, before)
+        path = temporary_folder(self) / "sre-server.log"
+        observer = observer_factory(text_observer, str(path), nodaemon=True)()
+        (event,) = events_of(lambda log: log.info("one line"))
+        observer(event)
+        signal.raise_signal(signal.SIGUSR1)
+        observer(event)
+        observer(event)
+        counts = {file.name: file.read_text().count("one line") for file in path.parent.iterdir()}
+        self.assertEqual(counts, {"sre-server.log.1": 1, "sre-server.log": 2})
 
     def test_levels(self) -> None:
         """Each level is told by its name."""
