@@ -46,6 +46,8 @@ class ClusterCache:
         self._now = now
         self._max_staleness = max_staleness
         self._heard_at: dict[Source, float | None] = dict.fromkeys(sources)
+        self._heard_from_all_at: float | None = None
+        self._synced = not sources
         self._namespaces: dict[str, Namespace] = {}
         self._deployments: dict[str, dict[str, Deployment]] = {}
         self._written: dict[tuple[str, str], _Written] = {}
@@ -69,6 +71,9 @@ class ClusterCache:
             if event.changes and event.source.resource is Resource.DEPLOYMENTS:
                 self._told[event.source.namespace] = event.changes[-1].object.resource_version
         self._heard_at[event.source] = self._now()
+        heard = [heard_at for heard_at in self._heard_at.values() if heard_at is not None]
+        self._heard_from_all_at = min(heard)
+        self._synced = len(heard) == len(self._heard_at)
 
     def written(self, deployment: Deployment) -> None:
         """Remember the state that a successful write left, until the watch is known to have passed it.
@@ -182,13 +187,12 @@ class ClusterCache:
 
     def age(self) -> float:
         """Seconds since the cluster was last heard from, by the source that has been silent the longest."""
-        heard = [heard_at for heard_at in self._heard_at.values() if heard_at is not None]
-        return max(0.0, self._now() - min(heard)) if heard else 0.0
+        return 0.0 if self._heard_from_all_at is None else max(0.0, self._now() - self._heard_from_all_at)
 
     def check_synced(self) -> None:
         """Raise Unavailable until a complete list of every source has been applied."""
-        if unsynced := self.unsynced:
-            names = ", ".join(str(source) for source in unsynced[:3])
+        if not self._synced:
+            names = ", ".join(str(source) for source in self.unsynced[:3])
             raise Unavailable(f"The first list from the cluster is not complete yet ({names}).", SYNC_RETRY_SECONDS)
 
     def check_fresh(self, tolerance: float = 0.0) -> None:

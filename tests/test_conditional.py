@@ -77,28 +77,11 @@ class FieldTests(SynchronousTestCase):
 
     def test_codings(self) -> None:
         """Gzip is for who names it, or anything, with a weight above nothing."""
-        for field in (
-            b"gzip",
-            b"br, gzip",
-            b"GZIP;q=0.5",
-            b"*",
-            b"x-gzip",
-            b"gzip;q=1.000, identity;q=0",
-            b"*;q=0, gzip",
-        ):
-            self.assertTrue(accepts_gzip(field), field)
-        for field in (
-            None,
-            b"",
-            b"br",
-            b"gzip;q=0",
-            b"gzip; q=0.000",
-            b"*, gzip;q=0",
-            b"gzipped",
-            b"identity",
-            b"*;q=0",
-        ):
-            self.assertFalse(accepts_gzip(field), field)
+        for wanted in (b"gzip", b"br, gzip", b"GZIP;q=0.5", b"*", b"x-gzip", b"gzip;q=1.0, br;q=0", b"*;q=0, gzip"):
+            self.assertTrue(accepts_gzip(wanted), wanted)
+        for unwanted in (b"", b"br", b"gzip;q=0", b"gzip; q=0.000", b"*, gzip;q=0", b"gzipped", b"identity", b"*;q=0"):
+            self.assertFalse(accepts_gzip(unwanted), unwanted)
+        self.assertFalse(accepts_gzip(None))
 
 
 class ReadTests(SynchronousTestCase):
