@@ -12,9 +12,7 @@ CERTIFICATE := $(CERTS)/public-certificate.pem
 KEY := $(CERTS)/private-key.pem
 CURL := curl --cert $(CERTIFICATE) --key $(KEY) --cacert $(CERTIFICATE)
 CLUSTER := $(if $(KUBECONFIG),--cluster=kubeconfig,--cluster=simulated)
-# From Go's module proxy where it is not installed: its package on PyPI only downloads it from elsewhere.
-ACTIONLINT := $(shell command -v actionlint || echo go -C .ci/actionlint tool actionlint)
-CODE := sre_server twisted tests setup.py .ci/changelog.py
+CODE := sre_server twisted tests setup.py $(wildcard .ci/*.py)
 
 .DEFAULT_GOAL := help
 .PHONY: help run test integration-tests lint format sslyze packaging certs clean
@@ -43,9 +41,9 @@ integration-tests: $(VENV)/.installed ## Run against $KUBECONFIG's cluster, or a
 lint: $(VENV)/.installed ## Check style and types
 	$(BIN)/ruff check $(CODE)
 	$(BIN)/ruff format --check $(CODE)
-	$(BIN)/mypy sre_server tests setup.py .ci/changelog.py
+	$(BIN)/mypy sre_server tests setup.py $(wildcard .ci/*.py)
 	$(BIN)/zizmor --offline --pedantic --strict-collection --quiet --no-progress .github
-	$(ACTIONLINT) -shellcheck=$(abspath $(BIN))/shellcheck $(abspath $(wildcard .github/workflows/*.yml))
+	$$(command -v actionlint || echo go -C .ci/actionlint tool actionlint) -shellcheck=$(abspath $(BIN))/shellcheck $(abspath $(wildcard .github/workflows/*.yml))
 
 format: $(VENV)/.installed ## Bring the code into the house style
 	$(BIN)/ruff check --fix $(CODE)

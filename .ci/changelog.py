@@ -21,8 +21,8 @@ KINDS: Final = ("Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"
 SHIPPED: Final = ("sre_server/", "twisted/", "helm/", "setup.py", "Dockerfile")
 
 _NUMBER: Final = r"(?:0|[1-9]\d*)"
-_IDENTIFIER: Final = rf"(?:{_NUMBER}|\d*[a-zA-Z-][0-9a-zA-Z-]*)"
-_SEMVER: Final = rf"{_NUMBER}\.{_NUMBER}\.{_NUMBER}(?:-{_IDENTIFIER}(?:\.{_IDENTIFIER})*)?"
+# Of SemVer's prereleases, those that Python's packages can have, too.
+_SEMVER: Final = rf"{_NUMBER}\.{_NUMBER}\.{_NUMBER}(?:-(?:alpha|beta|rc)\.{_NUMBER})?"
 _RELEASE: Final = re.compile(rf"## \[({_SEMVER})\] - (\d{{4}}-\d{{2}}-\d{{2}})( \[YANKED\])?")
 _LINK: Final = re.compile(r"\[[^\]]+\]: \S+")
 
@@ -40,11 +40,11 @@ class Section(NamedTuple):
     entries: tuple[str, ...]
 
 
-def precedence(version: str) -> tuple[tuple[int, ...], bool, tuple[tuple[bool, int, str], ...]]:
+def precedence(version: str) -> tuple[tuple[int, ...], bool, str, int]:
     """Return what versions sort by, as SemVer 2.0.0 orders them."""
-    core, _, tail = version.partition("-")
-    parts = [(not part.isdigit(), int(part) if part.isdigit() else 0, part) for part in tail.split(".")] if tail else []
-    return tuple(int(number) for number in core.split(".")), not tail, tuple(parts)
+    core, _, prerelease = version.partition("-")
+    kind, _, number = prerelease.partition(".")
+    return tuple(int(part) for part in core.split(".")), not prerelease, kind, int(number or 0)
 
 
 def parse(text: str) -> list[Section]:
@@ -234,7 +234,8 @@ class Repository:
         done = cut(changelog, version, date)
         package = re.sub(r'^__version__ = ".+"$', f'__version__ = "{version}"', package, flags=re.MULTILINE)
         chart = re.sub(r"^version: .+$", f"version: {version}", chart, flags=re.MULTILINE)
-        chart = re.sub(r"^appVersion: .+$", f'appVersion: "{version}"', chart, flags=re.MULTILINE)
+        chart = re.sub(r"^appVersion: .+$", f"appVersion: {version}", chart, flags=re.MULTILINE)
+        chart = re.sub(r"^( +image: (?:\S*/)?sre-server):\S+$", rf"\1:{version}", chart, flags=re.MULTILINE)
         if wrong := disagreement(version, package, chart):
             raise ChangelogError(wrong)
         for name, text in ((CHANGELOG, done), (PACKAGE, package), (CHART, chart)):

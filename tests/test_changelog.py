@@ -107,6 +107,7 @@ class ReadingTests(SynchronousTestCase):
             "no brackets": (RELEASED.replace("## [1.1.0]", "## 1.1.0"), 12, "is not of the form"),
             "not SemVer": (RELEASED.replace("[1.1.0]", "[1.1]"), 12, "is not of the form"),
             "leading zero": (RELEASED.replace("[1.1.0]", "[1.01.0]"), 12, "is not of the form"),
+            "no prerelease of Python's": (RELEASED.replace("[1.1.0]", "[1.1.0-x.7]"), 12, "is not of the form"),
             "no date": (RELEASED.replace(" - 2026-03-02", ""), 12, "is not of the form"),
             "no such day": (RELEASED.replace("2026-03-02", "2026-02-30"), 12, "2026-02-30 is not a date"),
             "unknown kind": (RELEASED.replace("### Security", "### Safety"), 20, "'Safety' is not one of"),
@@ -124,11 +125,8 @@ class ReadingTests(SynchronousTestCase):
             self.assertIn(message, said, name)
 
     def test_precedence(self) -> None:
-        """Versions sort as in SemVer 2.0.0's own example."""
-        ordered = [
-            "1.0.0-alpha", "1.0.0-alpha.1", "1.0.0-alpha.beta", "1.0.0-beta", "1.0.0-beta.2", "1.0.0-beta.11",
-            "1.0.0-rc.1", "1.0.0", "1.9.0", "1.10.0",
-        ]  # fmt: skip
+        """Versions sort as in SemVer 2.0.0: prereleases before their release, numbers as numbers."""
+        ordered = ["1.0.0-alpha.2", "1.0.0-beta.1", "1.0.0-rc.2", "1.0.0-rc.10", "1.0.0", "1.9.0", "1.10.0"]
         shuffled = ordered[::2] + ordered[::-2]
         self.assertEqual(sorted(shuffled, key=changelog.precedence), ordered)
 
@@ -177,7 +175,8 @@ class RepositoryTests(SynchronousTestCase):
 
     def _files(self, version: str, text: str, *, chart: str | None = None) -> dict[str, str]:
         chart = chart or version
-        chart_text = f'apiVersion: v2\nname: sre-server\nversion: {chart}\nappVersion: "{chart}"\n'
+        images = f"annotations:\n  artifacthub.io/images: |\n    - name: sre-server\n      image: sre-server:{chart}\n"
+        chart_text = f"apiVersion: v2\nname: sre-server\nversion: {chart}\nappVersion: {chart}\n{images}"
         return {
             "CHANGELOG.md": text,
             "sre_server/__init__.py": f'"""Docstring."""\n\n__version__ = "{version}"\n',
@@ -293,7 +292,7 @@ class RepositoryTests(SynchronousTestCase):
         self.assertIn("## [1.2.0-rc.1] - 2026-06-01", self.root.joinpath("CHANGELOG.md").read_text())
         self.assertIn('__version__ = "1.2.0-rc.1"', self.root.joinpath("sre_server/__init__.py").read_text())
         chart = self.root.joinpath("helm/sre-server/Chart.yaml").read_text()
-        self.assertIn('version: 1.2.0-rc.1\nappVersion: "1.2.0-rc.1"\n', chart)
+        self.assertEqual(chart, self._files("1.2.0-rc.1", "")["helm/sre-server/Chart.yaml"])
         self.assertEqual(self._call("check", "HEAD")[0], 0)
 
     def test_release_is_all_or_nothing(self) -> None:

@@ -106,8 +106,9 @@ class PublishTests(SynchronousTestCase):
         dist = self.folder / "dist"
         shutil.rmtree(dist, ignore_errors=True)
         dist.mkdir()
-        files = [f"sre_server-{version}.tar.gz", f"sre_server-{version}-py3-none-any.whl", f"sre-server-{version}.tgz"]
-        files += [f"sre-server-{version}-image.tar", f"sre-server-{version}.cdx.json"]
+        python = version.replace("-rc.", "rc")
+        files = [f"sre_server-{python}.tar.gz", f"sre_server-{python}-py3-none-any.whl", f"sre-server-{version}.tgz"]
+        files += [f"sre-server-{version}-image.tar", f"sre-server-{python}.cdx.json"]
         sums = ""
         for name in files:
             (dist / name).write_text(name, encoding="utf-8")
@@ -209,7 +210,7 @@ class PublishTests(SynchronousTestCase):
         changelog = CHANGELOG.replace("1.2.3", "1.2.3-rc.1")
         (self.folder / "CHANGELOG.md").write_text(changelog, encoding="utf-8")
         self._build("1.2.3-rc.1")
-        for step in ("tag", "release"):
+        for step in ("verify", "tag", "release"):
             self.assertEqual(self._publish(step, VERSION="1.2.3-rc.1")[0], 0)
         (release,) = dict(self._state("releases")).values()  # type: ignore[call-overload]
         self.assertTrue(release["prerelease"])
@@ -223,9 +224,9 @@ class PublishTests(SynchronousTestCase):
         self.assertEqual(status, 1)
         self.assertIn(wheel.name, out + errors)
         self._build("1.2.3")
-        (dist / "extra-1.2.3").write_text("", encoding="utf-8")
-        self.assertIn("dist/extra-1.2.3 is not in SHA256SUMS", self._publish("verify")[2])
-        self._build("1.2.4")
+        (dist / "extra-1.2.3.txt").write_text("", encoding="utf-8")
+        self.assertIn("dist/extra-1.2.3.txt is not in SHA256SUMS", self._publish("verify")[2])
+        self._build("1.2.30")
         self.assertIn("is not of version 1.2.3", self._publish("verify")[2])
 
     def test_two_archives(self) -> None:
