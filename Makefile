@@ -12,7 +12,7 @@ CERTIFICATE := $(CERTS)/public-certificate.pem
 KEY := $(CERTS)/private-key.pem
 CURL := curl --cert $(CERTIFICATE) --key $(KEY) --cacert $(CERTIFICATE)
 CLUSTER := $(if $(KUBECONFIG),--cluster=kubeconfig,--cluster=simulated)
-CODE := sre_server twisted tests setup.py $(wildcard .ci/*.py)
+CODE := sre_server twisted tests setup.py
 
 .DEFAULT_GOAL := help
 .PHONY: help run test integration-tests lint format sslyze packaging certs clean
@@ -39,11 +39,12 @@ integration-tests: $(VENV)/.installed ## Run against $KUBECONFIG's cluster, or a
 	$(BIN)/python -m tests.controlplane
 
 lint: $(VENV)/.installed ## Check style and types
+	$(BIN)/zizmor --offline --pedantic --strict-collection --quiet --no-progress .github
+	$$(command -v actionlint || echo go -C .ci/actionlint tool actionlint) \
+		-shellcheck=$(abspath $(BIN))/shellcheck $(abspath $(wildcard .github/workflows/*.yml))
 	$(BIN)/ruff check $(CODE)
 	$(BIN)/ruff format --check $(CODE)
-	$(BIN)/mypy sre_server tests setup.py $(wildcard .ci/*.py)
-	$(BIN)/zizmor --offline --pedantic --strict-collection --quiet --no-progress .github
-	$$(command -v actionlint || echo go -C .ci/actionlint tool actionlint) -shellcheck=$(abspath $(BIN))/shellcheck $(abspath $(wildcard .github/workflows/*.yml))
+	$(BIN)/mypy sre_server tests setup.py
 
 format: $(VENV)/.installed ## Bring the code into the house style
 	$(BIN)/ruff check --fix $(CODE)
