@@ -39,6 +39,9 @@ integration-tests: $(VENV)/.installed ## Run against $KUBECONFIG's cluster, or a
 	$(BIN)/python -m tests.controlplane
 
 lint: $(VENV)/.installed ## Check style and types
+	$(BIN)/zizmor --offline --pedantic --strict-collection --quiet --no-progress .github
+	$$(command -v actionlint || echo go -C .ci/actionlint tool actionlint) \
+		-shellcheck=$(abspath $(BIN))/shellcheck $(abspath $(wildcard .github/workflows/*.yml))
 	$(BIN)/ruff check $(CODE)
 	$(BIN)/ruff format --check $(CODE)
 	$(BIN)/mypy sre_server tests setup.py

@@ -49,6 +49,7 @@ setup(
             "ruff==0.17.6",
             "types-pyyaml",
             "types-setuptools",
+            "zizmor==1.32.0",
         ],
     },
     classifiers=[
