@@ -35,6 +35,11 @@ WANTED = {
     "stops_total": "counter",
     "http_requests_received_total": "counter",
     "log_messages_total": "counter",
+    "ready": "gauge",
+    "max_staleness_seconds": "gauge",
+    "clients_connected": "gauge",
+    "tls_crl_next_update_timestamp_seconds": "gauge",
+    "audit_failures_total": "counter",
 }
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 
@@ -74,7 +79,8 @@ class ExpositionTests(MetricsTests):
         for name, kind in WANTED.items():
             known_as = f"sre_server_{name.removesuffix('_total')}"
             self.assertEqual(types.get(known_as, types.get(f"sre_server_{name}")), kind, name)
-        self.assertEqual({name for name in types if not name.startswith("sre_server_")}, set())
+        ours = ("sre_server_", "process_", "python_")
+        self.assertEqual({name for name in types if not name.startswith(ours)}, set())
         for family in parse_openmetrics(self.ask(OPENMETRICS).body.decode()):
             self.assertTrue(family.documentation, family.name)
 

@@ -92,6 +92,11 @@ class APISite(Site):
         self._of_address[host_of(channel.getPeer())] += 1
         self.metrics.connections.inc()
 
+    @property
+    def identities(self) -> int:
+        """How many different clients have a connection open, of those that have asked for something."""
+        return len(self._of_identity)
+
     def count_identity(self, name: str) -> None:
         """Note who is at the other end of one more channel; raises TooManyRequests if that is one too many."""
         limit = self._limits.per_identity
