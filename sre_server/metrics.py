@@ -21,6 +21,7 @@ from prometheus_client.openmetrics.exposition import CONTENT_TYPE_LATEST as OPEN
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 
 from sre_server import __version__
+from sre_server.identities import ByIdentity
 
 PLAIN = "text/plain; version=0.0.4; charset=utf-8"
 _FAST = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
@@ -59,6 +60,7 @@ class Metrics:
         self.connections_refused = counter("connections_refused", "Connections that were turned away.", "reason")
         self.throttled = counter("throttled", "Requests answered 429.", "kind")
         self.denied = counter("denied", "Requests of clients that may not, or are not identified.", "reason")
+        self.by_identity = ByIdentity(registry)
         self.expiring = counter("client_certificate_expiring_requests", "Requests under a certificate that ends soon.")
 
         self.cache_objects = gauge("cache_objects", "Objects in the cache.", "resource")
