@@ -90,6 +90,8 @@ class LogCounter(Service):
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
+        for level in LogLevel.iterconstants():
+            metrics.log_messages.labels(level.name)  # from 0 on, so that the first one is seen to be one more
 
     def __call__(self, event: LogEvent) -> None:
         """Count one message."""
