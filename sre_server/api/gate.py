@@ -129,7 +129,8 @@ class Gate:
     def _refused(self, asked: "Asked", error: Refusal, outcome: str, rule: str | None = None) -> Refusal:
         """Count and audit a refusal; return the error, to be raised."""
         self._metrics.denied.labels(outcome).inc()
-        self._metrics.by_identity.refused(asked.identity.name if asked.identity else None, outcome)
+        if asked.identity is not None or isinstance(error, NotIdentified):
+            self._metrics.by_identity.refused(asked.identity.name if asked.identity else None, outcome)
         self._audit.write(asked.record(outcome=outcome, rule=rule, status=int(status_of(error, self._statuses))))
         return error
 

@@ -102,6 +102,7 @@ class APISite(Site):
         limit = self._limits.per_identity
         if limit is not None and self._of_identity[name] >= limit:
             self.metrics.connections_refused.labels("identity").inc()
+            self.metrics.by_identity.refused(name, "too many connections")
             raise TooManyRequests(f"'{name}' has {limit} connections already, and that is the limit.", 1)
         self._of_identity[name] += 1
 
