@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
 COLUMNS: Final = 24
+QUARTER: Final = COLUMNS // 4
 SELECTED: Final = 'namespace=~"$namespace", job=~"$job", instance=~"$instance"'
 SERVED: Final = f'{SELECTED}, route!~"/livez|/readyz"'
 _SHARES: Final = ((0.5, "p50"), (0.95, "p95"), (0.99, "p99"))

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from helm.dashboard.making import Panel, Query, Row, of, rate
+from helm.dashboard.making import QUARTER, Panel, Query, Row, of, rate
 
 WRITES: Final = Row(
     "Writes and refusals",
@@ -202,6 +202,7 @@ SYNTHETIC: Final = Row(
             "1 for each check of the last run that succeeded.",
             "short",
             [Query("min by (check) (sre_server_synthetic_check_success)", "{{check}}")],
+            width=QUARTER,
         ),
         Panel(
             "Duration of checks",
@@ -209,6 +210,7 @@ SYNTHETIC: Final = Row(
             "s",
             [Query("max by (check) (sre_server_synthetic_check_duration_seconds)", "{{check}}")],
             stacked=True,
+            width=QUARTER,
         ),
         Panel(
             "Since the last run and the last success",
@@ -219,12 +221,14 @@ SYNTHETIC: Final = Row(
                 Query("time() - max(sre_server_synthetic_last_success_timestamp_seconds)", "last success"),
                 Query("max(sre_server_synthetic_duration_seconds)", "duration of the last run"),
             ],
+            width=QUARTER,
         ),
         Panel(
             "The server's certificate, seen from outside",
             "Until the certificate ends that the synthetic query was shown.",
             "s",
             [Query("min(sre_server_synthetic_certificate_expiry_timestamp_seconds) - time()", "remaining")],
+            width=QUARTER,
         ),
     ],
 )

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from helm.dashboard.making import SELECTED, SERVED, Panel, Query, Row, of, quantiles, rate, stat
+from helm.dashboard.making import QUARTER, SELECTED, SERVED, Panel, Query, Row, of, quantiles, rate, stat
 
 SERVER_ERRORS: Final = f'{SERVED}, code=~"5.."'
 ERRORS: Final = f'{SELECTED}, code=~"[45].."'
@@ -95,21 +95,28 @@ TRAFFIC: Final = Row(
             "From receipt to answer, of GET requests but health probes.",
             "s",
             quantiles("sre_server_http_request_duration_seconds", READS),
+            width=QUARTER,
         ),
         Panel(
             "Duration of writes",
             "From receipt to answer, of PUT requests: mostly the cluster's own time.",
             "s",
             quantiles("sre_server_http_request_duration_seconds", WRITTEN),
+            width=QUARTER,
         ),
         Panel(
             "Requests in flight",
-            "Requests that are being worked on, and requests that were received whole.",
+            "Requests that are being worked on.",
             "short",
-            [
-                Query(f"sum by (instance) ({of('sre_server_http_requests_in_flight')})", "in flight, {{instance}}"),
-                Query(rate("sre_server_http_requests_received_total", "method"), "received per second, {{method}}"),
-            ],
+            [Query(f"sum by (instance) ({of('sre_server_http_requests_in_flight')})", "{{instance}}")],
+            width=QUARTER,
+        ),
+        Panel(
+            "Requests received",
+            "Requests that were received whole, by method: more than are answered means that they pile up.",
+            "reqps",
+            [Query(rate("sre_server_http_requests_received_total", "method"), "{{method}}")],
+            width=QUARTER,
         ),
     ],
 )
@@ -146,24 +153,28 @@ CLUSTER: Final = Row(
             "Cycles of list and watch that ended, within five minutes; `ended` is how a healthy one ends.",
             "short",
             [Query(f"sum by (reason) (increase({of('sre_server_watch_restarts_total')}[5m]))", "{{reason}}")],
+            width=QUARTER,
         ),
         Panel(
             "Relists",
             "Complete lists that were applied, within five minutes; each instance makes one every 10 to 15 minutes.",
             "short",
             [Query(f"sum by (resource) (increase({of('sre_server_relists_total')}[5m]))", "{{resource}}")],
+            width=QUARTER,
         ),
         Panel(
             "Requests to the cluster",
             "By method and status; status 0 had no answer.",
             "reqps",
             [Query(rate("sre_server_kube_requests_total", "verb, code"), "{{verb}} {{code}}")],
+            width=QUARTER,
         ),
         Panel(
             "Duration of requests to the cluster",
             "Until the headers of the cluster's answer.",
             "s",
             quantiles("sre_server_kube_request_duration_seconds", SELECTED),
+            width=QUARTER,
         ),
     ],
 )

@@ -129,3 +129,21 @@ class RunbookTests(SynchronousTestCase):
         for path in RUNBOOKS.glob("*.md"):
             for block in re.findall(r"```promql\n(.*?)```", path.read_text(), re.DOTALL):
                 self.assertEqual(metrics_in(block) - known, set(), path.name)
+
+
+class DocumentationTests(SynchronousTestCase):
+    """What docs/observability.md says."""
+
+    def test_every_metric(self) -> None:
+        """It names every metric of the server and of the synthetic query, and no others."""
+        text = (CHECKOUT / "docs/observability.md").read_text()
+        told = {name for name in re.findall(r"`(sre_server_[a-z_]+)`", text) if not name.endswith("_")}
+        exposed = {re.sub(r"_(bucket|count|sum)$", "", name) for name in known_metrics()}
+        self.assertEqual(told, {name for name in exposed if name.startswith("sre_server_")})
+
+    def test_every_alert(self) -> None:
+        """It has a row for each alert, with its severity, its summary, and a link to its runbook."""
+        text = (CHECKOUT / "docs/observability.md").read_text()
+        for rule in alerts():
+            name, severity, summary = rule["alert"], rule["labels"]["severity"], rule["annotations"]["summary"]
+            self.assertIn(f"| [{name}](runbooks/{name}.md) | {severity} | {summary} |\n", text)
