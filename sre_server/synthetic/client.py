@@ -76,6 +76,7 @@ class Client:
             self._connection.request("GET", path, headers={"Accept": "application/json"})
             response = self._connection.getresponse()
             body = response.read(MAX_BODY)
+            self._remaining()
         except (OSError, HTTPException) as error:
             self._connection.close()
             raise self._trouble(error) from error
@@ -106,7 +107,7 @@ class Client:
         connected: socket.socket | None = self._connection.sock
         if connected is not None:
             try:
-                connected.shutdown(socket.SHUT_RDWR)
+                socket.socket.shutdown(connected, socket.SHUT_RDWR)  # SSLSocket's own would go on in plain text
             except OSError:
                 return
 

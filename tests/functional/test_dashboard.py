@@ -209,15 +209,18 @@ class DrawnTests(SynchronousTestCase):
 
         instance = f"127.0.0.1:{server.daemon.ops_port}"
         self.check_variables(prometheus, instance)
-        wanted = {
-            f"{panel.title}: {query}": filled(query, instance) for panel in panels() for query, _ in panel.queries
+        missing = {
+            f"{panel.title}: {query}": (filled(query, instance), set(re.findall(r"{{(\w+)}}", legend)))
+            for panel in panels()
+            for query, legend in panel.queries
         }
-        wanted |= {f"{rule['alert']}: {each}": each for rule in alerts() for each in selectors_in(rule["expr"])}
-        missing = dict(wanted)
+        missing |= {
+            f"{rule['alert']}: {each}": (each, set()) for rule in alerts() for each in selectors_in(rule["expr"])
+        }
 
         def all_found() -> bool:
-            for name, expression in list(missing.items()):
-                if has_series(prometheus, expression):
+            for name, (expression, labels) in list(missing.items()):
+                if has_series(prometheus, expression, labels):
                     del missing[name]
             return not missing
 
@@ -225,7 +228,17 @@ class DrawnTests(SynchronousTestCase):
             server.daemon.wait_for(all_found, "drawn", SECONDS)
         self.assertEqual(sorted(missing), [])
         self.check_alerts(server.daemon, prometheus)
+        self.check_gauges(prometheus)
         self.assertEqual(server.daemon.get("/readyz").status, 200)
+
+    def check_gauges(self, prometheus: Prometheus) -> None:
+        """Check the numbers that are read off something else whenever they are asked for."""
+        for metric, value in (("ready", 1), ("cache_synced", 1), ("max_staleness_seconds", 120)):
+            self.assertEqual([found for _, found in prometheus.query(f"sre_server_{metric}")], [value], metric)
+        ((_, clients),) = prometheus.query("max_over_time(sre_server_clients_connected[10m])")
+        self.assertGreaterEqual(clients, 1)
+        ((_, objects),) = prometheus.query('sre_server_cache_objects{resource="deployments"}')
+        self.assertEqual(objects, 12)
 
     def check_variables(self, prometheus: Prometheus, instance: str) -> None:
         """Check that each variable has the values that its query asks for."""
@@ -260,6 +273,7 @@ def filled(expression: str, instance: str) -> str:
     return expression
 
 
-def has_series(prometheus: Prometheus, expression: str) -> bool:
-    """Tell whether an expression yields a number now."""
-    return any(not math.isnan(value) for _, value in prometheus.query(expression))
+def has_series(prometheus: Prometheus, expression: str, labels: set[str]) -> bool:
+    """Tell whether an expression yields a number now, in a series that has the labels of its legend."""
+    found = prometheus.query(expression)
+    return any(not math.isnan(value) and labels <= set(series) for series, value in found)

@@ -1,7 +1,9 @@
 """The synthetic query as the chart runs it: a process of its own, against a live server and worse."""
 
+import contextlib
 import socket
 import socketserver
+import ssl
 import subprocess
 import sys
 import threading
@@ -49,10 +51,13 @@ class _Pushed(BaseHTTPRequestHandler):
 
 
 class Drip(socketserver.ThreadingTCPServer):
-    """Sends a byte, then another one, and never comes to the point."""
+    """Sends a byte, then another one, and never comes to the point: of its handshake, or else of its answer."""
 
-    def __init__(self, test: SynchronousTestCase) -> None:
+    daemon_threads = True
+
+    def __init__(self, test: SynchronousTestCase, tls: ssl.SSLContext | None = None) -> None:
         super().__init__(("127.0.0.1", 0), _Dripping)
+        self.tls = tls
         self.over = threading.Event()
         thread = threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True)
         thread.start()
@@ -65,13 +70,17 @@ class _Dripping(socketserver.BaseRequestHandler):
     server: Drip
 
     def handle(self) -> None:
-        # A TLS record header that announces 16 KiB, then those, very slowly.
-        self.request.sendall(b"\x16\x03\x03\x40\x00")
+        with contextlib.suppress(OSError):
+            if self.server.tls is None:
+                # A TLS record header that announces 16 KiB, then those, very slowly.
+                self._drip(self.request, b"\x16\x03\x03\x40\x00")
+            else:
+                self._drip(self.server.tls.wrap_socket(self.request, server_side=True), b"HTTP/1.1 200 OK\r\nDrip: ")
+
+    def _drip(self, peer: socket.socket, beginning: bytes) -> None:
+        peer.sendall(beginning)
         while not self.server.over.wait(0.05):
-            try:
-                self.request.sendall(b"\x00")
-            except OSError:
-                return
+            peer.sendall(b".")
 
 
 def samples(text: str) -> Mapping[tuple[str, str], float]:
@@ -216,6 +225,12 @@ class DeadTests(SyntheticTests):
         self.addCleanup(silent.close)
         for port in (silent.getsockname()[1], Drip(self).server_address[1]):
             self.assert_failed(self.ask(int(port), "--timeout=0.5"), "connect", "not done within 0.5 s")
+        tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        tls.load_cert_chain(*self.authority.issue("localhost"))
+        for check in ("livez", "replicas"):
+            self.assert_failed(
+                self.ask(int(Drip(self, tls).server_address[1]), "--timeout=1"), check, "not done within 1 s"
+            )
 
     def test_bad_usage(self) -> None:
         """A key that belongs to another certificate is bad usage, told in a line."""
