@@ -1,6 +1,8 @@
 """The synthetic query as the chart runs it: a process of its own, against a live server and worse."""
 
 import contextlib
+import re
+import shlex
 import socket
 import socketserver
 import ssl
@@ -20,6 +22,7 @@ from tests.certificates import SERVER, Authority, Pair
 from tests.fakes import temporary_folder
 from tests.functional.daemon import Daemon, environment
 from tests.functional.simulated import Simulator
+from tests.monitoring import CHECKOUT
 
 
 class Pushgateway(HTTPServer):
@@ -152,6 +155,27 @@ class LiveTests(SyntheticTests):
         daemon = self.daemon()
         daemon.wait_until_ready()
         return daemon
+
+    def test_the_documented_command(self) -> None:
+        """The command of docs/observability.md, with the certificates of `make run`, succeeds."""
+        documented = (CHECKOUT / "docs/observability.md").read_text()
+        (command,) = re.findall(r"```shell\n(python -m sre_server\.synthetic .*?)```", documented, re.DOTALL)
+        make = ["make", "--silent", "certs", f"CERTS={self.folder / '.run'}"]
+        subprocess.run(make, cwd=CHECKOUT, check=True, capture_output=True)
+        pair = Pair(self.folder / ".run/public-certificate.pem", self.folder / ".run/private-key.pem")
+        daemon = Daemon(self.folder, "--cluster=simulated", server=pair, client_ca=pair.certificate)
+        self.addCleanup(daemon.close)
+        daemon.wait_until_ready()
+        words = shlex.split(command.replace("\\\n", " ").replace(":8443", f":{daemon.port}"))
+        done = subprocess.run(
+            [sys.executable, *words[1:]],
+            cwd=self.folder,
+            env=environment(),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        self.assertEqual(done.returncode, 0, done)
 
     def test_metrics(self) -> None:
         """The same metrics on stdout, in a file, and at the Pushgateway, under a job and an instance of their own."""
