@@ -6,12 +6,14 @@ from typing import Final
 
 from msgspec import Struct
 from twisted.application.service import Service
-from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
+from twisted.logger import ILogObserver, LogEvent, LogLevel, globalLogPublisher
 from zope.interface import implementer
 
 from sre_server.cache import ClusterCache
 from sre_server.metrics import Metrics
 from sre_server.model import Deployment, Event, Listed, Put
+from sre_server.security import audit
+from sre_server.security.tls import ServerTLS
 
 REVERT_SECONDS: Final = 60.0
 
@@ -70,16 +72,33 @@ class CacheObserver:
         self._metrics.cache_age.set(self._cache.age())
 
 
+def observe_trust(metrics: Metrics, tls: ServerTLS) -> None:
+    """Bring the gauges up to date that say when certificates end and lists of revocations are due."""
+    trust = tls.trust()
+    metrics.certificate_expiry.labels("server").set(tls.policy.certificate_ends.timestamp())
+    metrics.certificate_expiry.labels("client_ca").set(
+        min(authority.not_valid_after_utc.timestamp() for authority in trust.authorities)
+    )
+    metrics.revocations_due.clear()
+    for issuer, due in sorted(trust.revocations_due().items()):
+        metrics.revocations_due.labels(issuer).set(due.timestamp())
+
+
 @implementer(ILogObserver)
 class LogCounter(Service):
-    """Counts the messages of each level while the daemon runs."""
+    """Counts the messages of each level while the daemon runs, and what the audit log complains of."""
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
+        for level in LogLevel.iterconstants():
+            metrics.log_messages.labels(level.name)  # from 0 on, so that the first one is seen to be one more
 
     def __call__(self, event: LogEvent) -> None:
         """Count one message."""
-        self._metrics.log_messages.labels(getattr(event.get("log_level"), "name", "info")).inc()
+        level = event.get("log_level")
+        self._metrics.log_messages.labels(getattr(level, "name", "info")).inc()
+        if level is LogLevel.critical and event.get("log_namespace") == audit.__name__:
+            self._metrics.audit_failures.inc()
 
     def startService(self) -> None:
         """Begin to count: this is the start of the instance."""

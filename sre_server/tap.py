@@ -37,7 +37,7 @@ from sre_server.lifecycle import OrderedServices, SiteService, Unreadiness
 from sre_server.logs import StdlibLogs
 from sre_server.metrics import Metrics
 from sre_server.model import Resource, Source
-from sre_server.observing import CacheObserver, LogCounter
+from sre_server.observing import CacheObserver, LogCounter, observe_trust
 from sre_server.options import Options
 from sre_server.resources import SettledHeap, room_for
 from sre_server.security.audit import AuditLog, open_audit_log
@@ -107,9 +107,13 @@ def make_service(config: ServerConfig, tls: ServerTLS, reactor: IServerReactor) 
     def writer(statuses: StatusTable) -> Writer:
         return Writer(cache, scaling.scale, guardrails, audit, metrics, events.leave, statuses)
 
+    metrics.max_staleness.set(config.max_staleness)
+
     def refresh() -> None:
         observer.refresh()
-        metrics.certificate_expiry.labels("server").set(tls.policy.certificate_ends.timestamp())
+        observe_trust(metrics, tls)
+        metrics.ready.set(_is_ready(health))
+        metrics.clients_connected.set(site.identities)
 
     health = Health(cache, lambda: feed.alive, lambda: reloading.warnings() + _expired_lists(tls))
     health_api = HealthAPI(health).resource()

@@ -88,7 +88,7 @@ class ArchitectureTests(SynchronousTestCase):
         """Every room is there, so that no rule holds for want of modules."""
         rooms = {module.room for module in self.modules}
         expected = {"api", "cache", "cluster", "config", "errors", "lifecycle", "logs", "model", "options", "security"}
-        self.assertEqual((expected | {"simulator", "tap", ""}) - rooms, set())
+        self.assertEqual((expected | {"simulator", "synthetic", "tap", ""}) - rooms, set())
 
     def test_the_model_knows_nobody(self) -> None:
         """`model` and `errors` are pure: nothing of ours but each other, no Twisted, no Kubernetes."""
@@ -119,6 +119,12 @@ class ArchitectureTests(SynchronousTestCase):
         """The simulated cluster shares no line with the product that is tested against it; only `tap` starts it."""
         self.assert_never({"simulator"}, *(f"sre_server.{name}" for name in ("api", "cache", "cluster", "model")))
         self.assert_never({"simulator", "tap"}, "sre_server.simulator", allowed=True)
+
+    def test_the_synthetic_query_is_a_stranger(self) -> None:
+        """It shares no line with the server that it asks, nor anything that would make its start slow."""
+        ours = {module.name for module in self.modules if module.room not in ("", "synthetic")}
+        self.assert_never({"synthetic"}, *ours, "twisted", "kubernetes", "klein", "OpenSSL", "cryptography", "msgspec")
+        self.assert_never({"synthetic"}, "sre_server.synthetic", allowed=True)
 
     def test_kubernetes_is_imported_in_one_room(self) -> None:
         """The client and its HTTP library are the cluster's business."""

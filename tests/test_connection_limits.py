@@ -69,6 +69,11 @@ class CapsTests(SynchronousTestCase):
         wires = [self.server.connect() for _ in range(3)]
         statuses = [wire.send(GET)[0].status for wire in wires]
         self.assertEqual((statuses, self.refused("identity")), ([200, 200, 429], 1))
+        refusals = [
+            each for each in self.server.metrics.registry.collect() if each.name == "sre_server_identity_refusals"
+        ]
+        counted = {sample.labels["identity"]: sample.value for sample in refusals[0].samples if "_total" in sample.name}
+        self.assertEqual(counted, {ALICE.name: 1})
         self.assertEqual([wire.closing for wire in wires], [False, False, True])
         self.assertEqual(wires[2].answers()[0].header("Retry-After"), "1")
         self.assertEqual([answer.status for answer in wires[0].send(GET)], [200, 200])

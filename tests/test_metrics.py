@@ -1,5 +1,8 @@
 """`/metrics`: what is counted, under which names, and that no client can make it grow."""
 
+from datetime import UTC, datetime, timedelta
+
+from msgspec.structs import replace
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_plain
 from twisted.internet.task import Clock
@@ -11,9 +14,11 @@ from sre_server.api.metrics import MetricsAPI
 from sre_server.api.site import APISite
 from sre_server.errors import NotIdentified
 from sre_server.metrics import Metrics
+from sre_server.security.authorization import Verb
+from sre_server.security.limits import Rate
 from sre_server.security.policy import Rule
 from tests.fakes import deployment, namespace
-from tests.memory_server import Answer, MemoryServer, Wire
+from tests.memory_server import ALICE, Answer, MemoryServer, Wire
 from tests.test_gate import policy
 
 WANTED = {
@@ -35,6 +40,11 @@ WANTED = {
     "stops_total": "counter",
     "http_requests_received_total": "counter",
     "log_messages_total": "counter",
+    "ready": "gauge",
+    "max_staleness_seconds": "gauge",
+    "clients_connected": "gauge",
+    "tls_crl_next_update_timestamp_seconds": "gauge",
+    "audit_failures_total": "counter",
 }
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 
@@ -74,7 +84,8 @@ class ExpositionTests(MetricsTests):
         for name, kind in WANTED.items():
             known_as = f"sre_server_{name.removesuffix('_total')}"
             self.assertEqual(types.get(known_as, types.get(f"sre_server_{name}")), kind, name)
-        self.assertEqual({name for name in types if not name.startswith("sre_server_")}, set())
+        ours = ("sre_server_", "process_", "python_")
+        self.assertEqual({name for name in types if not name.startswith(ours)}, set())
         for family in parse_openmetrics(self.ask(OPENMETRICS).body.decode()):
             self.assertTrue(family.documentation, family.name)
 
@@ -163,6 +174,28 @@ class LabelTests(MetricsTests):
             self.ask(path=f"/livez/{number}")
             self.ask(method="METHOD" + "X" * number)
         self.assertEqual(len(self.server.metrics.expose("")[0].splitlines()), first)
+
+    def test_what_a_client_did(self) -> None:
+        """Writes by what came of them, refusals by why, and the end of a certificate that is near: for each client."""
+        rate = Rate(1, 2)
+        self.server = MemoryServer(
+            authorizer=policy(Rule(identities=("*",), namespaces=("shop",))), limits={Verb.READ: rate, Verb.SCALE: rate}
+        ).sync(namespace("shop"), deployment("web", "shop"), deployment("web", "pay"))
+        self.server.clients.who = replace(ALICE, not_after=datetime.now(UTC) + timedelta(days=1))
+        put = "/namespaces/{}/deployments/web/replica_count/4"
+        for namespace_name, status in (("pay", 401), ("shop", 200), ("shop", 429)):
+            self.assertEqual(self.server.call("PUT", put.format(namespace_name)).status, status)
+        self.assertEqual([self.server.get("/deployments").status for _ in range(3)], [200, 200, 429])
+        self.server.clients.who = NotIdentified("Nobody.")
+        self.server.get("/deployments")
+        self.assertEqual(self.samples("identity_writes_total"), {("alice", "changed"): 1})
+        refused = {
+            ("alice", "not permitted"): 1,
+            ("alice", "too many requests"): 2,
+            ("unidentified", "not identified"): 1,
+        }
+        self.assertEqual(self.samples("identity_refusals_total"), refused)
+        self.assertEqual(set(self.samples("identity_certificate_expiry_timestamp_seconds")), {("alice",)})
 
     def test_what_was_never_a_request(self) -> None:
         """It is counted by its status alone."""

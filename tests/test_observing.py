@@ -1,14 +1,22 @@
 """Metrics that are read off what happens elsewhere: lists and events, counts that others change, log messages."""
 
+from datetime import UTC, datetime, timedelta
+from unittest import mock
+
 from twisted.internet.task import Clock
 from twisted.logger import Logger
 from twisted.trial.unittest import SynchronousTestCase
 
 from sre_server.cache import ClusterCache
+from sre_server.errors import Unavailable
 from sre_server.metrics import Metrics
 from sre_server.model import Changed, Deleted, Deployment, Listed, Put, Resource, Source
-from sre_server.observing import REVERT_SECONDS, CacheObserver, LogCounter
-from tests.fakes import deployment, namespace
+from sre_server.observing import REVERT_SECONDS, CacheObserver, LogCounter, observe_trust
+from sre_server.security.audit import open_audit_log
+from sre_server.security.tls import ServerTLS, TLSFiles
+from tests.certificates import Authority
+from tests.fakes import deployment, namespace, temporary_folder
+from tests.test_audit import RECORD
 from tests.wire import by_name
 
 NAMESPACES, DEPLOYMENTS = Source(Resource.NAMESPACES), Source(Resource.DEPLOYMENTS)
@@ -129,8 +137,52 @@ class LogCounterTests(SynchronousTestCase):
         totals = [metrics.registry.get_sample_value(f"sre_server_{name}_total") for name in ("starts", "stops")]
         self.assertEqual(totals, [1, 1])
 
+    def test_what_the_audit_log_does_not_take(self) -> None:
+        """A line that is lost or refused counts as such; a critical message of anybody else does not."""
+        metrics, folder = Metrics(), temporary_folder(self)
+        counter = LogCounter(metrics)
+        counter.startService()
+        self.addCleanup(counter.stopService)
+        Logger().critical("something else")
+        log = open_audit_log(str(folder / "audit.jsonl"))
+        log.write(RECORD)
+        self.assertEqual(metrics.registry.get_sample_value("sre_server_audit_failures_total"), 0)
+        with mock.patch("os.pwrite", side_effect=OSError(28, "No space left on device")):
+            log.write(RECORD)
+            self.assertRaises(Unavailable, log.begin, RECORD)
+        self.flushLoggedErrors()
+        self.assertEqual(metrics.registry.get_sample_value("sre_server_audit_failures_total"), 2)
+
     def test_what_has_no_level(self) -> None:
         """An event of the old kind counts as information."""
         metrics = Metrics()
         LogCounter(metrics)({})
         self.assertEqual(metrics.registry.get_sample_value("sre_server_log_messages_total", {"level": "info"}), 1)
+
+
+class TrustTests(SynchronousTestCase):
+    """What the TLS files say of their ends."""
+
+    def test_ends(self) -> None:
+        """The server's certificate, the first CA to end, the newest list of each CA; a list that went is forgotten."""
+        folder, metrics = temporary_folder(self), Metrics()
+        authority = Authority(folder)
+        pair = authority.issue("localhost")
+        crl = folder / "crl.pem"
+        crl.write_bytes(
+            authority.revocation_list(number=2, next_update=timedelta(days=3))
+            + authority.revocation_list(number=1, next_update=timedelta(days=2))
+        )
+        tls = ServerTLS(TLSFiles(pair.certificate, pair.key, authority.file, crl))
+        observe_trust(metrics, tls)
+        now = datetime.now(UTC).timestamp()
+
+        def days(name: str, **labels: str) -> int | None:
+            value = metrics.registry.get_sample_value(f"sre_server_tls_{name}_timestamp_seconds", labels)
+            return None if value is None else round((value - now) / 86400)
+
+        self.assertEqual(days("certificate_expiry", role="server"), 1)
+        self.assertEqual(days("certificate_expiry", role="client_ca"), 30)
+        self.assertEqual(days("crl_next_update", issuer="CN=Test CA"), 3)
+        observe_trust(metrics, ServerTLS(TLSFiles(pair.certificate, pair.key, authority.file, None)))
+        self.assertIsNone(days("crl_next_update", issuer="CN=Test CA"))

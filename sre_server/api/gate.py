@@ -95,11 +95,13 @@ class Gate:
         if self._ends_soon(identity):
             request.setHeader(EXPIRY_HEADER, _in_rfc3339(identity.not_after))
             self._metrics.expiring.inc()
+            self._metrics.by_identity.ending(identity.name, identity.not_after)
         try:
             self._limit(request, identity, verb)
         except TooManyRequests as error:
             self._metrics.throttled.labels(verb.value).inc()
             if verb is Verb.READ:
+                self._metrics.by_identity.refused(identity.name, "too many requests")
                 raise
             raise self._refused(asked.by(identity), error, "too many requests") from None
         return identity
@@ -155,6 +157,8 @@ class Gate:
     def _refused(self, asked: "Asked", error: Refusal, outcome: str, rule: str | None = None) -> Refusal:
         """Count and audit a refusal; return the error, to be raised."""
         self._metrics.denied.labels(outcome).inc()
+        if asked.identity is not None or isinstance(error, NotIdentified):
+            self._metrics.by_identity.refused(asked.identity.name if asked.identity else None, outcome)
         self._audit.write(asked.record(outcome=outcome, rule=rule, status=int(status_of(error, self._statuses))))
         return error
 

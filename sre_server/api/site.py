@@ -94,11 +94,17 @@ class APISite(Site):
         self._of_address[channel.address] += 1
         self.metrics.connections.inc()
 
+    @property
+    def identities(self) -> int:
+        """How many different clients have a connection open, of those that have asked for something."""
+        return len(self._of_identity)
+
     def count_identity(self, name: str) -> None:
         """Note who is at the other end of one more channel; raises TooManyRequests if that is one too many."""
         limit = self._limits.per_identity
         if limit is not None and self._of_identity[name] >= limit:
             self.metrics.connections_refused.labels("identity").inc()
+            self.metrics.by_identity.refused(name, "too many connections")
             raise TooManyRequests(f"'{name}' has {limit} connections already, and that is the limit.", 1)
         self._of_identity[name] += 1
 

@@ -115,6 +115,7 @@ class Writer:
             self._guardrails().check(write)
         except GuardrailRefused as error:
             self._metrics.guardrail_denials.labels(error.rule).inc()
+            self._metrics.by_identity.refused(record.identity, "guardrail")
             status = int(status_of(error, self._statuses))
             self._audit.write(replace(record, outcome="refused by a guardrail", rule=error.rule, status=status))
             raise
@@ -143,6 +144,7 @@ class Writer:
             error = result.value or Exception()
             concluded = replace(record, outcome=type(error).__name__, status=int(status_of(error, self._statuses)))
         self._metrics.scale_writes.labels(concluded.outcome).inc()
+        self._metrics.by_identity.wrote(record.identity, concluded.outcome)
         entry.finish(concluded)
 
 

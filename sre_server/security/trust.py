@@ -46,6 +46,15 @@ class Trust(Struct, frozen=True, eq=False):
         stale = (crl for crl in self.revocations if crl.next_update_utc is not None and crl.next_update_utc < now)
         return [crl.issuer.rfc4514_string() for crl in stale]
 
+    def revocations_due(self) -> dict[str, datetime]:
+        """Return when the newest list of each issuer should have been replaced, where the list says so."""
+        due: dict[str, datetime] = {}
+        for crl in self.revocations:
+            if crl.next_update_utc is not None:
+                issuer = crl.issuer.rfc4514_string()
+                due[issuer] = max(crl.next_update_utc, due.get(issuer, crl.next_update_utc))
+        return due
+
     def add_to(self, context: SSL.Context) -> None:
         """Make a context refuse revoked certificates in the handshake, by lists that may have expired."""
         if not self.revocations:

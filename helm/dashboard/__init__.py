@@ -1,0 +1,1 @@
+"""The Grafana dashboard of the chart, as code: `python -m helm.dashboard` writes its file anew."""
