@@ -75,12 +75,16 @@ class Gate:
                 return None
             headers = _LIMITS % (self._policies[Verb.READ], allowance.remaining)
         if self._ends_soon(identity):
-            self._metrics.expiring.inc()
             headers += b"%s: %s\r\n" % (EXPIRY_HEADER, _in_rfc3339(identity.not_after))
         return headers
 
     def _ends_soon(self, identity: Identity) -> bool:
-        return identity.not_after - datetime.now(UTC) < self._expiry_warning
+        """Tell whether the client has to be told that its certificate ends, and count it if so."""
+        soon = identity.not_after - datetime.now(UTC) < self._expiry_warning
+        if soon:
+            self._metrics.expiring.inc()
+            self._metrics.by_identity.ending(identity.name, identity.not_after)
+        return soon
 
     def admit(self, request: APIRequest, verb: Verb, namespace: str | None, name: str | None) -> Identity:
         """Return who asks; raises NotIdentified or TooManyRequests. Sets the headers that tell of limits and expiry."""
@@ -94,8 +98,6 @@ class Gate:
             raise self._refused(asked, error, outcome) from None
         if self._ends_soon(identity):
             request.setHeader(EXPIRY_HEADER, _in_rfc3339(identity.not_after))
-            self._metrics.expiring.inc()
-            self._metrics.by_identity.ending(identity.name, identity.not_after)
         try:
             self._limit(request, identity, verb)
         except TooManyRequests as error:

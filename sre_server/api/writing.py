@@ -128,7 +128,8 @@ class Writer:
         expected = expected_by(field, replicas_tag(known.replicas, known.uid) if known else None)
         if expected is None and known is not None:
             status = int(HTTPStatus.PRECONDITION_FAILED)
-            self._audit.write(replace(record, outcome="PreconditionFailed", status=status))
+            self._count(replace(record, outcome=PreconditionFailed.__name__))
+            self._audit.write(replace(record, outcome=PreconditionFailed.__name__, status=status))
             raise PreconditionFailed(
                 f"If-Match has no entity tag that a count could have; the count is {known.replicas}.",
                 known.replicas,
@@ -143,9 +144,12 @@ class Writer:
         else:
             error = result.value or Exception()
             concluded = replace(record, outcome=type(error).__name__, status=int(status_of(error, self._statuses)))
-        self._metrics.scale_writes.labels(concluded.outcome).inc()
-        self._metrics.by_identity.wrote(record.identity, concluded.outcome)
+        self._count(concluded)
         entry.finish(concluded)
+
+    def _count(self, record: Record) -> None:
+        self._metrics.scale_writes.labels(record.outcome).inc()
+        self._metrics.by_identity.wrote(record.identity, record.outcome)
 
 
 def replicas_in_path(text: str) -> int:

@@ -69,6 +69,22 @@ class ServerTests(SynchronousTestCase):
         self.assertEqual(self.daemon.get(path).json["replica_count"], 0)
         self.assertEqual(self.cluster.replicas(self.namespace, "web"), 0)
 
+    def test_conditional_write(self) -> None:
+        """The tag of a read makes a write conditional on what was read, by the real cluster's own comparison."""
+        url = f"/deployments/{self.namespace}/web/replicas"
+        for body in ({"replicas": 4}, {"replicas": 0}, {"replicas": 2}):
+            etag = self.daemon.get(url).headers["ETag"]
+            self.assertEqual(self.daemon.get(url, **{"If-None-Match": etag}).status, 304)
+            self.assertEqual(self.daemon.put(url, body, **{"If-Match": etag}).status, 200, body)
+            self.assertEqual(self.cluster.replicas(self.namespace, "web"), body["replicas"])
+            late = self.daemon.put(url, {"replicas": 9}, **{"If-Match": etag})
+            self.assertEqual((late.status, late.headers["ETag"]), (412, self.daemon.get(url).headers["ETag"]))
+            self.assertIn(f"its count is {body['replicas']} now", late.json["message"])
+            self.assertEqual(self.cluster.replicas(self.namespace, "web"), body["replicas"])
+        family_b = f"/namespaces/{self.namespace}/deployments/web/replica_count/6"
+        self.assertEqual(self.daemon.request("PUT", family_b, headers={"If-Match": '"2-another-uid"'}).status, 412)
+        self.assertEqual(self.daemon.request("PUT", family_b, headers={"If-Match": "*"}).status, 200)
+
     def test_many_writes(self) -> None:
         """Each of many writes in a row is what the next read shows, whatever the watch is still bringing."""
         for replicas in range(1, 31):

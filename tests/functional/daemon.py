@@ -197,9 +197,10 @@ class Daemon(Process):
         """Send one GET."""
         return self.request("GET", path, headers=headers)
 
-    def put(self, path: str, value: object) -> Answer:
+    def put(self, path: str, value: object, **headers: str) -> Answer:
         """Send one PUT with a JSON body."""
-        return self.request("PUT", path, msgspec.json.encode(value), {"Content-Type": "application/json"})
+        all_headers = {"Content-Type": "application/json", **headers}
+        return self.request("PUT", path, msgspec.json.encode(value), all_headers)
 
     def ops(self, path: str) -> Answer:
         """Send one GET to the ops port, in plain HTTP."""
