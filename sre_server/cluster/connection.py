@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, Self
 from urllib.parse import urlencode
 
 from sre_server import __version__
+from sre_server.cluster.chunked import BulkResponse
 from sre_server.cluster.credentials import Credentials, CredentialsError
 from sre_server.errors import BadAnswer, ClusterBroke, ClusterRefused, ClusterTimedOut, ClusterUnreachable
 
@@ -59,6 +60,7 @@ class Reply:
 
     def __init__(self, response: "BaseHTTPResponse") -> None:
         self._response = response
+        self._encoded = "Content-Encoding" in response.headers
         self.status = response.status
 
     def retry_after(self) -> int | None:
@@ -88,7 +90,7 @@ class Reply:
 
     def _read_some(self) -> bytes:
         with _translated():
-            return self._response.read1(_CHUNK, decode_content=True)
+            return self._response.read1(_CHUNK, decode_content=self._encoded)
 
     def __enter__(self) -> Self:
         """Leave the reply open for reading."""
@@ -197,11 +199,15 @@ def _tracking_pool(configuration: "Configuration", connected: Callable[[socket.s
     from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool  # noqa: PLC0415
 
     class TrackedHTTPConnection(HTTPConnection):
+        response_class = BulkResponse
+
         def connect(self) -> None:
             super().connect()
             connected(self.sock)
 
     class TrackedHTTPSConnection(HTTPSConnection):
+        response_class = BulkResponse
+
         def connect(self) -> None:
             super().connect()
             connected(self.sock)
