@@ -239,6 +239,7 @@ def _sources(config: ServerConfig) -> list[Source]:
 def _cycles(config: ServerConfig, sources: Sequence[Source], connect: Connect) -> list[Cycle]:
     """Make one cycle for each source, each with a connection of its own."""
     if not config.namespaces:
-        return [Reflector(source, connect()) for source in sources]
+        return [Reflector(source, connect(), streamed=True) for source in sources]
     _, *deployments = sources
-    return [NamespacePoller(config.namespaces, connect()), *(Reflector(source, connect()) for source in deployments)]
+    reflectors = [Reflector(source, connect(), streamed=True) for source in deployments]
+    return [NamespacePoller(config.namespaces, connect()), *reflectors]

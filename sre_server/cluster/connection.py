@@ -7,7 +7,7 @@ The `kubernetes` client supplies the configuration and the urllib3 pool, and not
 import socket
 import ssl
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final, Self
 from urllib.parse import urlencode
@@ -58,8 +58,9 @@ def _first_line(error: Exception) -> str:
 class Reply:
     """The cluster's answer: status and headers are here, the body is still to be read."""
 
-    def __init__(self, response: "BaseHTTPResponse") -> None:
+    def __init__(self, response: "BaseHTTPResponse", sockets: Collection[socket.socket] = ()) -> None:
         self._response = response
+        self._sockets = sockets
         self._encoded = "Content-Encoding" in response.headers
         self.status = response.status
 
@@ -69,6 +70,11 @@ class Reply:
         if not value.isdecimal():
             return None
         return min(int(value), MAX_RETRY_AFTER) if len(value) < 10 else MAX_RETRY_AFTER
+
+    def wait_at_most(self, seconds: float) -> None:
+        """Bound each further wait for a part of the body."""
+        for connected in self._sockets:
+            connected.settimeout(seconds)
 
     def chunks(self) -> Iterator[bytes]:
         """Yield the body as it arrives; each wait is bounded by the read timeout of the request."""
@@ -143,7 +149,7 @@ class Connection:
         if status == 401:
             self._credentials.refused()
             self._configuration = None
-        return Reply(response)
+        return Reply(response, self._open_sockets())
 
     @staticmethod
     def _send(
@@ -176,8 +182,11 @@ class Connection:
         except CredentialsError as error:
             raise ClusterUnreachable(str(error)) from error
 
+    def _open_sockets(self) -> set[socket.socket]:
+        return {known for known in self._sockets if known.fileno() != -1}
+
     def _connected(self, connected: socket.socket) -> None:
-        self._sockets = {known for known in self._sockets if known.fileno() != -1} | {connected}
+        self._sockets = self._open_sockets() | {connected}
         if self._interrupted:
             self.interrupt()
 
