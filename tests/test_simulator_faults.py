@@ -370,7 +370,7 @@ class StreamedListFaultTests(FaultTestCase):
         self.go_wrong(Fault(kind="no-streams"))
         refused = self.wire.get(f"{DEPLOYMENTS}?{self.QUERY}")
         self.assertEqual(refused.status, 422)
-        self.assertEqual(refused.json["details"]["causes"][0]["field"], "sendInitialEvents")
+        self.assertEqual(refused.json()["details"]["causes"][0]["field"], "sendInitialEvents")
         self.assertEqual((self.wire.get(DEPLOYMENTS).status, self.watch().status), (200, 200))
 
     def test_no_end(self) -> None:
