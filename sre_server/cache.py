@@ -122,7 +122,9 @@ class ClusterCache:
                     del self._namespaces[namespace.name]
             case Put(object=Deployment() as deployment):
                 if self._passed_write(deployment):
-                    self._deployments.setdefault(deployment.namespace, {})[deployment.name] = deployment
+                    by_name = self._deployments.setdefault(deployment.namespace, {})
+                    if by_name.get(deployment.name) != deployment:  # what was made of an equal one stays good
+                        by_name[deployment.name] = deployment
             case Deleted(object=Deployment() as deployment):
                 self._delete(deployment)
 
