@@ -2,7 +2,15 @@
 
 from collections.abc import Callable
 
-from sre_server.errors import BadAnswer, ClusterBroke, ClusterRefused, ClusterTimedOut, ClusterUnreachable, Expired
+from sre_server.errors import (
+    BadAnswer,
+    ClusterBroke,
+    ClusterError,
+    ClusterRefused,
+    ClusterTimedOut,
+    ClusterUnreachable,
+    Expired,
+)
 from sre_server.model import Changed, Deleted, Listed, Put, Resource, Source
 from tests.fakes import FakeReply, deployment, namespace
 from tests.reflecting import SOURCE, Answer, ReflectorTestCase, changes_of, lists_of
@@ -123,50 +131,68 @@ class StreamedListTests(StreamingTestCase):
 
 
 class NotStreamedTests(StreamingTestCase):
-    """A cluster that does not stream, or not to the end: the list is read in pages, in the same cycle."""
+    """A cluster that does not stream, or not to the end: the list is read in pages."""
 
     def check_paged(self, *answers: Answer, again: str) -> None:
-        """Check that a page and a watch follow these answers at once, and what the list after an expiry begins with."""
+        """Check that a page and a watch follow these answers, and what the list after an expiry begins with."""
         events = self.cycle(*answers, self.listed(deployment("paged"), version="200"), self.watched())
         (listed,) = lists_of(events)
         self.assertEqual(list(listed.deployments["shop"]), ["paged"])
         self.assertEqual(changes_of(events), [])
         self.assertEqual(self.queries(), ["stream", "list", "watch"])
         self.cycle_fails(Expired, refusal(410, "Expired"))
-        following = self.watched(END) if again == "stream" else self.listed()
-        self.cycle(following, *(() if again == "stream" else (self.watched(),)))
+        following: list[Answer] = [self.watched(END)] if again == "stream" else [self.listed(), self.watched()]
+        self.cycle(*following)
         self.assertEqual(self.queries()[4], again)
+
+    def check_paged_later(self, kind: type[ClusterError], answer: Answer) -> None:
+        """Check that this answer is an error, told of nothing, and that the next cycle reads pages."""
+        self.cycle_fails(kind, answer)
+        self.assertEqual(self.emitted, [])
+        self.check_paged(again="stream")
 
     def stream(self, *chunks: bytes | Exception) -> Callable[[], FakeReply]:
         """Answer a stream that takes no time."""
         return self.watched(*chunks, seconds=0)
 
     def test_refused_for_good(self) -> None:
-        """Where the request is invalid it is never made again."""
+        """Where the request is invalid pages are read in the same cycle, and it is never made again."""
         for status in (400, 422):
             with self.subTest(status):
                 self.setUp()
                 self.check_paged(refusal(status, "Invalid", "sendInitialEvents is forbidden"), again="list")
 
     def test_refused_otherwise(self) -> None:
-        """Any other refusal that may be about streaming is not held against the cluster for ever."""
+        """Any other refusal may be about streaming: pages are read next, after the wait that errors are followed by."""
         for status in (404, 500, 504):
             with self.subTest(status):
                 self.setUp()
-                self.check_paged(refusal(status), again="stream")
+                self.check_paged_later(ClusterRefused, refusal(status))
 
     def test_ended_early(self) -> None:
-        """A stream that ends, breaks, falls silent or turns to garbage before the last bookmark is given up."""
+        """So it is with a stream that ends, breaks, falls silent or turns to garbage before the last bookmark."""
         first = event_line("ADDED", deployment("partial"))
-        for chunks in (
-            [first],
-            [first, ClusterBroke("cut")],
-            [first, ClusterTimedOut("silent")],
-            [first + b"garbage\n"],
+        for kind, chunks in (
+            (ClusterBroke, [first]),
+            (ClusterBroke, [first, ClusterBroke("cut")]),
+            (ClusterTimedOut, [first, ClusterTimedOut("silent")]),
+            (BadAnswer, [first + b"garbage\n"]),
+            (BadAnswer, [first, error_line(500, "InternalError")]),
         ):
             with self.subTest(chunks):
                 self.setUp()
-                self.check_paged(self.stream(*chunks), again="stream")
+                self.check_paged_later(kind, self.stream(*chunks))
+
+    def test_no_answer(self) -> None:
+        """A cluster that does not answer the stream at all may yet answer a list."""
+        self.check_paged_later(ClusterTimedOut, ClusterTimedOut("hung"))
+
+    def test_pages_fail_as_well(self) -> None:
+        """Where neither gets through, each is tried in turn, one in a cycle."""
+        for _ in range(2):
+            self.cycle_fails(ClusterBroke, ClusterBroke("reset"))
+            self.cycle_fails(ClusterBroke, ClusterBroke("reset"))
+        self.assertEqual(self.queries(), ["stream", "list"] * 2)
 
     def test_bookmark_never_comes(self) -> None:
         """A cluster that ignores what was asked, and only ever watches, is given up after a minute."""
@@ -179,10 +205,6 @@ class NotStreamedTests(StreamingTestCase):
 
         self.check_paged(Ignorant(), again="stream")
         self.assertEqual(self.clock.seconds(), 75 + 2 * 20)
-
-    def test_no_answer(self) -> None:
-        """A cluster that does not answer the stream at all may yet answer a list."""
-        self.check_paged(ClusterTimedOut("hung"), again="stream")
 
     def test_busy_or_away(self) -> None:
         """What a list would meet as well is an error with its own wait, and no list is tried in the same breath."""

@@ -5,7 +5,7 @@ ping: a read timeout of 90 s is one missed bookmark and a half. A list is emitte
 cycle, the next one goes on from the last resourceVersion, unless the cluster said that this one is of no more use.
 
 A list is read in pages, or streamed: as the events that begin a watch, up to a bookmark that says so (KEP-3157). What
-a cluster does not stream to the end, and in time, is read in pages.
+a cluster refuses to stream, or does not end in time, is read in pages at once; after other faults, in the next cycle.
 """
 
 import random
@@ -51,7 +51,6 @@ RELIST_SECONDS: Final = (600, 900)
 _NEVER_STREAMED: Final = frozenset({400, 422})
 # Refusals that say nothing of the resourceVersion: asking again for the same one spares the cluster a list.
 _SAME_VERSION: Final = frozenset({401, 403, 429, 503})
-_MAY_STREAM: Final = _SAME_VERSION | {200, 410}
 _COLLECTION: Final = {
     Resource.NAMESPACES: ("/api/v1", "namespaces"),
     Resource.DEPLOYMENTS: ("/apis/apps/v1", "deployments"),
@@ -97,6 +96,7 @@ class Reflector:
         self._must_list = True
         self._relist_at = 0.0
         self._streamed = streamed
+        self._pages_next = False
         self._known = Gathered()
         self._replaced: Gathered | None = None
 
@@ -111,29 +111,29 @@ class Reflector:
         ended in good order: the next cycle may begin at once.
         """
         if self._must_list:
-            if self._streamed and self._watched(emit, streamed=True):
+            if self._streamed and not self._pages_next and self._watched(emit, streamed=True):
                 return
+            self._pages_next = False
             self._list(emit)
         elif self._now() >= self._relist_at:
             self._check_by_listing(emit)
         self._watched(emit)
 
     def _watched(self, emit: Emit, *, streamed: bool = False) -> bool:
-        """Watch; return False if a list should have been streamed, and was not."""
+        """Watch; return False if a list should have been streamed, and is to be read in pages at once."""
         try:
             self._watch(emit, streamed=streamed)
-        except (_NotStreamedError, ClusterTimedOut, ClusterBroke, BadAnswer) as error:
-            if not (streamed and self._must_list):
-                self._must_list = self._must_list or isinstance(error, BadAnswer)
-                raise
-            self._streamed = not (isinstance(error, _NotStreamedError) and error.lasting)
-            self.log.info("{source}: no streamed list, pages are read: {error}", source=self.source, error=error)
+        except _NotStreamedError as reason:
+            self._streamed = not reason.lasting
+            self.log.info("{source}: no streamed list, pages are read: {reason}", source=self.source, reason=reason)
             return False
-        except Expired:
-            self._must_list = True
-            raise
-        except ClusterRefused as error:
-            self._must_list = self._must_list or error.status not in _SAME_VERSION
+        except ClusterError as error:
+            unknown = isinstance(error, ClusterRefused) and error.status not in _SAME_VERSION
+            if self._must_list:
+                # The list was not streamed to its end: once the wait is over, pages may get through.
+                self._pages_next = unknown or isinstance(error, ClusterBroke | ClusterTimedOut | BadAnswer)
+            else:
+                self._must_list = unknown or isinstance(error, Expired | BadAnswer)
             raise
         return True
 
@@ -205,8 +205,8 @@ class Reflector:
         started_at = self._now()
         patience = STREAM_SILENCE_SECONDS if streamed else READ_TIMEOUT
         with self._connection.request("GET", collection_path(self.source), query, read_timeout=patience) as reply:
-            if streamed and reply.status not in _MAY_STREAM:
-                raise _NotStreamedError(f"status {reply.status}", lasting=reply.status in _NEVER_STREAMED)
+            if streamed and reply.status in _NEVER_STREAMED:
+                raise _NotStreamedError(f"the cluster answered {reply.status}", lasting=True)
             check(reply)
             batches = complete_lines(reply.chunks(), LINE_BYTES)
             if streamed:
@@ -236,7 +236,7 @@ class Reflector:
                 elif event.all_told:
                     self._listed(gathered, event.resource_version, started_at, emit)
                     return lines[number:]
-        raise _NotStreamedError("the stream ended before it did")
+        raise ClusterBroke("The cluster ended a streamed list before it was whole.")
 
     def _take_in(self, lines: list[bytes], emit: Emit) -> None:
         """Emit the changes of these lines as one batch, those before a bad line included."""
