@@ -98,7 +98,7 @@ class StreamedRequestRateTests(RequestRateTests):
                 self.assertTrue(5 <= len(requests) <= 10, len(requests))
 
     def test_cluster_that_ends_every_watch(self) -> None:
-        """A cluster that lists, but ends or breaks every watch at once, is asked once more for the stream, and not oftener."""
+        """A cluster that lists, but ends or breaks every watch at once, is asked once more, for the stream."""
         for watching in ((200, b""), (200, bookmark_line("101")), ClusterBroke("reset")):
             with self.subTest(watching=watching):
                 requests = self.requests_in_a_minute(LIST, watching)
