@@ -199,7 +199,7 @@ class NotStreamedTests(StreamingTestCase):
 
         class Ignorant(FakeReply):
             def chunks(stream):  # type: ignore[no-untyped-def]  # noqa: ANN202, N805
-                while True:
+                for _ in range(10):
                     self.clock.advance(25)
                     yield event_line("ADDED", deployment("partial"))
 
