@@ -54,7 +54,6 @@ class ClusterCache:
         self._told: dict[str | None, str] = {}
         self._tree: dict[str, dict[str, Deployment]] | None = None
         self._revision = 0
-        self._replaced_at = 0
         self._changed_at: dict[str, int] = {}
 
     # What the cluster says.
@@ -98,8 +97,6 @@ class ClusterCache:
         if listed.source.resource is Resource.NAMESPACES:
             self._namespaces = dict(listed.namespaces)
             return
-        self._replaced_at = self._revision
-        self._changed_at.clear()
         replaced = {namespace: dict(by_name) for namespace, by_name in listed.deployments.items()}
         scope = listed.source.namespace
         self._told[scope] = listed.resource_version
@@ -110,12 +107,17 @@ class ClusterCache:
                 del self._written[namespace, name]
             else:
                 replaced.setdefault(namespace, {})[name] = written.deployment
+        before = self._deployments
         if scope is None:
             self._deployments = replaced
         elif scope in replaced:
-            self._deployments[scope] = replaced[scope]
+            self._deployments = {**before, scope: replaced[scope]}
         else:
-            self._deployments.pop(scope, None)
+            self._deployments = {name: by_name for name, by_name in before.items() if name != scope}
+        self._changed_at = {name: at for name, at in self._changed_at.items() if name in self._deployments}
+        for namespace in before.keys() | self._deployments.keys():
+            if before.get(namespace) != self._deployments.get(namespace):
+                self._touch(namespace)
 
     @staticmethod
     def _list_includes(listed: Listed, written: _Written) -> bool:
@@ -146,6 +148,8 @@ class ClusterCache:
     def _put(self, deployment: Deployment) -> None:
         by_name = self._deployments.setdefault(deployment.namespace, {})
         known = by_name.get(deployment.name)
+        if known == deployment:
+            return
         by_name[deployment.name] = deployment
         if known is None or known.replicas != deployment.replicas:
             self._touch(deployment.namespace)
@@ -222,7 +226,7 @@ class ClusterCache:
         """A number that is another one after every change that a list of all Deployments, or of a namespace, shows."""
         if namespace is None:
             return self._revision
-        return self._changed_at.get(namespace, self._replaced_at)
+        return self._changed_at.get(namespace, 0)
 
     def find(self, namespace: str, name: str) -> Deployment | None:
         """The Deployment of that name, or None."""

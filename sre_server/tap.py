@@ -39,7 +39,7 @@ from sre_server.metrics import Metrics
 from sre_server.model import Resource, Source
 from sre_server.observing import CacheObserver, LogCounter, observe_trust
 from sre_server.options import Options
-from sre_server.resources import SettledHeap, room_for
+from sre_server.resources import SettledHeap, room_for, share_time
 from sre_server.security.audit import AuditLog, open_audit_log
 from sre_server.security.authorization import AnyClient, Authorizer, Verb
 from sre_server.security.clients import CertificateClients
@@ -65,6 +65,7 @@ def makeService(options: Options) -> IService:
     """Make the daemon's service from parsed options; nothing listens, and no thread runs, until it is started."""
     from twisted.internet import reactor  # noqa: PLC0415  # the one place that may, once twistd has chosen which
 
+    share_time()
     return make_service(options.config, options.tls, cast("IServerReactor", reactor))
 
 
@@ -249,6 +250,7 @@ def _sources(config: ServerConfig) -> list[Source]:
 def _cycles(config: ServerConfig, sources: Sequence[Source], connect: Connect) -> list[Cycle]:
     """Make one cycle for each source, each with a connection of its own."""
     if not config.namespaces:
-        return [Reflector(source, connect()) for source in sources]
+        return [Reflector(source, connect(), streamed=True) for source in sources]
     _, *deployments = sources
-    return [NamespacePoller(config.namespaces, connect()), *(Reflector(source, connect()) for source in deployments)]
+    reflectors = [Reflector(source, connect(), streamed=True) for source in deployments]
+    return [NamespacePoller(config.namespaces, connect()), *reflectors]

@@ -114,10 +114,15 @@ class FakeReply:
         self._chunks = list(chunks)
         self._retry_after = retry_after
         self.closed = False
+        self.waits_at_most: float | None = None
 
     def retry_after(self) -> int | None:
         """What the `Retry-After` header said."""
         return self._retry_after
+
+    def wait_at_most(self, seconds: float) -> None:
+        """Note the bound."""
+        self.waits_at_most = seconds
 
     def chunks(self) -> Iterator[bytes]:
         """Yield the body as it arrives."""

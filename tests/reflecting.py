@@ -26,9 +26,9 @@ class ReflectorTestCase(SynchronousTestCase):
         self.emitted: list[Event] = []
         self.reflector = self.make_reflector(SOURCE)
 
-    def make_reflector(self, source: Source) -> Reflector:
-        """Make a reflector of another source."""
-        return Reflector(source, self.cluster, self.clock.seconds, random.Random(1))  # noqa: S311
+    def make_reflector(self, source: Source, *, streamed: bool = False) -> Reflector:
+        """Make a reflector of another source, or one that asks for streamed lists."""
+        return Reflector(source, self.cluster, self.clock.seconds, random.Random(1), streamed=streamed)  # noqa: S311
 
     def listed(self, *items: Deployment | Namespace, version: str = "100", next_token: str = "") -> FakeReply:
         """Answer a list, in one page unless there is a token of the next one."""

@@ -185,6 +185,16 @@ class EventTests(CacheTestCase):
         self.assertEqual(self.names(), {})
         self.assertEqual(self.cache.tree("shop")["shop"], {})
 
+    def test_same_state_again(self) -> None:
+        """What tells nothing new changes nothing: the object that was known is the one that stays."""
+        known = self.cache.find("shop", "web")
+        self.change(Put(deployment()))
+        self.assertIs(self.cache.find("shop", "web"), known)
+        self.cache.written(deployment(replicas=7, version="500"))
+        written = self.cache.find("shop", "web")
+        self.change(Put(deployment(replicas=7, version="500")))
+        self.assertIs(self.cache.find("shop", "web"), written)
+
     def test_delete_of_another_incarnation_is_ignored(self) -> None:
         """A DELETED event with another UID does not touch the Deployment that bears the name now."""
         self.change(Deleted(deployment("web", version="11", uid="an older one")))

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from sre_server.cluster.watching import complete_lines
+from sre_server.cluster.lines import complete_lines
 from sre_server.errors import BadAnswer
 
 NO_LIMIT = 2**20

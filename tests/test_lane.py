@@ -242,7 +242,7 @@ class SameAnswersTests(LaneTests):
                 (sample.name, tuple(sample.labels.items())): sample.value
                 for metric in server.metrics.registry.collect()
                 for sample in metric.samples
-                if sample.value and "_time" not in sample.name and not sample.name.endswith("_created")
+                if sample.name.startswith("sre_server_http_") and not sample.name.endswith("_created") and sample.value
             }
             for server in (self.ordinary, self.fast)
         ]

@@ -39,13 +39,17 @@ LIST = (200, list_page())
 class RequestRateTests(FeedTestCase):
     """One source's requests in the first minute, with the most unlucky jitter, the most lucky one, and any other."""
 
+    streamed = False
+
     def requests_in_a_minute(self, listing: Answer, watching: Answer) -> list[bool]:
         """Run against such a cluster; return, for each request of the busiest run, whether it was a list."""
         runs = []
         for chance in (Constant(0.0), Constant(1.0), random.Random(5)):  # noqa: S311
             self.setUp()
             cluster = Troubled(listing, watching)
-            self.start(Reflector(SOURCE, cluster, self.reactor.seconds, random.Random(5)), chance=chance)  # noqa: S311
+            jitter = random.Random(5)  # noqa: S311
+            reflector = Reflector(SOURCE, cluster, self.reactor.seconds, jitter, streamed=self.streamed)
+            self.start(reflector, chance=chance)
             self.run_for(60)
             runs.append(["watch" not in query for _, _, query in cluster.requests])
         return max(runs, key=len)
@@ -79,3 +83,30 @@ class RequestRateTests(FeedTestCase):
             with self.subTest(watching=watching):
                 requests = self.requests_in_a_minute(LIST, watching)
                 self.assertTrue(5 <= len(requests) <= 14, len(requests))
+
+
+class StreamedRequestRateTests(RequestRateTests):
+    """The same where lists are asked for as streams, of a cluster that lists and watches, and does not stream."""
+
+    streamed = True
+
+    def test_cluster_that_is_away(self) -> None:
+        """A cluster that cannot be reached, or refuses or breaks everything, is asked at most ten times."""
+        for answer in (ClusterUnreachable("refused"), ClusterBroke("reset"), (200, b""), 401, 403, 410, 429, 500, 503):
+            with self.subTest(answer=answer):
+                requests = self.requests_in_a_minute(answer, answer)
+                self.assertTrue(5 <= len(requests) <= 10, len(requests))
+
+    def test_cluster_that_ends_every_watch(self) -> None:
+        """A cluster that lists, but ends or breaks every watch at once, is asked once more, for the stream."""
+        for watching in ((200, b""), (200, bookmark_line("101")), ClusterBroke("reset")):
+            with self.subTest(watching=watching):
+                requests = self.requests_in_a_minute(LIST, watching)
+                self.assertTrue(5 <= len(requests) <= 11, len(requests))
+                self.assertEqual(sum(requests), 1, "listed more than once")
+
+    def test_cluster_that_streams_and_ends(self) -> None:
+        """A cluster that streams every list, and then ends the stream, is asked at most ten times."""
+        requests = self.requests_in_a_minute(LIST, (200, bookmark_line("101", all_told=True)))
+        self.assertTrue(5 <= len(requests) <= 10, len(requests))
+        self.assertEqual(sum(requests), 0)

@@ -2,11 +2,12 @@
 
 import gc
 import resource
+import sys
 
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from sre_server.resources import LOOK_SECONDS, SPARE_DESCRIPTORS, SettledHeap, room_for
+from sre_server.resources import LOOK_SECONDS, SPARE_DESCRIPTORS, SettledHeap, room_for, share_time
 
 
 class RoomTests(SynchronousTestCase):
@@ -40,6 +41,16 @@ class RoomTests(SynchronousTestCase):
         self.assertEqual((room_for(4096), new), (4096, []))
 
 
+class TimeTests(SynchronousTestCase):
+    """`share_time`, and the interpreter's own setting."""
+
+    def test_turns(self) -> None:
+        """A thread that computes gives way after a millisecond."""
+        self.addCleanup(sys.setswitchinterval, sys.getswitchinterval())
+        share_time()
+        self.assertAlmostEqual(sys.getswitchinterval(), 0.001)
+
+
 class HeapTests(SynchronousTestCase):
     """`SettledHeap`, with a collector that only counts."""
 
@@ -53,10 +64,11 @@ class HeapTests(SynchronousTestCase):
         self.service = SettledHeap(self.clock, lambda: self.there)
 
     def test_once_it_is_there(self) -> None:
-        """The heap is collected and frozen once, when everything is there and not before."""
+        """The heap is frozen as it is found, and collected and frozen once more when everything is there."""
         self.service.startService()
         self.clock.advance(LOOK_SECONDS)
-        self.assertEqual(self.calls, [])
+        self.assertEqual(self.calls, ["freeze"])
+        self.calls.clear()
         self.there = True
         self.clock.pump([LOOK_SECONDS] * 3)
         self.assertEqual((self.calls, self.clock.getDelayedCalls()), (["collect", "freeze"], []))

@@ -7,7 +7,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from sre_server.cluster.scaling import CONCURRENT_WRITES, ScalingService
-from sre_server.cluster.watching import Transport
+from sre_server.cluster.transport import Transport
 from sre_server.errors import ClusterUnreachable, Conflict, Unavailable
 from sre_server.model import Deployment
 from tests.fakes import FakeReactor, FakeReply, FakeTransport, InlinePool, deployment

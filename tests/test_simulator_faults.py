@@ -358,3 +358,27 @@ class JournalTests(FaultTestCase):
         self.assertEqual(entry.time, self.wire.clock.seconds())
         self.wire.faults.journal.clear()
         self.assertEqual((self.wire.faults.requests, self.wire.faults.count()), ([], 0))
+
+
+class StreamedListFaultTests(FaultTestCase):
+    """Faults of lists that are streamed."""
+
+    QUERY = "watch=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true"
+
+    def test_no_streams(self) -> None:
+        """Where streams are off a streamed list is invalid; lists and watches are as ever."""
+        self.go_wrong(Fault(kind="no-streams"))
+        refused = self.wire.get(f"{DEPLOYMENTS}?{self.QUERY}")
+        self.assertEqual(refused.status, 422)
+        self.assertEqual(refused.json()["details"]["causes"][0]["field"], "sendInitialEvents")
+        self.assertEqual((self.wire.get(DEPLOYMENTS).status, self.watch().status), (200, 200))
+
+    def test_no_end(self) -> None:
+        """Without its last bookmark a streamed list tells all objects, then changes."""
+        self.go_wrong(Fault(kind="no-end", times=1))
+        stream = self.wire.get(f"{DEPLOYMENTS}?{self.QUERY}")
+        self.assertEqual({event["type"] for event in stream.events()}, {"ADDED"})
+        self.cluster.scale("shop", "cart", 4)
+        self.assertEqual([event["type"] for event in stream.events()], ["MODIFIED"])
+        whole = self.wire.get(f"{DEPLOYMENTS}?{self.QUERY}")
+        self.assertEqual(whole.events()[-1]["type"], "BOOKMARK")

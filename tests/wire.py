@@ -44,9 +44,12 @@ def event_line(kind: str, item: Deployment | Namespace) -> bytes:
     return json.dumps({"type": kind, "object": object_json(item)}).encode() + b"\n"
 
 
-def bookmark_line(version: str) -> bytes:
-    """Draw a BOOKMARK line of a watch."""
-    bookmarked = {"kind": "Deployment", "apiVersion": "apps/v1", "metadata": {"resourceVersion": version}}
+def bookmark_line(version: str, *, all_told: bool = False) -> bytes:
+    """Draw a BOOKMARK line of a watch, or the one that ends a streamed list."""
+    metadata: dict[str, Any] = {"resourceVersion": version}
+    if all_told:
+        metadata["annotations"] = {"k8s.io/initial-events-end": "true"}
+    bookmarked: dict[str, Any] = {"kind": "Deployment", "apiVersion": "apps/v1", "metadata": metadata}
     bookmarked |= {"spec": {"template": {}}, "status": {}}
     return json.dumps({"type": "BOOKMARK", "object": bookmarked}).encode() + b"\n"
 

@@ -7,12 +7,13 @@ The `kubernetes` client supplies the configuration and the urllib3 pool, and not
 import socket
 import ssl
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final, Self
 from urllib.parse import urlencode
 
 from sre_server import __version__
+from sre_server.cluster.chunked import BulkResponse
 from sre_server.cluster.credentials import Credentials, CredentialsError
 from sre_server.errors import BadAnswer, ClusterBroke, ClusterRefused, ClusterTimedOut, ClusterUnreachable
 
@@ -57,8 +58,10 @@ def _first_line(error: Exception) -> str:
 class Reply:
     """The cluster's answer: status and headers are here, the body is still to be read."""
 
-    def __init__(self, response: "BaseHTTPResponse") -> None:
+    def __init__(self, response: "BaseHTTPResponse", sockets: Collection[socket.socket] = ()) -> None:
         self._response = response
+        self._sockets = sockets
+        self._encoded = "Content-Encoding" in response.headers
         self.status = response.status
 
     def retry_after(self) -> int | None:
@@ -67,6 +70,11 @@ class Reply:
         if not value.isdecimal():
             return None
         return min(int(value), MAX_RETRY_AFTER) if len(value) < 10 else MAX_RETRY_AFTER
+
+    def wait_at_most(self, seconds: float) -> None:
+        """Bound each further wait for a part of the body."""
+        for connected in self._sockets:
+            connected.settimeout(seconds)
 
     def chunks(self) -> Iterator[bytes]:
         """Yield the body as it arrives; each wait is bounded by the read timeout of the request."""
@@ -88,7 +96,7 @@ class Reply:
 
     def _read_some(self) -> bytes:
         with _translated():
-            return self._response.read1(_CHUNK, decode_content=True)
+            return self._response.read1(_CHUNK, decode_content=self._encoded)
 
     def __enter__(self) -> Self:
         """Leave the reply open for reading."""
@@ -141,7 +149,7 @@ class Connection:
         if status == 401:
             self._credentials.refused()
             self._configuration = None
-        return Reply(response)
+        return Reply(response, self._open_sockets())
 
     @staticmethod
     def _send(
@@ -174,8 +182,11 @@ class Connection:
         except CredentialsError as error:
             raise ClusterUnreachable(str(error)) from error
 
+    def _open_sockets(self) -> set[socket.socket]:
+        return {known for known in self._sockets if known.fileno() != -1}
+
     def _connected(self, connected: socket.socket) -> None:
-        self._sockets = {known for known in self._sockets if known.fileno() != -1} | {connected}
+        self._sockets = self._open_sockets() | {connected}
         if self._interrupted:
             self.interrupt()
 
@@ -197,11 +208,15 @@ def _tracking_pool(configuration: "Configuration", connected: Callable[[socket.s
     from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool  # noqa: PLC0415
 
     class TrackedHTTPConnection(HTTPConnection):
+        response_class = BulkResponse
+
         def connect(self) -> None:
             super().connect()
             connected(self.sock)
 
     class TrackedHTTPSConnection(HTTPSConnection):
+        response_class = BulkResponse
+
         def connect(self) -> None:
             super().connect()
             connected(self.sock)

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import yaml
 from twisted.logger import Logger
 
+from sre_server.cluster.loading import load_sparingly
+
 if TYPE_CHECKING:
     from kubernetes.client import Configuration
 
@@ -41,6 +43,7 @@ class Credentials(Protocol):
 
 def _blank_configuration() -> "Configuration":
     """Make a Configuration of our own, with the client's retries off (field-notes.md section 0, finding 6)."""
+    load_sparingly()
     from kubernetes.client import Configuration  # noqa: PLC0415  # half of the start-up time: only when needed
     from kubernetes.utils.keepalive import tcp_keepalive_socket_options  # noqa: PLC0415
 
@@ -146,6 +149,7 @@ class Kubeconfig:
         return configuration
 
     def _load(self, use: Callable[[Any], None]) -> None:
+        load_sparingly()
         from kubernetes.config import ConfigException  # noqa: PLC0415
         from kubernetes.config.kube_config import KubeConfigLoader, KubeConfigMerger  # noqa: PLC0415
 

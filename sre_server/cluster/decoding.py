@@ -4,6 +4,7 @@ A list page is decoded in one go; should one object in it be of a shape that Kub
 is decoded again object by object and that one is left out, so that it cannot keep the others from being served.
 """
 
+from sys import intern
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -63,7 +64,8 @@ class _Deployment(Struct, frozen=True, gc=False):
         metadata = self.metadata
         replicas = 1 if self.spec.replicas is None else self.spec.replicas
         guards = metadata.annotations.guards() if metadata.annotations else None
-        return Deployment(metadata.namespace, metadata.name, metadata.uid, metadata.resourceVersion, replicas, guards)
+        namespace = intern(metadata.namespace)  # one text for all that are in it
+        return Deployment(namespace, metadata.name, metadata.uid, metadata.resourceVersion, replicas, guards)
 
 
 class _Namespace(Struct, frozen=True, gc=False):
@@ -117,13 +119,28 @@ class _NamespacePage(Struct):
     items: list[_Namespace] | None = None
 
 
-class _Line(Struct):
+class _DeploymentLine(Struct):
+    type: str
+    object: _Deployment
+
+
+class _NamespaceLine(Struct):
+    type: str
+    object: _Namespace
+
+
+class _RawLine(Struct):
     type: str
     object: Raw
 
 
+class _BookmarkAnnotations(Struct, rename={"initial_events_end": "k8s.io/initial-events-end"}):
+    initial_events_end: str = ""
+
+
 class _BookmarkMetadata(Struct):
     resourceVersion: _Text
+    annotations: _BookmarkAnnotations | None = None
 
 
 class _Bookmark(Struct):
@@ -146,11 +163,15 @@ class Page(Struct, frozen=True):
     next_token: str
 
 
-class WatchEvent(Struct, frozen=True):
-    """One line of a watch: the resourceVersion that it brings us to, and the change, or None for a bookmark."""
+class WatchEvent(Struct, frozen=True, gc=False):
+    """One line of a watch: the resourceVersion that it brings us to, and the change, or None for a bookmark.
+
+    `all_told` marks the bookmark after the initial events of a streamed list (KEP-3157).
+    """
 
     resource_version: str
     change: Change | None
+    all_told: bool = False
 
 
 _KIND: Final = {Resource.DEPLOYMENTS: "Deployment", Resource.NAMESPACES: "Namespace"}
@@ -163,7 +184,11 @@ _page_decoders: Final[dict[Resource, msgspec.json.Decoder[Any]]] = {
     Resource.NAMESPACES: msgspec.json.Decoder(_NamespacePage),
 }
 _raw_page_decoder: Final = msgspec.json.Decoder(_RawPage)
-_line_decoder: Final = msgspec.json.Decoder(_Line)
+_line_decoders: Final[dict[Resource, msgspec.json.Decoder[Any]]] = {
+    Resource.DEPLOYMENTS: msgspec.json.Decoder(_DeploymentLine),
+    Resource.NAMESPACES: msgspec.json.Decoder(_NamespaceLine),
+}
+_raw_line_decoder: Final = msgspec.json.Decoder(_RawLine)
 _bookmark_decoder: Final = msgspec.json.Decoder(_Bookmark)
 _status_decoder: Final = msgspec.json.Decoder(Status)
 _scale_decoder: Final = msgspec.json.Decoder(_Scale)
@@ -201,20 +226,33 @@ def _decode_page_item_by_item(resource: Resource, body: bytes) -> tuple[_RawPage
 def decode_line(resource: Resource, line: bytes) -> WatchEvent:
     """Decode one line of a watch; raises Expired for a 410, BadAnswer for any other ERROR and for what is no event."""
     try:
-        event = _line_decoder.decode(line)
-        if event.type == "BOOKMARK":
-            return WatchEvent(_bookmark_decoder.decode(event.object).metadata.resourceVersion, None)
-        if event.type == "ERROR":
-            raise _error_event(_status_decoder.decode(event.object))
-        item = _item_decoders[resource].decode(event.object)
+        event = _line_decoders[resource].decode(line)
     except _NOT_JSON as error:
-        raise BadAnswer(f"The cluster sent what is no event of {resource.value}: {error}.") from error
+        return _decode_bookmark(resource, line, error)
+    if event.type not in ("ADDED", "MODIFIED", "DELETED"):
+        return _decode_bookmark(resource, line, None)
+    item = event.object
     if item.kind != _KIND[resource]:
         raise BadAnswer(f"The cluster sent a {item.kind} in a watch of {resource.value}.")
-    if event.type not in ("ADDED", "MODIFIED", "DELETED"):
-        raise BadAnswer(f"The cluster sent an event of the unknown type '{event.type}'.")
     model = item.model()
     return WatchEvent(model.resource_version, Deleted(model) if event.type == "DELETED" else Put(model))
+
+
+def _decode_bookmark(resource: Resource, line: bytes, problem: Exception | None) -> WatchEvent:
+    """Decode a line that has no whole object, or is of another type: a bookmark, an ERROR, or none of ours."""
+    try:
+        event = _raw_line_decoder.decode(line)
+        if event.type == "BOOKMARK":
+            metadata = _bookmark_decoder.decode(event.object).metadata
+            all_told = metadata.annotations is not None and metadata.annotations.initial_events_end == "true"
+            return WatchEvent(metadata.resourceVersion, None, all_told)
+        if event.type == "ERROR":
+            raise _error_event(_status_decoder.decode(event.object))
+    except _NOT_JSON as error:
+        raise BadAnswer(f"The cluster sent what is no event of {resource.value}: {error}.") from error
+    if problem is None:
+        raise BadAnswer(f"The cluster sent an event of the unknown type '{event.type}'.")
+    raise BadAnswer(f"The cluster sent what is no event of {resource.value}: {problem}.") from problem
 
 
 def _error_event(status: Status) -> Expired | BadAnswer:

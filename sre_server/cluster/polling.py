@@ -10,7 +10,8 @@ from threading import Event
 from typing import Final
 
 from sre_server.cluster.decoding import decode_namespace
-from sre_server.cluster.watching import PAGE_SECONDS, STATUS_BYTES, Emit, Transport, check
+from sre_server.cluster.transport import PAGE_SECONDS, STATUS_BYTES, Transport, check
+from sre_server.cluster.watching import Emit
 from sre_server.errors import ClusterRefused
 from sre_server.model import Listed, Namespace, Resource, Source
 

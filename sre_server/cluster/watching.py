@@ -3,19 +3,25 @@
 The rules are client-go's reflector's (field-notes.md section 1), made stricter where a Python client on HTTP/1.1 cannot
 ping: a read timeout of 90 s is one missed bookmark and a half. A list is emitted whole or not at all. Whatever ends a
 cycle, the next one goes on from the last resourceVersion, unless the cluster said that this one is of no more use.
+
+A list is read in pages, or streamed: as the events that begin a watch, up to a bookmark that says so (KEP-3157). What
+a cluster refuses to stream, or does not end in time, is read in pages at once; after other faults, in the next cycle.
 """
 
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import Final, Protocol
+from typing import Final
 
 from twisted.logger import Logger
 
-from sre_server.cluster.connection import Reply, refusal
-from sre_server.cluster.decoding import Page, decode_line, decode_page, decode_status
+from sre_server.cluster.decoding import Page, decode_line, decode_page
+from sre_server.cluster.gathering import Gathered
+from sre_server.cluster.lines import complete_lines
+from sre_server.cluster.transport import PAGE_SECONDS, Transport, check
 from sre_server.errors import (
     BadAnswer,
+    ClusterBroke,
     ClusterError,
     ClusterRefused,
     ClusterTimedOut,
@@ -26,10 +32,7 @@ from sre_server.errors import (
 from sre_server.model import (
     Change,
     Changed,
-    Deployment,
     Event,
-    Listed,
-    Namespace,
     Resource,
     Source,
     at_least_as_new,
@@ -37,13 +40,15 @@ from sre_server.model import (
 
 PAGE_OBJECTS: Final = 500
 PAGE_BYTES: Final = 256 * 2**20
-PAGE_SECONDS: Final = 60.0
-STATUS_BYTES: Final = 2**20
 LINE_BYTES: Final = 4 * 2**20
 READ_TIMEOUT: Final = 90.0
 WATCH_SECONDS: Final = (150, 450)
+STREAM_SECONDS: Final = 60.0
+STREAM_SILENCE_SECONDS: Final = 30.0
 SHORT_WATCH_SECONDS: Final = 10.0
 RELIST_SECONDS: Final = (600, 900)
+# Where streamed lists are switched off, or unknown, asking for one is invalid.
+_NEVER_STREAMED: Final = frozenset({400, 422})
 # Refusals that say nothing of the resourceVersion: asking again for the same one spares the cluster a list.
 _SAME_VERSION: Final = frozenset({401, 403, 429, 503})
 _COLLECTION: Final = {
@@ -54,39 +59,18 @@ _COLLECTION: Final = {
 Emit = Callable[[Event], object]
 
 
-class Transport(Protocol):
-    """What a cycle needs of a connection; see `sre_server.cluster.connection.Connection`."""
-
-    def request(
-        self,
-        method: str,
-        path: str,
-        query: Mapping[str, str | int],
-        *,
-        read_timeout: float,
-        headers: Mapping[str, str] | None = None,
-        body: bytes | None = None,
-    ) -> Reply:
-        """Send one request, once."""
-
-    def interrupt(self) -> None:
-        """End whatever the thread waits for; may be called from any thread."""
-
-
 def collection_path(source: Source) -> str:
     """The URL path of the collection that a source lists and watches."""
     group, plural = _COLLECTION[source.resource]
     return f"{group}/namespaces/{source.namespace}/{plural}" if source.namespace else f"{group}/{plural}"
 
 
-def check(reply: Reply) -> None:
-    """Raise Expired for a 410, ClusterRefused for any other answer that is not a 200."""
-    if reply.status == 200:
-        return
-    message = decode_status(reply.read(STATUS_BYTES, PAGE_SECONDS)).message
-    if reply.status == 410:
-        raise Expired(f"The resourceVersion is too old: {message}")
-    raise refusal(reply, message)
+class _NotStreamedError(Exception):
+    """The cluster did not stream a list to its end; the text says why, and `lasting` whether it ever will."""
+
+    def __init__(self, reason: str, *, lasting: bool = False) -> None:
+        super().__init__(reason)
+        self.lasting = lasting
 
 
 class Reflector:
@@ -100,7 +84,10 @@ class Reflector:
         connection: Transport,
         now: Callable[[], float] = time.monotonic,
         chance: random.Random | None = None,
+        *,
+        streamed: bool = False,
     ) -> None:
+        """Keep up with `source`; `streamed` asks for streamed lists, until the cluster turns out not to have them."""
         self.source = source
         self._connection = connection
         self._now = now
@@ -108,29 +95,47 @@ class Reflector:
         self._version: str | None = None
         self._must_list = True
         self._relist_at = 0.0
+        self._streamed = streamed
+        self._pages_next = False
+        self._known = Gathered()
+        self._replaced: Gathered | None = None
 
     def interrupt(self) -> None:
-        """Make a running cycle raise soon, and every later one at once."""
+        """End a running cycle soon, and every later one at once; may be called from any thread."""
         self._connection.interrupt()
 
     def cycle(self, emit: Emit) -> None:
-        """List if need be, then watch until the server, a silence or an error ends it.
+        """List if need be, then watch until the watch ends; calls `emit` from this thread with each batch of events.
 
         Raises ClusterError when something was wrong: the caller waits before the next cycle. Returns when a watch
         ended in good order: the next cycle may begin at once.
         """
         if self._must_list:
+            if self._streamed and not self._pages_next and self._watched(emit, streamed=True):
+                return
+            self._pages_next = False
             self._list(emit)
         elif self._now() >= self._relist_at:
             self._check_by_listing(emit)
+        self._watched(emit)
+
+    def _watched(self, emit: Emit, *, streamed: bool = False) -> bool:
+        """Watch; return False if a list should have been streamed, and is to be read in pages at once."""
         try:
-            self._watch(emit)
-        except (Expired, BadAnswer):
-            self._must_list = True
+            self._watch(emit, streamed=streamed)
+        except _NotStreamedError as reason:
+            self._streamed = not reason.lasting
+            self.log.info("{source}: no streamed list, pages are read: {reason}", source=self.source, reason=reason)
+            return False
+        except ClusterError as error:
+            unknown = isinstance(error, ClusterRefused) and error.status not in _SAME_VERSION
+            if self._must_list:
+                # The list was not streamed to its end: once the wait is over, pages may get through.
+                self._pages_next = unknown or isinstance(error, ClusterBroke | ClusterTimedOut | BadAnswer)
+            else:
+                self._must_list = unknown or isinstance(error, Expired | BadAnswer)
             raise
-        except ClusterRefused as error:
-            self._must_list = error.status not in _SAME_VERSION
-            raise
+        return True
 
     def _check_by_listing(self, emit: Emit) -> None:
         """List although the watch is well, as an event that the server lost would otherwise be missed for ever."""
@@ -147,14 +152,11 @@ class Reflector:
     def _list(self, emit: Emit) -> None:
         started_at = self._now()
         pages = self._pages()
-        version, objects = pages[0].resource_version, [item for page in pages for item in page.objects]
-        namespaces: dict[str, Namespace] = {}
-        deployments: dict[str, dict[str, Deployment]] = {}
-        for item in objects:
-            if isinstance(item, Namespace):
-                namespaces[item.name] = item
-            else:
-                deployments.setdefault(item.namespace, {})[item.name] = item
+        gathered = Gathered(item for page in pages for item in page.objects)
+        self._listed(gathered, pages[0].resource_version, started_at, emit)
+
+    def _listed(self, gathered: Gathered, version: str, started_at: float, emit: Emit) -> None:
+        """Emit a whole list, and go on from its version."""
         if self._version is not None and not at_least_as_new(version, self._version):
             self.log.warn(
                 "{source}: the cluster's resourceVersion went back from {before} to {version}: was it restored?",
@@ -162,10 +164,12 @@ class Reflector:
                 before=self._version,
                 version=version,
             )
+        gathered.succeed(self._known)
+        self._known, self._replaced = gathered, self._known
         self._version, self._must_list = version, False
         self._schedule_relist()
-        emit(Listed(self.source, version, started_at, namespaces, deployments))
-        self.log.info("{source}: listed {count}", source=self.source, count=len(objects), version=version)
+        emit(gathered.listed(self.source, version, started_at))
+        self.log.info("{source}: listed {count}", source=self.source, count=len(gathered), version=version)
 
     def _schedule_relist(self) -> None:
         self._relist_at = self._now() + self._chance.uniform(*RELIST_SECONDS)
@@ -187,24 +191,52 @@ class Reflector:
             check(reply)
             return decode_page(self.source.resource, reply.read(PAGE_BYTES, PAGE_SECONDS))
 
-    def _watch(self, emit: Emit) -> None:
+    def _watch(self, emit: Emit, *, streamed: bool) -> None:
         query: dict[str, str | int] = {
             "watch": "true",
             "allowWatchBookmarks": "true",
-            "resourceVersion": self._version or "",
             "timeoutSeconds": self._chance.randint(*WATCH_SECONDS),
         }
+        if streamed:
+            # No resourceVersion: what is streamed is at least as new as this request, like a first list.
+            query |= {"sendInitialEvents": "true", "resourceVersionMatch": "NotOlderThan"}
+        else:
+            query["resourceVersion"] = self._version or ""
         started_at = self._now()
-        with self._connection.request("GET", collection_path(self.source), query, read_timeout=READ_TIMEOUT) as reply:
+        patience = STREAM_SILENCE_SECONDS if streamed else READ_TIMEOUT
+        with self._connection.request("GET", collection_path(self.source), query, read_timeout=patience) as reply:
+            if streamed and reply.status in _NEVER_STREAMED:
+                raise _NotStreamedError(f"the cluster answered {reply.status}", lasting=True)
             check(reply)
-            emit(Changed(self.source))
+            batches = complete_lines(reply.chunks(), LINE_BYTES)
+            if streamed:
+                left = self._gather(batches, started_at, emit)
+                reply.wait_at_most(READ_TIMEOUT)
+                self._take_in(left, emit)
+            else:
+                emit(Changed(self.source))
             try:
-                for lines in complete_lines(reply.chunks(), LINE_BYTES):
+                for lines in batches:
                     self._take_in(lines, emit)
             except ClusterTimedOut:
                 self.log.debug("{source}: silent for {seconds} s", source=self.source, seconds=READ_TIMEOUT)
         if self._now() - started_at < SHORT_WATCH_SECONDS:
             raise TooShort("The cluster ended the watch at once.")
+
+    def _gather(self, batches: Iterator[list[bytes]], started_at: float, emit: Emit) -> list[bytes]:
+        """Emit the list that begins a stream, up to the bookmark that says so; return the lines that came with that."""
+        gathered = Gathered()
+        for lines in batches:
+            if self._now() - started_at > STREAM_SECONDS:
+                raise _NotStreamedError(f"it did not end within {STREAM_SECONDS:.0f} s")
+            for number, line in enumerate(lines, 1):
+                event = decode_line(self.source.resource, line)
+                if event.change is not None:
+                    gathered.take(event.change)
+                elif event.all_told:
+                    self._listed(gathered, event.resource_version, started_at, emit)
+                    return lines[number:]
+        raise ClusterBroke("The cluster ended a streamed list before it was whole.")
 
     def _take_in(self, lines: list[bytes], emit: Emit) -> None:
         """Emit the changes of these lines as one batch, those before a bad line included."""
@@ -215,28 +247,13 @@ class Reflector:
                 self._version = event.resource_version
                 if event.change is not None:
                     changes.append(event.change)
+                    self._known.take(event.change)
         except Exception:
             if changes:
                 emit(Changed(self.source, changes))
             raise
         emit(Changed(self.source, changes))
-
-
-def complete_lines(chunks: Iterator[bytes], limit: int) -> Iterator[list[bytes]]:
-    """Cut a stream into lines, a list for each chunk that completes any; blank lines and a last half line are dropped.
-
-    Raises BadAnswer as soon as an unfinished line is longer than `limit` bytes.
-    """
-    pending: list[bytes] = []
-    size = 0
-    for chunk in chunks:
-        head, *rest = chunk.split(b"\n")
-        pending.append(head)
-        size += len(head)
-        if size > limit:
-            raise BadAnswer(f"The cluster sent a line of more than {limit} bytes.")
-        if rest:
-            lines = [b"".join(pending), *rest[:-1]]
-            pending, size = [rest[-1]], len(rest[-1])
-            if whole := [line for line in lines if line.strip()]:
-                yield whole
+        if self._replaced is not None:
+            # By now the cache has let go of the former list, so that this is what frees it.
+            self._replaced.release()
+            self._replaced = None

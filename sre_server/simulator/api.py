@@ -300,6 +300,8 @@ class KubernetesAPI:
     async def _watch(self, request: IRequest, kind: Kind, call: Call) -> bytes | None:
         await self._gate.enter(request, call)
         options = calls.list_options(request)
+        if options.initial_events and self.faults.take({"no-streams"}, call) is not None:
+            raise calls.streams_are_off()
         form = calls.accepted_form(request)
         request.setHeader("content-type", "application/json")
         stream = WatchStream(

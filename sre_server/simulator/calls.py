@@ -175,6 +175,12 @@ def _check(options: ListOptions) -> None:
         raise _forbidden("resourceVersionMatch", problem)
 
 
+def streams_are_off() -> Refusal:
+    """Return the refusal of a streamed list where the API server's WatchList gate is off."""
+    problem = "Forbidden: sendInitialEvents is forbidden for watch unless the WatchList feature gate is enabled"
+    return _forbidden("sendInitialEvents", problem)
+
+
 def _forbidden(field: str, problem: str) -> Refusal:
     return invalid("meta.k8s.io", _OPTIONS, "", field, problem)
 

@@ -8,6 +8,11 @@ Kinds that meet a request as it arrives:
 - `slow`: the answer comes `seconds` late; then the next fault may strike.
 - `too-large`: the answer is 504, "Too large resource version".
 
+Kinds that meet streamed lists (`sendInitialEvents`):
+
+- `no-streams`: 422, as where the feature is switched off.
+- `no-end`: the objects are told, and then changes, but never the bookmark that ends the list.
+
 Kinds that let the request take effect first:
 
 - `drop-after-apply`: the connection is closed without an answer (`reset`: by RST).
@@ -42,6 +47,8 @@ FaultKind = Literal[
     "status",
     "slow",
     "too-large",
+    "no-streams",
+    "no-end",
     "drop-after-apply",
     "hang-after-apply",
     "close",

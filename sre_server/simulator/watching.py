@@ -187,7 +187,7 @@ class WatchStream:
                 raise too_large(asked, current)
             present = self._collection.slice(None, self._prefix, "").all()
             self._backlog.extend(stored for stored in present if self._shows(stored))
-            if options.initial_events:
+            if options.initial_events and self._faults.take({"no-end"}, self._call) is None:
                 self._backlog.append(self._encoder.bookmark(current, initial_events_end=True))
         elif asked:
             self._collection.require(asked)

@@ -65,6 +65,20 @@ class OutageTests(SynchronousTestCase):
     def _requests_of_the_server(self) -> int:
         return sum(event["user"]["username"] == SERVER_USER for event in self.plane.audit_events())
 
+    def test_lists_are_streamed(self) -> None:
+        """The first list of either resource came as the beginning of its one watch: the audit log knows no list."""
+        started = [
+            event
+            for event in self.plane.audit_events()
+            if event["user"]["username"] == SERVER_USER and event["verb"] in ("list", "watch")
+        ]
+        self.assertNotEqual(started, [])
+        last = {event["objectRef"]["resource"]: event for event in started}
+        self.assertEqual(sorted(last), ["deployments", "namespaces"])
+        for event in last.values():
+            self.assertEqual(event["verb"], "watch")
+            self.assertIn("sendInitialEvents=true", event["requestURI"])
+
     def test_reads_cost_the_cluster_nothing(self) -> None:
         """A thousand reads leave no trace in the apiserver's audit log, where one write leaves one."""
         before = self._requests_of_the_server()

@@ -134,3 +134,35 @@ class StartTests(SynchronousTestCase):
         simulator.faults()
         daemon.wait_until_ready()
         self.assertEqual(daemon.get("/deployments").status, 200)
+
+
+class StreamedListTests(SynchronousTestCase):
+    """How a daemon reads its first list, by what the simulator was asked."""
+
+    def start(self, *faults: dict[str, object]) -> dict[str, int]:
+        """Start a simulator with faults, and a daemon; return what lists and watches of Deployments it was asked."""
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        simulator = Simulator(Path(folder.name))
+        self.addCleanup(simulator.close)
+        simulator.faults(*faults)
+        daemon = Daemon(Path(folder.name), f"--kubeconfig={simulator.kubeconfig}", "--cluster=kubeconfig")
+        self.addCleanup(daemon.close)
+        daemon.wait_until_ready()
+        simulator.scale("shop", "cart", 40)
+        daemon.wait_for(lambda: daemon.get(CART).json["replicas"] == 40, "showing a change")
+        counts = simulator.counts()
+        return {verb: counts.get(f"{verb} deployments", 0) for verb in ("list", "watch")}
+
+    def test_streamed(self) -> None:
+        """One request tells the list and goes on as the watch."""
+        self.assertEqual(self.start(), {"list": 0, "watch": 1})
+
+    def test_streams_are_off(self) -> None:
+        """A cluster that refuses to stream is asked for a list, and then for a watch."""
+        self.assertEqual(self.start({"kind": "no-streams"}), {"list": 1, "watch": 2})
+
+    def test_stream_breaks(self) -> None:
+        """A stream that is cut before the list is whole is followed by a list at once."""
+        fault: dict[str, object] = {"kind": "cut", "verb": "watch", "resource": "deployments", "times": 1}
+        self.assertEqual(self.start({"kind": "no-end", "times": 2}, fault), {"list": 1, "watch": 2})

@@ -1,0 +1,69 @@
+"""Chunked bodies taken apart in bulk: any framing and any cut of the same content gives the same content."""
+
+from http.client import HTTPException
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from sre_server.cluster.chunked import Unchunker
+
+
+def framed(parts: list[bytes], extension: bytes = b"", trailers: bytes = b"") -> bytes:
+    """Frame each part as one chunk, and end the body."""
+    chunks = b"".join(b"%X%s\r\n%s\r\n" % (len(part), extension, part) for part in parts if part)
+    return chunks + b"0\r\n" + trailers + b"\r\n"
+
+
+@st.composite
+def _cut(draw: st.DrawFn) -> tuple[list[bytes], list[bytes]]:
+    """Make a body's parts, and its framed bytes cut anywhere."""
+    parts = draw(st.lists(st.binary(max_size=40), max_size=8))
+    extension = draw(st.sampled_from([b"", b";name=value", b" "]))
+    trailers = draw(st.sampled_from([b"", b"A: b\r\n", b"A: b\r\nC: d\r\n"]))
+    body = framed(parts, extension, trailers)
+    at = sorted(draw(st.lists(st.integers(0, len(body)), max_size=12)))
+    return parts, [body[start:end] for start, end in zip([0, *at], [*at, len(body)], strict=True)]
+
+
+class UnchunkerTests(SynchronousTestCase):
+    """`Unchunker`, whatever the network does."""
+
+    @settings(derandomize=True, deadline=None, max_examples=500)
+    @given(_cut())
+    def test_cuts_do_not_matter(self, case: tuple[list[bytes], list[bytes]]) -> None:
+        """The content is that of all the chunks, and the end is seen when it is there, not before."""
+        parts, pieces = case
+        unchunker = Unchunker()
+        content = b""
+        for number, piece in enumerate(pieces, 1):
+            content += unchunker.take(piece)
+            if any(pieces[number:]):
+                self.assertFalse(unchunker.ended)
+        self.assertTrue(unchunker.ended)
+        self.assertEqual(content, b"".join(parts))
+
+    def test_content_at_once(self) -> None:
+        """Content is given as it comes, in the middle of its chunk too."""
+        unchunker = Unchunker()
+        self.assertEqual(
+            [unchunker.take(piece) for piece in (b"5\r", b"\nab", b"c", b"de\r\n")], [b"", b"ab", b"c", b"de"]
+        )
+
+    def test_what_is_not_chunked(self) -> None:
+        """A length that is none, content past its length and bytes past the end are errors."""
+        broken = (
+            b"\r\n",
+            b"-1\r\n",
+            b"+1\r\na\r\n",
+            b"1_0\r\n",
+            b"0x1\r\na\r\n",
+            b"hello\r\n",
+            b"1\r\nabc\r\n",
+            b"0\r\n\r\nmore",
+            b"1" * 5000,
+            b"1;" + b"x" * 5000 + b"\r\n",
+        )
+        for body in broken:
+            with self.subTest(body[:20]):
+                self.assertRaises(HTTPException, Unchunker().take, body)
