@@ -47,9 +47,9 @@ class Bench(Struct, frozen=True):
             raise BenchError("the load generator is not there")
         return self.binary
 
-    def server(self, stack: ExitStack, deployments: int, *options: str, log: str = "server.log") -> Server:
-        """Start the product in front of a stub with so many Deployments, and wait until it is ready."""
-        stub = stack.enter_context(Stub(self.folder, deployments))
+    def server(self, stack: ExitStack, cluster: Stub | int, *options: str, log: str = "server.log") -> Server:
+        """Start the product in front of a stub, or a new one with so many Deployments, and wait until it is ready."""
+        stub = stack.enter_context(Stub(self.folder, cluster)) if isinstance(cluster, int) else cluster
         server = stack.enter_context(Server(self.folder, self.identities, stub.kubeconfig, *options, log=log))
         server.wait_until_ready()
         return server

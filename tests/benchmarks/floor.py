@@ -10,6 +10,7 @@ from twisted.application.internet import StreamServerEndpointService
 from twisted.application.service import Application
 from twisted.internet import reactor
 from twisted.internet.endpoints import serverFromString
+from twisted.internet.interfaces import ITransport
 from twisted.internet.protocol import Factory, Protocol
 
 from sre_server.security.tls import MutualTLSEndpoint, ServerTLS, TLSFiles
@@ -18,6 +19,7 @@ from sre_server.security.tls import MutualTLSEndpoint, ServerTLS, TLSFiles
 class Canned(Protocol):
     """Answers, and looks at nothing but the end of the head."""
 
+    transport: ITransport
     answer = b""
     _head = b""
 

@@ -4,6 +4,7 @@ import re
 import subprocess
 import time
 from collections.abc import Iterable, Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Self
 
@@ -36,7 +37,7 @@ class Identities:
     def __init__(self, folder: Path) -> None:
         self.authority = Authority(folder)
         self.server = self.authority.issue("localhost")
-        self.client: Pair = self.authority.issue("alice")
+        self.client: Pair = self.authority.issue("alice", valid_until=timedelta(days=20))
 
     def options(self) -> list[str]:
         """Return the server's options that name the files."""

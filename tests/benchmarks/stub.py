@@ -71,7 +71,7 @@ class Cluster:
             count = self.version - FIRST_VERSION
             index = 0 if focus else 1 + number * 7919 % (len(self.objects.inhabitants) - 1)
             item = self.objects.deployment(index, self.version, count)
-            line = b'{"type":"MODIFIED","object":{"kind":"Deployment","apiVersion":"apps/v1",%b}\n' % (item[1:] + b"}")
+            line = b'{"type":"MODIFIED","object":{"kind":"Deployment","apiVersion":"apps/v1",%b}\n' % item[1:]
             if focus:
                 emitted.append(Emitted(count, time.time_ns()))
             for watch in list(self.watches):
