@@ -39,7 +39,7 @@ integration-tests: $(VENV)/.installed ## Run against $KUBECONFIG's cluster, or a
 	$(BIN)/python -m tests.controlplane
 
 bench: $(VENV)/.installed ## Measure speed and size; needs Go, and takes ten minutes (ROWS="single-read lists" for some)
-	$(BIN)/python -m tests.benchmarks $(ROWS)
+	$(BIN)/python -m tests.benchmarks --chart=docs/performance.svg $(ROWS)
 
 lint: $(VENV)/.installed ## Check style and types
 	$(BIN)/ruff check $(CODE)

@@ -11,6 +11,7 @@ import msgspec
 
 from tests.benchmarks.bench import Bench, Effort
 from tests.benchmarks.building import ensure_load_generator
+from tests.benchmarks.chart import NEEDED, chart
 from tests.benchmarks.load import BenchError
 from tests.benchmarks.processes import Identities
 from tests.benchmarks.report import Result, Verdict, report, skipped, table
@@ -28,6 +29,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--seconds", type=float, default=2.0, help="how long a round is (default: 2)")
     parser.add_argument("--smoke", action="store_true", help="one short round, small clusters: does it run at all?")
     parser.add_argument("--no-control-plane", action="store_true", help="leave the real kube-apiserver out")
+    parser.add_argument("--chart", type=Path, help="draw the figures into this SVG file")
     parser.add_argument("--json", type=Path, default=CHECKOUT / "build/bench.json", help="where the figures go")
     return parser
 
@@ -57,6 +59,15 @@ def run(bench: Bench, rows: Sequence[str]) -> list[Result]:
     return results
 
 
+def draw(results: Sequence[Result], file: Path) -> None:
+    """Draw the chart, if what it shows was measured."""
+    drawn = chart(results)
+    if drawn is None:
+        say(f"{file} is not drawn: it takes the rows {', '.join(NEEDED)}")
+    else:
+        file.write_text(drawn)
+
+
 def main(argv: Sequence[str]) -> int:
     """Measure, print the table, and write the figures; return the exit status."""
     options = arguments().parse_args(argv)
@@ -77,6 +88,8 @@ def main(argv: Sequence[str]) -> int:
     written = report(results, effort.rounds, time.monotonic() - started)
     options.json.parent.mkdir(parents=True, exist_ok=True)
     options.json.write_bytes(msgspec.json.format(msgspec.json.encode(written)) + b"\n")
+    if options.chart is not None:
+        draw(results, options.chart)
     say(f"\n{table(results)}\n\n{options.json}: {written.seconds:.0f} s, load average {written.load_average[0]:.1f}")
     return 1 if any(result.verdict is Verdict.FAILED for result in results) else 0
 
