@@ -1,6 +1,7 @@
 """Measure: `python -m tests.benchmarks [ROW ...]`, all rows if none is named."""
 
 import argparse
+import os
 import sys
 import tempfile
 import time
@@ -25,8 +26,8 @@ def arguments() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
     parser.add_argument("rows", nargs="*", metavar="ROW", help=f"any of {', '.join(ROWS)}")
-    parser.add_argument("--rounds", type=int, default=5, help="how often to measure each thing (default: 5)")
-    parser.add_argument("--seconds", type=float, default=2.0, help="how long a round is (default: 2)")
+    parser.add_argument("--rounds", type=int, default=9, help="how often to measure each thing (default: 9)")
+    parser.add_argument("--seconds", type=float, default=1.0, help="how long a round is (default: 1)")
     parser.add_argument("--smoke", action="store_true", help="one short round, small clusters: does it run at all?")
     parser.add_argument("--no-control-plane", action="store_true", help="leave the real kube-apiserver out")
     parser.add_argument("--chart", type=Path, help="draw the figures into this SVG file")
@@ -74,8 +75,8 @@ def main(argv: Sequence[str]) -> int:
     if unknown := set(options.rows) - set(ROWS):
         say(f"no such row: {', '.join(sorted(unknown))}; there are {', '.join(ROWS)}")
         return 2
-    effort = Effort(1, 0.3, 50) if options.smoke else Effort(options.rounds, options.seconds)
-    started = time.monotonic()
+    effort = Effort(1, 0.3, 50, 0.2) if options.smoke else Effort(options.rounds, options.seconds)
+    started, before = time.monotonic(), os.getloadavg()[0]
     try:
         binary = ensure_load_generator()
     except BuildError as error:
@@ -85,12 +86,13 @@ def main(argv: Sequence[str]) -> int:
         folder = Path(name)
         bench = Bench(folder, effort, Identities(folder), binary, not options.no_control_plane)
         results = run(bench, options.rows or list(ROWS))
-    written = report(results, effort.rounds, time.monotonic() - started)
+    written = report(results, effort.rounds, before, time.monotonic() - started)
     options.json.parent.mkdir(parents=True, exist_ok=True)
     options.json.write_bytes(msgspec.json.format(msgspec.json.encode(written)) + b"\n")
     if options.chart is not None:
         draw(results, options.chart)
-    say(f"\n{table(results)}\n\n{options.json}: {written.seconds:.0f} s, load average {written.load_average[0]:.1f}")
+    load = f"load average before it {before:.1f}, at its end {written.load_after:.1f}"
+    say(f"\n{table(results)}\n\n{options.json}: {written.seconds:.0f} s, {load}")
     return 1 if any(result.verdict is Verdict.FAILED for result in results) else 0
 
 

@@ -23,9 +23,16 @@ TARGETS: Final = 500
 class Effort(Struct, frozen=True):
     """How long to measure: rounds, seconds of each, and what to divide the sizes of clusters by."""
 
-    rounds: int = 5
-    seconds: float = 2.0
+    rounds: int = 9
+    seconds: float = 1.0
     shrink: int = 1
+    settle: float = 2.5
+    """Seconds after which a server that is ready has settled its heap, which it looks to once a second."""
+
+    @property
+    def starts(self) -> int:
+        """How often to measure what takes new processes each time."""
+        return min(self.rounds, 5)
 
 
 class Bench(Struct, frozen=True):

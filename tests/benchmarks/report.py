@@ -55,12 +55,13 @@ class Report(Struct, frozen=True):
     machine: str
     processors: int
     rounds: int
-    load_average: tuple[float, float, float]
+    load_before: float
+    load_after: float
     seconds: float
     results: list[Result]
 
 
-def report(results: Sequence[Result], rounds: int, seconds: float) -> Report:
+def report(results: Sequence[Result], rounds: int, load_before: float, seconds: float) -> Report:
     """Return the report of results."""
     return Report(
         sre_server.__version__,
@@ -68,7 +69,8 @@ def report(results: Sequence[Result], rounds: int, seconds: float) -> Report:
         platform.machine(),
         os.cpu_count() or 1,
         rounds,
-        os.getloadavg(),
+        load_before,
+        os.getloadavg()[0],
         round(seconds, 1),
         list(results),
     )

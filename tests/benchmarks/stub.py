@@ -35,13 +35,25 @@ class Cluster:
         self.objects = Objects(count)
         self.compress = compress
         self.version = FIRST_VERSION
-        self.opened = threading.Event()
+        self.permits = threading.Semaphore(0) if held else None
         self.watches: set[Queue[bytes]] = set()
-        if not held:
-            self.opened.set()
+        self._pages: dict[tuple[int, int], bytes] = {}
 
-    def page(self, start: int, limit: int) -> Iterator[bytes]:
-        """Yield one page of Deployments, in pieces."""
+    def page(self, start: int, limit: int) -> bytes:
+        """Return one page of Deployments, made when it is first asked for; the first of a list may have to wait."""
+        if self.permits is not None and not start:
+            self.permits.acquire()
+        if (start, limit) not in self._pages:
+            self._pages[start, limit] = self._packed(b"".join(self._pieces(start, limit)))
+        return self._pages[start, limit]
+
+    def _packed(self, content: bytes) -> bytes:
+        if not self.compress:
+            return content
+        packer = compressobj(_GZIP_LEVEL, wbits=31)
+        return packer.compress(content) + packer.flush()
+
+    def _pieces(self, start: int, limit: int) -> Iterator[bytes]:
         end = start + limit if limit else len(self.objects.inhabitants)
         metadata: dict[str, object] = {"resourceVersion": str(FIRST_VERSION)}
         if end < len(self.objects.inhabitants):
@@ -99,8 +111,8 @@ class Handler(BaseHTTPRequestHandler):
         elif query.get("watch"):
             self._watch(deployments)
         elif deployments:
-            self.cluster.opened.wait()
-            self._send(200, *self.cluster.page(int(query.get("continue", 0)), int(query.get("limit", 0))))
+            page = self.cluster.page(int(query.get("continue", 0)), int(query.get("limit", 0)))
+            self._send(200, page, "gzip" if self.cluster.compress else "")
         else:
             self._send(200, self.cluster.namespaces())
 
@@ -110,14 +122,11 @@ class Handler(BaseHTTPRequestHandler):
 
     do_PATCH = do_POST
 
-    def _send(self, status: int, *pieces: bytes) -> None:
-        content = b"".join(pieces)
+    def _send(self, status: int, content: bytes, encoding: str = "") -> None:
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
-        if self.cluster.compress and "gzip" in self.headers.get("Accept-Encoding", ""):
-            packer = compressobj(_GZIP_LEVEL, wbits=31)
-            content = packer.compress(content) + packer.flush()
-            self.send_header("Content-Encoding", "gzip")
+        if encoding:
+            self.send_header("Content-Encoding", encoding)
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         self.wfile.write(content)
@@ -161,7 +170,8 @@ def main() -> None:
     for line in sys.stdin:
         order = msgspec.json.decode(line, type=Storm | None)
         if order is None:
-            cluster.opened.set()
+            if cluster.permits is not None:
+                cluster.permits.release()
         else:
             print(msgspec.json.encode(cluster.storm(order)).decode(), flush=True)  # noqa: T201
 

@@ -29,7 +29,7 @@ class Stub:
     """A running stub with so many Deployments; `kubeconfig` is where a server finds it."""
 
     def __init__(self, folder: Path, count: int, *, compress: bool = False, held: bool = False) -> None:
-        """With `held`, Deployments are not listed before `release`; with `compress`, lists are, when asked for so."""
+        """With `held`, each list of Deployments waits for a `release`; with `compress`, it comes as gzip."""
         self.kubeconfig = folder / f"stub-{count}{'-gzip' * compress}{'-held' * held}.kubeconfig"
         command = [sys.executable, "-m", "tests.benchmarks.stub", str(count), str(self.kubeconfig)]
         command += ["--gzip"] * compress + ["--held"] * held
@@ -51,7 +51,7 @@ class Stub:
             self._process.stdin.flush()
 
     def release(self) -> None:
-        """Let Deployments be listed."""
+        """Let one list of Deployments go out."""
         self._order(None)
 
     def begin_storm(self, rate: float, seconds: float) -> None:

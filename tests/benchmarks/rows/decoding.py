@@ -81,7 +81,7 @@ class _CannedPages:
     """A transport that lists, and cannot be reached for a watch."""
 
     def __init__(self, cluster: Cluster, count: int) -> None:
-        self.pages = {start: b"".join(cluster.page(start, PAGE_OBJECTS)) for start in range(0, count, PAGE_OBJECTS)}
+        self.pages = {start: cluster.page(start, PAGE_OBJECTS) for start in range(0, count, PAGE_OBJECTS)}
 
     def request(
         self,

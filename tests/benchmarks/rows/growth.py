@@ -21,7 +21,7 @@ def growth(bench: Bench) -> list[Result]:
             str(size): bench.contestant(stack, server, server.target, single_reads(size, 100))
             for size, server in servers.items()
         }
-        taken = by_turns(contestants, bench.effort.rounds, bench.effort.seconds / 2)
+        taken = by_turns(contestants, bench.effort.rounds, bench.effort.seconds)
         resident = {size: resident_bytes(server.pid) for size, server in servers.items()}
     costs = {size: taken[str(size)].cpu for size in sizes}
     medians = [cost.median for cost in costs.values()]

@@ -34,7 +34,7 @@ LIMIT_SECONDS: Final = 30.0
 def starting(bench: Bench) -> list[Result]:
     """Measure several starts, and as many imports."""
     with Stub(bench.folder, DEPLOYMENTS) as stub:
-        seconds = figure([_start(bench, stub) for _ in range(bench.effort.rounds)])
+        seconds = figure([_start(bench, stub) for _ in range(bench.effort.starts)])
     start = Result(
         "start",
         f"start to ready with {DEPLOYMENTS} Deployments",
@@ -44,7 +44,7 @@ def starting(bench: Bench) -> list[Result]:
         None,
         {"seconds": seconds},
     )
-    return [start, _import(bench.effort.rounds)]
+    return [start, _import(bench.effort.starts)]
 
 
 def _start(bench: Bench, stub: Stub) -> float:

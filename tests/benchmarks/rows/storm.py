@@ -16,6 +16,7 @@ from tests.benchmarks.load import BenchError, Load, LoadReport, Seen
 from tests.benchmarks.processes import cpu_seconds
 from tests.benchmarks.report import Result, verdict
 from tests.benchmarks.rounds import figure
+from tests.benchmarks.stub import FOCUS_EVERY
 from tests.benchmarks.stubbed import Emitted, Stub
 
 EVENTS_PER_SECOND: Final = 1000.0
@@ -30,6 +31,7 @@ class _Round(Struct, frozen=True):
     idle: LoadReport
     stormy: LoadReport
     visible: list[float]
+    events_per_second: float
     cpu_us_each: float
 
 
@@ -61,7 +63,8 @@ def storm(bench: Bench) -> list[Result]:
             verdict(by_round.median <= GOAL_VISIBLE_MS, ratio.median <= GOAL_READS),
             ratio,
             {
-                "visible_p99_ms": by_round,
+                "visible_p99_by_round_ms": by_round,
+                "events_per_second": figure([taken.events_per_second for taken in rounds]),
                 "cpu_us_each_event": figure([taken.cpu_us_each for taken in rounds]),
                 **{f"visible_{name}_ms": wait for name, wait in waits.items()},
                 **{f"idle_{name}_ms": _median(rounds, "idle", name) for name in _PERCENTILES},
@@ -80,9 +83,10 @@ def _round(stub: Stub, follower: Load, readers: Load, pid: int, seconds: float) 
     quiet_cpu, idle, _ = _reading(follower, readers, pid, seconds)
     stub.begin_storm(EVENTS_PER_SECOND, seconds)
     stormy_cpu, stormy, seen = _reading(follower, readers, pid, seconds)
-    visible = visible_after(stub.emitted(), seen)
+    emitted = stub.emitted()
+    rate = FOCUS_EVERY * (len(emitted) - 1) / (emitted[-1].at - emitted[0].at) * 1e9
     each = (stormy_cpu - quiet_cpu) / (EVENTS_PER_SECOND * seconds) * 1e6
-    return _Round(idle, stormy, visible, each)
+    return _Round(idle, stormy, visible_after(emitted, seen), rate, each)
 
 
 def _reading(follower: Load, readers: Load, pid: int, seconds: float) -> tuple[float, LoadReport, list[Seen]]:

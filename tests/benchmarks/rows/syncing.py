@@ -23,8 +23,6 @@ GOAL_CPU_SECONDS: Final = 3.0
 GOAL_STALL_MS: Final = 20.0
 GOAL_BYTES: Final = 600.0
 PROBES_PER_SECOND: Final = 200.0
-SETTLE_SECONDS: Final = 2.5
-"""Ready for longer than the second after which the server settles its heap."""
 
 
 class _Sync(Struct, frozen=True):
@@ -34,41 +32,35 @@ class _Sync(Struct, frozen=True):
     stall: float = 0.0
     idle_stall: float = 0.0
     answered: int = 0
-    statuses: tuple[int, ...] = ()
 
 
-def _held_server(bench: Bench, stack: ExitStack, deployments: int, *, compress: bool = False) -> tuple[Stub, Server]:
+def _server(bench: Bench, stack: ExitStack, stub: Stub) -> Server:
     """Start a server whose list of Deployments does not come yet."""
-    stub = stack.enter_context(Stub(bench.folder, deployments, held=True, compress=compress))
     server = stack.enter_context(Server(bench.folder, bench.identities, stub.kubeconfig, log="sync.log"))
     server.wait_for_line(r"\bnamespaces: listed \d+")
     time.sleep(0.3)
-    return stub, server
+    return server
 
 
-def _quiet(bench: Bench, deployments: int, *, compress: bool = False) -> _Sync:
+def _quiet(bench: Bench, stub: Stub, deployments: int) -> _Sync:
     """Sync without a client, then read a little, and see what is held."""
     with ExitStack() as stack:
-        stub, server = _held_server(bench, stack, deployments, compress=compress)
+        server = _server(bench, stack, stub)
         began, before = time.monotonic(), cpu_seconds(server.pid)
         stub.release()
         server.wait_until_ready()
         seconds, cpu = time.monotonic() - began, cpu_seconds(server.pid) - before
-        return _Sync(cpu, seconds, _after_reading(bench, server, deployments))
+        time.sleep(bench.effort.settle)
+        paths = single_reads(deployments) if deployments else ["/namespaces"]
+        with Load(bench.generator(), server.target, paths, connections=4) as load:
+            load.round(5.0, requests=2000).check(200)
+        return _Sync(cpu, seconds, resident_bytes(server.pid))
 
 
-def _after_reading(bench: Bench, server: Server, deployments: int) -> int:
-    paths = single_reads(deployments) if deployments else ["/namespaces"]
-    time.sleep(SETTLE_SECONDS)
-    with Load(bench.generator(), server.target, paths, connections=4) as load:
-        load.round(5.0, requests=2000).check(200)
-    return resident_bytes(server.pid)
-
-
-def _probed(bench: Bench, deployments: int) -> _Sync:
-    """Sync with a client that asks all the time, and for as long again when nothing happens."""
+def _probed(bench: Bench, stub: Stub, deployments: int) -> _Sync:
+    """Sync with a client that asks all the time, and for a while again when nothing happens."""
     with ExitStack() as stack:
-        stub, server = _held_server(bench, stack, deployments)
+        server = _server(bench, stack, stub)
         paths = single_reads(deployments)
         probe = stack.enter_context(Load(bench.generator(), server.target, paths, connections=8))
         probe.round(0.3, rate=PROBES_PER_SECOND)
@@ -79,23 +71,25 @@ def _probed(bench: Bench, deployments: int) -> _Sync:
             stall, answered = max(stall, seen.latency["max"]), answered + seen.requests
             statuses |= set(seen.statuses)
         seconds = time.monotonic() - began
-        time.sleep(SETTLE_SECONDS)
+        time.sleep(bench.effort.settle)
         idle = probe.round(seconds, rate=PROBES_PER_SECOND).check(200)
-        return _Sync(0, seconds, 0, stall / 1000, idle.latency["max"] / 1000, answered, tuple(sorted(statuses)))
+        return _Sync(0, seconds, 0, stall / 1000, idle.latency["max"] / 1000, answered)
 
 
 def first_sync(bench: Bench) -> list[Result]:
     """Measure several first syncs, and what they leave."""
-    deployments = bench.size(DEPLOYMENTS)
-    quiet, probed, empty = [], [], []
-    for _ in range(bench.effort.rounds):
-        quiet.append(_quiet(bench, deployments))
-        probed.append(_probed(bench, deployments))
-        empty.append(_quiet(bench, 0))
-    compressed = _quiet(bench, deployments, compress=True)
+    deployments, rounds = bench.size(DEPLOYMENTS), range(bench.effort.starts)
+    with Stub(bench.folder, 0, held=True) as nothing:
+        empty = [_quiet(bench, nothing, 0) for _ in range(2)]
+    with Stub(bench.folder, deployments, held=True) as stub:
+        taken = [(_quiet(bench, stub, deployments), _probed(bench, stub, deployments)) for _ in rounds]
+    with Stub(bench.folder, deployments, held=True, compress=True) as packed:
+        compressed = _quiet(bench, packed, deployments)
+    quiet, probed = [pair[0] for pair in taken], [pair[1] for pair in taken]
     cpu = figure([sync.cpu for sync in quiet])
     stall = figure([sync.stall for sync in probed])
-    each = figure([(full.resident - bare.resident) / deployments for full, bare in zip(quiet, empty, strict=True)])
+    bare = figure([sync.resident for sync in empty]).median
+    each = figure([(sync.resident - bare) / deployments for sync in quiet])
     return [_sync_result(deployments, cpu, stall, quiet, probed, compressed), _memory_result(deployments, each, quiet)]
 
 
