@@ -26,8 +26,8 @@ def arguments() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
     parser.add_argument("rows", nargs="*", metavar="ROW", help=f"any of {', '.join(ROWS)}")
-    parser.add_argument("--rounds", type=int, default=9, help="how often to measure each thing (default: 9)")
-    parser.add_argument("--seconds", type=float, default=1.0, help="how long a round is (default: 1)")
+    parser.add_argument("--rounds", type=int, default=25, help="how often to measure each thing (default: 25)")
+    parser.add_argument("--seconds", type=float, default=0.35, help="how long a round is (default: 0.35)")
     parser.add_argument("--smoke", action="store_true", help="one short round, small clusters: does it run at all?")
     parser.add_argument("--no-control-plane", action="store_true", help="leave the real kube-apiserver out")
     parser.add_argument("--chart", type=Path, help="draw the figures into this SVG file")

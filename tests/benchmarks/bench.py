@@ -23,8 +23,8 @@ TARGETS: Final = 500
 class Effort(Struct, frozen=True):
     """How long to measure: rounds, seconds of each, and what to divide the sizes of clusters by."""
 
-    rounds: int = 9
-    seconds: float = 1.0
+    rounds: int = 25
+    seconds: float = 0.35
     shrink: int = 1
     settle: float = 2.5
     """Seconds after which a server that is ready has settled its heap, which it looks to once a second."""

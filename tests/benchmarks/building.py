@@ -1,4 +1,4 @@
-"""The load generator's binary: built once from its one Go file, and kept where the control plane's programs are.
+"""The load generator's binary: built once, and kept where the control plane's programs are.
 
 It is our own because the ready ones fall short of the table: see docs/performance.md, "How it is measured".
 """
@@ -11,7 +11,7 @@ from pathlib import Path
 from tests.controlplane.build import BuildError, GoMissingError, cache_root, exclusively
 
 SOURCE = Path(__file__).parent / "load"
-FILES = ("go.mod", "main.go")
+FILES = ("go.mod", "main.go", "worker.go")
 
 
 def _toolchain() -> str:

@@ -121,7 +121,7 @@ def list_page(bench: Bench) -> list[Result]:
     client = cast("Any", ApiClient())
     one_page = transport.pages[0].decode()
     microseconds: dict[str, list[float]] = {"ours": [], "msgspec": [], "models": []}
-    for _ in range(bench.effort.rounds + 1):
+    for _ in range(bench.effort.starts + 1):
         started = time.process_time()
         _to_cache(transport, count)
         listed = time.process_time()

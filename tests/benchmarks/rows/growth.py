@@ -6,7 +6,7 @@ from typing import Final
 from tests.benchmarks.bench import Bench, single_reads
 from tests.benchmarks.processes import resident_bytes
 from tests.benchmarks.report import Result, verdict
-from tests.benchmarks.rounds import by_turns, figure
+from tests.benchmarks.rounds import Figure, by_turns
 
 SIZES: Final = (100, 1_000, 10_000, 100_000)
 GOAL: Final = 1.10
@@ -24,10 +24,9 @@ def growth(bench: Bench) -> list[Result]:
         taken = by_turns(contestants, bench.effort.rounds, bench.effort.seconds)
         resident = {size: resident_bytes(server.pid) for size, server in servers.items()}
     costs = {size: taken[str(size)].cpu for size in sizes}
-    medians = [cost.median for cost in costs.values()]
-    ratio = max(medians) / min(medians)
-    samples = [measured.samples for measured in taken.values()]
-    spread = figure([max(of.cpu for of in turn) / min(of.cpu for of in turn) for turn in zip(*samples, strict=True)])
+    beside_smallest = {size: taken[str(size)].ratios(taken[str(sizes[0])]) for size in sizes}
+    lowest, highest = (choose(beside_smallest.values(), key=lambda ratio: ratio.median) for choose in (min, max))
+    ratio = Figure(highest.median / lowest.median, highest.lowest, highest.highest)
     shown = ", ".join(f"{size:,}: {cost.median:.0f}" for size, cost in costs.items())
     return [
         Result(
@@ -35,8 +34,8 @@ def growth(bench: Bench) -> list[Result]:
             "CPU of a single read as the cluster grows",
             f"highest <= {GOAL:g} x lowest",
             f"{shown} us",
-            verdict(ratio <= GOAL),
-            type(spread)(ratio, min(ratio, spread.lowest), max(ratio, spread.highest)),
+            verdict(ratio.median <= GOAL),
+            ratio,
             {
                 **{f"cpu_us_{size}": cost for size, cost in costs.items()},
                 **{f"resident_mb_{size}": held / 1e6 for size, held in resident.items()},

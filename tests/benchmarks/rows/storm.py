@@ -37,7 +37,7 @@ class _Round(Struct, frozen=True):
 
 def storm(bench: Bench) -> list[Result]:
     """Measure quiet and storm by turns, with the same readers in both."""
-    deployments, seconds = bench.size(10_000), 2 * bench.effort.seconds
+    deployments, seconds = bench.size(10_000), 10 * bench.effort.seconds
     with ExitStack() as stack:
         stub = stack.enter_context(Stub(bench.folder, deployments))
         server = bench.server(stack, stub)
@@ -46,7 +46,7 @@ def storm(bench: Bench) -> list[Result]:
         generator = bench.generator()
         follower = stack.enter_context(Load(generator, server.target, [followed], connections=1, follow='"replicas":'))
         readers = stack.enter_context(Load(generator, server.target, single_reads(deployments)[1:], connections=16))
-        rounds = [_round(stub, follower, readers, server.pid, seconds) for _ in range(bench.effort.rounds + 1)][1:]
+        rounds = [_round(stub, follower, readers, server.pid, seconds) for _ in range(bench.effort.starts + 1)][1:]
     visible = sorted(wait for taken in rounds for wait in taken.visible)
     if not visible:
         raise BenchError("no change was ever seen")
