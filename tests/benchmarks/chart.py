@@ -96,7 +96,9 @@ def _storm(box: Box, details: Details) -> list[str]:
             value = number_of(details[f"{kind}_{name}_ms"])
             pieces.append(bar(x, at(value), _BAR, bottom, colour))
             if name == "p99":
-                pieces.append(text(x + _BAR / 2, at(value) - 4, f"{value:.1f}", "ink", "middle"))
+                pieces.append(
+                    text(x + _BAR / 2, at(value) - 4, f"{value:.1f}" if value < 10 else f"{value:.0f}", "ink", "middle")
+                )
     x = box.x - 34
     for _, colour, words in _SERIES:
         pieces += [

@@ -16,7 +16,7 @@ from tests.controlplane.build import BuildError
 from tests.functional.daemon import environment
 
 CHECKOUT = Path(__file__).parents[2]
-LIMIT_SECONDS = 240
+LIMIT_SECONDS = 600
 
 
 class BenchSmokeTests(SynchronousTestCase):
