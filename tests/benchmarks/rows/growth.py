@@ -25,8 +25,12 @@ def growth(bench: Bench) -> list[Result]:
         resident = {size: resident_bytes(server.pid) for size, server in servers.items()}
     costs = {size: taken[str(size)].cpu for size in sizes}
     beside_smallest = {size: taken[str(size)].ratios(taken[str(sizes[0])]) for size in sizes}
-    lowest, highest = (choose(beside_smallest.values(), key=lambda ratio: ratio.median) for choose in (min, max))
-    ratio = Figure(highest.median / lowest.median, highest.lowest, highest.highest)
+    ratios = beside_smallest.values()
+    ratio = Figure(
+        max(each.median for each in ratios) / min(each.median for each in ratios),
+        min(each.lowest for each in ratios),
+        max(each.highest for each in ratios),
+    )
     shown = ", ".join(f"{size:,}: {cost.median:.0f}" for size, cost in costs.items())
     return [
         Result(
