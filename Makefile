@@ -15,7 +15,7 @@ CLUSTER := $(if $(KUBECONFIG),--cluster=kubeconfig,--cluster=simulated)
 CODE := sre_server twisted tests setup.py
 
 .DEFAULT_GOAL := help
-.PHONY: help run test integration-tests lint format sslyze packaging certs clean
+.PHONY: help run test integration-tests bench lint format sslyze packaging certs clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +37,9 @@ test: $(VENV)/.installed ## Run every test that needs neither a cluster nor Go
 
 integration-tests: $(VENV)/.installed ## Run against $KUBECONFIG's cluster, or a real control plane built from Go modules
 	$(BIN)/python -m tests.controlplane
+
+bench: $(VENV)/.installed ## Measure speed and size; needs Go, and takes ten minutes (ROWS="single-read lists" for some)
+	$(BIN)/python -m tests.benchmarks --chart=docs/performance.svg $(ROWS)
 
 lint: $(VENV)/.installed ## Check style and types
 	$(BIN)/zizmor --offline --pedantic --strict-collection --quiet --no-progress .github

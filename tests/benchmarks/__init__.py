@@ -1,0 +1,1 @@
+"""How fast and how small the server is, measured as its users run it: `make bench`. Nothing here is a test."""

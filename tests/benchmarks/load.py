@@ -1,0 +1,128 @@
+"""The load generator as a child process: one round of requests for each call, on connections that stay open."""
+
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import Self, TypeVar
+
+import msgspec
+from msgspec import Struct
+
+from tests.certificates import Pair
+
+T = TypeVar("T")
+
+
+class BenchError(Exception):
+    """Something cannot be measured; the message is one line for a person."""
+
+
+class Seen(Struct, frozen=True):
+    """A new value in a body, and when it had been read (Unix time in ns)."""
+
+    value: int
+    at: int
+
+
+class LoadReport(Struct, frozen=True):
+    """What one round came to; latencies in microseconds, `cpu` in seconds of the load generator itself."""
+
+    requests: int
+    errors: int
+    first_error: str
+    statuses: dict[int, int]
+    bytes: int
+    seconds: float
+    cpu: float
+    latency: dict[str, float]
+    seen: list[Seen] | None = None
+
+    def check(self, *expected: int) -> Self:
+        """Return the report; raises BenchError unless every request was answered with an expected status."""
+        if self.errors or set(self.statuses) - set(expected) or not self.requests:
+            raise BenchError(f"errors: {self.errors} ({self.first_error}), statuses: {self.statuses}")
+        return self
+
+
+class Target(Struct, frozen=True):
+    """A TLS port, who may speak to it, and under which name; without `ca`, a plain HTTP port."""
+
+    address: str
+    ca: Path | None = None
+    client: Pair | None = None
+    name: str = "localhost"
+
+
+class Load:
+    """A running load generator, connected."""
+
+    def __init__(
+        self,
+        binary: Path,
+        target: Target,
+        paths: Sequence[str] = (),
+        *,
+        connections: int = 16,
+        headers: Sequence[str] = (),
+        connect: bool = False,
+        follow: str = "",
+        method: str = "GET",
+    ) -> None:
+        """Ask for one of `paths` at random each time; with `connect`, on a new connection (no paths: only that)."""
+        command = [str(binary), f"-address={target.address}", f"-name={target.name}", f"-connections={connections}"]
+        command += [f"-method={method}", f"-connect={str(connect).lower()}", f"-follow={follow}"]
+        command += [f"-header={header}" for header in headers]
+        if target.ca and target.client:
+            command += [f"-ca={target.ca}", f"-cert={target.client.certificate}", f"-key={target.client.key}"]
+        with NamedTemporaryFile("w", suffix=".targets") as file:
+            file.write("\n".join(paths))
+            file.flush()
+            command += [f"-targets={file.name}"] if paths else []
+            self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+            try:
+                self._read(str)
+            except BaseException:
+                self.close()
+                raise
+
+    def _read(self, kind: type[T]) -> T:
+        line = self._process.stdout.readline() if self._process.stdout else b""
+        if not line:
+            raise BenchError("the load generator gave up; its own message is above")
+        return msgspec.json.decode(line, type=kind)
+
+    def begin(self, seconds: float, *, requests: int = 0, rate: float = 0) -> None:
+        """Begin a round that ends after so many seconds, or requests; `rate` paces it, in requests a second in all."""
+        order = msgspec.json.encode({"seconds": seconds, "requests": requests, "rate": rate})
+        if self._process.stdin is not None:
+            self._process.stdin.write(order + b"\n")
+            self._process.stdin.flush()
+
+    def result(self) -> LoadReport:
+        """Wait for the end of the round."""
+        return self._read(LoadReport)
+
+    def round(self, seconds: float, *, requests: int = 0, rate: float = 0) -> LoadReport:
+        """Run one round from beginning to end."""
+        self.begin(seconds, requests=requests, rate=rate)
+        return self.result()
+
+    def close(self) -> None:
+        """Close the connections."""
+        for stream in (self._process.stdin, self._process.stdout):
+            if stream is not None:
+                stream.close()
+        try:
+            self._process.wait(5)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def __enter__(self) -> Self:
+        """Leave it connected."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the connections."""
+        self.close()

@@ -1,0 +1,40 @@
+"""The rows of the table: each module measures one thing, or a few that share their set-up."""
+
+from typing import Final
+
+from msgspec import Struct
+
+from tests.benchmarks.bench import Row
+from tests.benchmarks.rows import apiserver
+from tests.benchmarks.rows.decoding import list_page
+from tests.benchmarks.rows.growth import growth
+from tests.benchmarks.rows.handshakes import handshake
+from tests.benchmarks.rows.lists import compressed, lists, not_modified
+from tests.benchmarks.rows.reads import single_read
+from tests.benchmarks.rows.starting import starting
+from tests.benchmarks.rows.storm import storm
+from tests.benchmarks.rows.syncing import first_sync
+
+
+class Entry(Struct, frozen=True):
+    """A row that can be asked for by name: what it measures, its goal, how, and whether that takes a load generator."""
+
+    what: str
+    goal: str
+    measure: Row
+    needs_load: bool = True
+
+
+ROWS: Final = {
+    "single-read": Entry("CPU of one cached GET .../replicas", "<= 2 x floor", single_read),
+    apiserver.ROW: Entry(apiserver.WHAT, apiserver.GOAL, apiserver.beside_apiserver),
+    "lists": Entry("CPU of the two long lists", "<= 1.3 x floor", lists),
+    "not-modified": Entry("CPU of 304 for the same", "<= 1.2 x single read", not_modified),
+    "lists-gzip": Entry("CPU of the same, compressed", "<= 1.3 x floor of the same bytes", compressed),
+    "handshake": Entry("CPU of a full mutual handshake", "<= 1.1 x floor", handshake),
+    "list-page": Entry("list pages to cache", "<= 2 x msgspec, >= 50 x faster than models", list_page, False),
+    "first-sync": Entry("first sync of 100,000 Deployments, and memory", "<= 3 s CPU; <= 600 bytes each", first_sync),
+    "storm": Entry("change to visible, reads meanwhile", "p99 <= 10 ms; read p99 <= 2 x idle", storm),
+    "growth": Entry("CPU of a single read as the cluster grows", "highest <= 1.1 x lowest", growth),
+    "start": Entry("start to ready with 100 Deployments, and import", "< 1 s", starting, False),
+}
