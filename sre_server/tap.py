@@ -30,6 +30,7 @@ from sre_server.cluster.polling import NamespacePoller
 from sre_server.cluster.reviews import CONCURRENT_REVIEWS, ReviewService
 from sre_server.cluster.scaling import CONCURRENT_WRITES, ScalingService
 from sre_server.cluster.threads import DaemonThreadPool, IThreadingReactor
+from sre_server.cluster.version import streams_lists
 from sre_server.cluster.watching import Reflector
 from sre_server.config import Authorization, ClusterKind, ServerConfig
 from sre_server.errors import Unavailable
@@ -250,7 +251,7 @@ def _sources(config: ServerConfig) -> list[Source]:
 def _cycles(config: ServerConfig, sources: Sequence[Source], connect: Connect) -> list[Cycle]:
     """Make one cycle for each source, each with a connection of its own."""
     if not config.namespaces:
-        return [Reflector(source, connect(), streamed=True) for source in sources]
+        return [Reflector(source, connect(), streams=streams_lists) for source in sources]
     _, *deployments = sources
-    reflectors = [Reflector(source, connect(), streamed=True) for source in deployments]
+    reflectors = [Reflector(source, connect(), streams=streams_lists) for source in deployments]
     return [NamespacePoller(config.namespaces, connect()), *reflectors]

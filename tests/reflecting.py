@@ -28,7 +28,7 @@ class ReflectorTestCase(SynchronousTestCase):
 
     def make_reflector(self, source: Source, *, streamed: bool = False) -> Reflector:
         """Make a reflector of another source, or one that asks for streamed lists."""
-        return Reflector(source, self.cluster, self.clock.seconds, random.Random(1), streamed=streamed)  # noqa: S311
+        return Reflector(source, self.cluster, self.clock.seconds, random.Random(1), streams=lambda _: streamed)  # noqa: S311
 
     def listed(self, *items: Deployment | Namespace, version: str = "100", next_token: str = "") -> FakeReply:
         """Answer a list, in one page unless there is a token of the next one."""

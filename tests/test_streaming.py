@@ -1,7 +1,13 @@
 """Lists that are streamed as the beginning of a watch (KEP-3157), and what becomes of those that are not."""
 
+import json
+from collections import deque
 from collections.abc import Callable
 
+from twisted.trial.unittest import SynchronousTestCase
+
+from sre_server.cluster.version import streams_lists
+from sre_server.cluster.watching import Reflector
 from sre_server.errors import (
     BadAnswer,
     ClusterBroke,
@@ -12,7 +18,7 @@ from sre_server.errors import (
     Expired,
 )
 from sre_server.model import Changed, Deleted, Listed, Put, Resource, Source
-from tests.fakes import FakeReply, deployment, namespace
+from tests.fakes import FakeReply, FakeTransport, deployment, namespace
 from tests.reflecting import SOURCE, Answer, ReflectorTestCase, changes_of, lists_of
 from tests.wire import bookmark_line, error_line, event_line, refusal
 
@@ -225,6 +231,66 @@ class NotStreamedTests(StreamingTestCase):
         self.assertIn("no event", str(error))
         self.assertEqual([type(event) for event in self.emitted], [Listed, Changed])
         self.cycle(self.watched(END))
+
+
+class VersionTests(SynchronousTestCase):
+    """Which clusters are asked for streamed lists."""
+
+    def streams(self, answer: FakeReply | ClusterError) -> bool:
+        """Ask a cluster that answers so for its version."""
+        self.cluster = FakeTransport([answer])
+        return streams_lists(self.cluster)
+
+    def test_versions(self) -> None:
+        """Kubernetes streams from 1.34 on, whatever stands behind the number."""
+        for major, minor, expected in (
+            ("1", "34", True),
+            ("1", "36+", True),
+            ("2", "0", True),
+            ("1", "33", False),
+            ("1", "9", False),
+            ("1", "", False),
+            ("", "", False),
+            ("one", "ninety", False),
+        ):
+            version = FakeReply(200, [json.dumps({"major": major, "minor": minor, "platform": "a/b"}).encode()])
+            self.assertEqual(self.streams(version), expected, (major, minor))
+        self.assertEqual(self.cluster.requests, [("GET", "/version", {})])
+
+    def test_no_version(self) -> None:
+        """A cluster that does not tell, or makes no sense, is not asked to stream."""
+        for answer in (
+            refusal(403, "Forbidden"),
+            refusal(404, "NotFound"),
+            FakeReply(200, [b"<html>"]),
+            FakeReply(200, [b'{"major": 1}']),
+            FakeReply(200, [b"\xff"]),
+            ClusterBroke("reset"),
+            ClusterTimedOut("hung"),
+        ):
+            self.assertFalse(self.streams(answer), answer)
+
+    def test_busy_or_away(self) -> None:
+        """What a list would meet as well is an error at once, so that a cluster that is down is asked once a cycle."""
+        for status in (429, 503):
+            with self.assertRaises(ClusterRefused) as raised:
+                self.streams(refusal(status, retry_after=7))
+            self.assertEqual(raised.exception.retry_after, 7)
+        with self.assertRaises(ClusterUnreachable):
+            self.streams(ClusterUnreachable("refused"))
+
+    def test_asked_once(self) -> None:
+        """A reflector asks before its first list, again if there was no answer, and never after."""
+        cluster = FakeTransport([ClusterUnreachable("refused")])
+        reflector = Reflector(SOURCE, cluster, streams=streams_lists)
+        old = FakeReply(200, [b'{"major": "1", "minor": "20"}'])
+        for answers in ([ClusterUnreachable("refused")], [old, refusal(403)], [refusal(403)]):
+            cluster.script = deque(answers)
+            with self.assertRaises(ClusterError):
+                reflector.cycle(lambda _: None)
+            self.assertEqual(len(cluster.script), 0)
+        asked = [path.rpartition("/")[2] for _, path, _ in cluster.requests]
+        self.assertEqual(asked, ["version", "version", "deployments", "deployments"])
 
 
 class SameObjectsTests(ReflectorTestCase):

@@ -85,9 +85,9 @@ class Reflector:
         now: Callable[[], float] = time.monotonic,
         chance: random.Random | None = None,
         *,
-        streamed: bool = False,
+        streams: Callable[[Transport], bool] = lambda _: False,
     ) -> None:
-        """Keep up with `source`; `streamed` asks for streamed lists, until the cluster turns out not to have them."""
+        """Keep up with `source`; `streams` finds out, before the first list, whether to ask for streamed ones."""
         self.source = source
         self._connection = connection
         self._now = now
@@ -95,7 +95,8 @@ class Reflector:
         self._version: str | None = None
         self._must_list = True
         self._relist_at = 0.0
-        self._streamed = streamed
+        self._streams = streams
+        self._streamed: bool | None = None
         self._pages_next = False
         self._known = Gathered()
         self._replaced: Gathered | None = None
@@ -111,6 +112,8 @@ class Reflector:
         ended in good order: the next cycle may begin at once.
         """
         if self._must_list:
+            if self._streamed is None:
+                self._streamed = self._streams(self._connection)
             if self._streamed and not self._pages_next and self._watched(emit, streamed=True):
                 return
             self._pages_next = False

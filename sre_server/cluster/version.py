@@ -1,0 +1,46 @@
+"""Whether a cluster streams lists, by its version: one that knows nothing of it might ignore that it was asked to.
+
+KEP-3157 (WatchList) is on by default from Kubernetes 1.34 on. An API server from before 1.27 ignores what
+asks for it, and a list that never ends would be found out only after a minute.
+"""
+
+import re
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+from sre_server.cluster.connection import refusal
+from sre_server.cluster.decoding import decode_status
+from sre_server.cluster.transport import STATUS_BYTES, Transport
+from sre_server.errors import BadAnswer, ClusterBroke, ClusterTimedOut
+
+STREAMS_SINCE: Final = (1, 34)
+READ_TIMEOUT: Final = 10.0
+_BUSY: Final = frozenset({429, 503})
+_DIGITS: Final = re.compile(r"\d{1,4}")
+
+
+class _Version(Struct):
+    """What `/version` answers; a minor version may have a `+` behind it."""
+
+    major: str = ""
+    minor: str = ""
+
+
+def streams_lists(transport: Transport) -> bool:
+    """Ask the cluster for its version, once; blocks, for a thread.
+
+    Raises ClusterUnreachable, or ClusterRefused where the cluster is busy: a list would meet the same. Whatever else
+    is no answer to go by means that lists are not streamed.
+    """
+    try:
+        with transport.request("GET", "/version", {}, read_timeout=READ_TIMEOUT) as reply:
+            answer = reply.read(STATUS_BYTES, READ_TIMEOUT)
+            if reply.status in _BUSY:
+                raise refusal(reply, decode_status(answer).message)
+            version = msgspec.json.decode(answer, type=_Version) if reply.status == 200 else _Version()
+    except (ClusterBroke, ClusterTimedOut, BadAnswer, msgspec.MsgspecError, UnicodeDecodeError):
+        return False
+    numbers = [_DIGITS.match(text) for text in (version.major, version.minor)]
+    return tuple(int(number[0]) if number else 0 for number in numbers) >= STREAMS_SINCE
