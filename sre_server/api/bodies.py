@@ -75,6 +75,11 @@ def _tag(digest: bytes) -> bytes:
     return b'"%s"' % digest.hex().encode("ascii")
 
 
+class _Count(Struct, gc=False):
+    deployment: str
+    replica_count: int
+
+
 def names_in(namespace: str, by_name: ByName) -> object:
     """Show a namespace with the names of its Deployments, sorted, as lists of both families have it."""
     return {"namespace": namespace, "deployments": sorted(by_name)}
@@ -82,7 +87,7 @@ def names_in(namespace: str, by_name: ByName) -> object:
 
 def counts_in(namespace: str, by_name: ByName) -> object:
     """Show a namespace with the counts of its Deployments, sorted by their names, as family B has it."""
-    deployments = [{"deployment": name, "replica_count": by_name[name].replicas} for name in sorted(by_name)]
+    deployments = [_Count(name, by_name[name].replicas) for name in sorted(by_name)]
     return {"namespace": namespace, "deployments": deployments}
 
 
