@@ -117,7 +117,7 @@ class Options(UsageOptions):
         except (TLSFilesError, CredentialsError, DocumentError) as error:
             raise UsageError(str(error)) from error
         if self["log-format"] == "json" and self.parent is not None:
-            self.parent["logger"] = _json_logger(self.parent["logfile"] or "", nodaemon=bool(self.parent["nodaemon"]))
+            _log_with(self.parent, _json_logger(self.parent["logfile"] or "", nodaemon=bool(self.parent["nodaemon"])))
 
     def _config(self) -> ServerConfig:
         authorization, policy = self._authorization()
@@ -219,6 +219,17 @@ class Options(UsageOptions):
             f"no cluster: this is not a pod, and {self._kubeconfig()} does not exist; "
             "name one with --kubeconfig, or try --cluster=simulated"
         )
+
+
+def _log_with(twistd: UsageOptions, logger: Callable[[], ILogObserver]) -> None:
+    """Give twistd a logger once it has looked up its own: it takes what is there before for a name to import."""
+    look_up = twistd.postOptions
+
+    def post_options() -> None:
+        look_up()
+        twistd["logger"] = logger
+
+    twistd.postOptions = post_options  # type: ignore[method-assign]
 
 
 def _json_logger(logfile: str, *, nodaemon: bool) -> Callable[[], ILogObserver]:

@@ -8,6 +8,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+from twisted.application.app import ServerOptions
 from twisted.python.usage import Options as UsageOptions
 from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
@@ -152,12 +153,13 @@ class ValueTests(OptionsTests):
     def test_json_logs_under_twistd(self) -> None:
         """`--log-format=json` hands twistd a logger, and text leaves twistd its own."""
         for log_format, expected in (("json", True), ("text", False)):
-            parent: Any = UsageOptions()
+            parent: Any = ServerOptions()
             parent.update(logfile=None, nodaemon=1)
             parsed = Options({})
             parsed.parent = parent
             parsed.parseOptions(self.arguments("--cluster=simulated", f"--log-format={log_format}"))
-            self.assertEqual("logger" in parent, expected)
+            parent.postOptions()
+            self.assertEqual(callable(parent["logger"]), expected)
 
     def test_every_option_is_in_the_help(self) -> None:
         """`--help` lists the design's options, and says how variables are named."""
