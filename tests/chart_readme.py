@@ -40,7 +40,7 @@ def values(text: str) -> list[Value]:
             comments[number] = " ".join(gathered)
             gathered = []
     node = yaml.compose(text, Loader=yaml.SafeLoader)
-    return list(_values(node, "", comments))
+    return list(_values(node, "", comments)) if node else []
 
 
 def _values(node: yaml.Node, path: str, comments: dict[int, str]) -> Iterator[Value]:

@@ -102,7 +102,12 @@ class LifecycleTests(ReleaseTestCase):
         """Follow the Deployment's pods: how many there are, and how many of them available."""
         plane = self.release.plane
         template = r"jsonpath=[{.status.replicas},{.status.availableReplicas}]{'\n'}"
-        command = [str(plane._layout.binaries / "kubectl"), f"--kubeconfig={plane.admin_kubeconfig}", "get", "deployment"]
+        command = [
+            str(plane._layout.binaries / "kubectl"),
+            f"--kubeconfig={plane.admin_kubeconfig}",
+            "get",
+            "deployment",
+        ]
         command += [self.release.account, f"--namespace={self.release.namespace}", "--watch", f"--output={template}"]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         self.addCleanup(process.stdout.close if process.stdout else int)
@@ -122,6 +127,7 @@ class LifecycleTests(ReleaseTestCase):
 
     def test_policy_change(self) -> None:
         """Another policy reaches the ConfigMap and replaces the pods; without restarts the pods stay."""
+
         def values(maximum: int, *, restart: bool) -> dict[str, Any]:
             return {"guardrails": {"maximum": maximum}, "restartOnConfigChange": restart}
 

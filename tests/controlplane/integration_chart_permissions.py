@@ -91,11 +91,13 @@ class GrantTests(SynchronousTestCase):
 
     def _granted(self, namespace: str) -> set[Rule]:
         """Return what the apiserver itself says the token may do there, less what every service account may."""
-        question = json.dumps({
-            "apiVersion": "authorization.k8s.io/v1",
-            "kind": "SelfSubjectRulesReview",
-            "spec": {"namespace": namespace},
-        }).encode()
+        question = json.dumps(
+            {
+                "apiVersion": "authorization.k8s.io/v1",
+                "kind": "SelfSubjectRulesReview",
+                "spec": {"namespace": namespace},
+            }
+        ).encode()
         plane = self.release.plane
         found = []
         for account in (self.release.account, "default"):
@@ -104,10 +106,14 @@ class GrantTests(SynchronousTestCase):
             status, answer = plane.request("POST", path, token=token, body=question)
             self.assertEqual(status, 201)
             rules = json.loads(answer)["status"]["resourceRules"]
-            found.append({
-                (group, resource, tuple(sorted(rule["verbs"])))
-                for rule in rules for group in rule["apiGroups"] for resource in rule["resources"]
-            })
+            found.append(
+                {
+                    (group, resource, tuple(sorted(rule["verbs"])))
+                    for rule in rules
+                    for group in rule["apiGroups"]
+                    for resource in rule["resources"]
+                }
+            )
         return found[0] - found[1]
 
     def _attempts(self, namespace: str) -> dict[str, int]:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-import kubernetes_validate
+import kubernetes_validate  # type: ignore[import-untyped]
 import yaml
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -94,7 +94,7 @@ class MatrixTests(SynchronousTestCase):
             self.assertEqual(done.returncode, 0, f"{name}: {done.stdout}{done.stderr}")
 
     def test_valid(self) -> None:
-        """Every object fits the schemas of the oldest and newest Kubernetes, and has neither nulls nor unknown fields."""
+        """Every object fits the schemas of the oldest and newest Kubernetes, and has no nulls, no unknown fields."""
         for name, values in MODES.items():
             for document in render(values):
                 what = f"{name}: {document['kind']} {document['metadata']['name']}"
@@ -176,14 +176,14 @@ class FeatureTests(SynchronousTestCase):
 
     def test_objects(self) -> None:
         """Each feature brings its objects, and nothing is made that was not asked for."""
-        always = {"ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Service", "Deployment"}
-        default = always | {"PodDisruptionBudget", "Pod"}
+        cluster_wide = {"ClusterRole", "ClusterRoleBinding"}
+        default = cluster_wide | {"ServiceAccount", "Service", "Deployment", "PodDisruptionBudget", "Pod"}
         expected = {
             "defaults": default,
             "policy": default | {"ConfigMap"},
             "guardrails": default | {"ConfigMap"},
             "namespaces": default | {"Role", "RoleBinding"},
-            "namespaces and policy": default - {"ClusterRole", "ClusterRoleBinding"} | {"ConfigMap", "Role", "RoleBinding"},
+            "namespaces and policy": default - cluster_wide | {"ConfigMap", "Role", "RoleBinding"},
             "cert-manager": default | {"Certificate", "Issuer"},
             "cert-manager, own issuer": default | {"Certificate"},
             "autoscaling": default | {"HorizontalPodAutoscaler"},
@@ -193,7 +193,7 @@ class FeatureTests(SynchronousTestCase):
             "pod monitor": default | {"PodMonitor"},
             "rules and dashboard": default | {"PrometheusRule", "ConfigMap"},
             "synthetic queries": default | {"CronJob"},
-            "another cluster": default - {"ClusterRole", "ClusterRoleBinding"},
+            "another cluster": default - cluster_wide,
         }
         for name, objects in expected.items():
             self.assertEqual(kinds(render(MODES[name])), objects, name)
@@ -208,8 +208,11 @@ class FeatureTests(SynchronousTestCase):
         )
         for values, image in cases:
             documents = render(values)
-            for pod in (d["spec"] if d["kind"] == "Pod" else d["spec"]["template"]["spec"] for d in documents
-                        if d["kind"] in ("Pod", "Deployment")):
+            for pod in (
+                d["spec"] if d["kind"] == "Pod" else d["spec"]["template"]["spec"]
+                for d in documents
+                if d["kind"] in ("Pod", "Deployment")
+            ):
                 self.assertEqual(pod["containers"][0]["image"], image)
 
     def test_autoscaling(self) -> None:
@@ -245,6 +248,7 @@ class FeatureTests(SynchronousTestCase):
 
     def test_config_change(self) -> None:
         """Another policy is another pod template, unless the pods are to stay."""
+
         def annotations(maximum: int, **more: Any) -> Any:
             documents = render({"guardrails": {"maximum": maximum}, **more})
             return named(documents, "Deployment")["spec"]["template"]["metadata"]["annotations"]

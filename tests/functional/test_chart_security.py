@@ -136,6 +136,7 @@ class SecretTests(SynchronousTestCase):
 
     def test_where_certificates_come_from(self) -> None:
         """The server's pair, the CAs of clients and the revocation lists are the ones that were named."""
+
         def sources(mode: str) -> list[tuple[str, str, str]]:
             volumes = named(render(MODES[mode]), "Deployment")["spec"]["template"]["spec"]["volumes"]
             listed = []
@@ -157,7 +158,9 @@ class SecretTests(SynchronousTestCase):
         names = ["blue-sre-server", "blue-sre-server.sre", "blue-sre-server.sre.svc"]
         self.assertEqual(server["dnsNames"], [*names, "blue-sre-server.sre.svc.cluster.local"])
         self.assertEqual(server["usages"], ["digital signature", "server auth"])
-        self.assertEqual(server["issuerRef"], {"group": "cert-manager.io", "kind": "Issuer", "name": "blue-sre-server-ca"})
+        self.assertEqual(
+            server["issuerRef"], {"group": "cert-manager.io", "kind": "Issuer", "name": "blue-sre-server-ca"}
+        )
         client = named(documents, "Certificate", "blue-sre-server-client")["spec"]
         self.assertEqual(client["usages"], ["digital signature", "client auth"])
         authority = named(documents, "Certificate", "blue-sre-server-ca")["spec"]
@@ -194,7 +197,9 @@ class NetworkTests(SynchronousTestCase):
         self.assertEqual(extra, {"ports": [{"port": 8443}]})
         selectors = [peer["podSelector"]["matchLabels"] for peer in api["from"]]
         component = "app.kubernetes.io/component"
-        self.assertEqual([labels.get(component, labels.get("app")) for labels in selectors], ["console", "synthetic", "test"])
+        self.assertEqual(
+            [labels.get(component, labels.get("app")) for labels in selectors], ["console", "synthetic", "test"]
+        )
         queries = next(document for document in documents if document["kind"] == "CronJob")
         pod = queries["spec"]["jobTemplate"]["spec"]["template"]["metadata"]["labels"]
         self.assertLessEqual(selectors[1].items(), pod.items())

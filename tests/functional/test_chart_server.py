@@ -119,7 +119,7 @@ class StoppingTests(SynchronousTestCase):
         self.assertGreaterEqual(pod["terminationGracePeriodSeconds"] - pause, longest)
 
     def test_rollout(self) -> None:
-        """An old pod goes when a new one is ready, never before; pods are spread over nodes and zones, each revision apart."""
+        """An old pod goes when a new one is ready, never before; nodes and zones share them evenly."""
         spec = named(render({}), "Deployment")["spec"]
         self.assertEqual(spec["strategy"]["rollingUpdate"], {"maxUnavailable": 0, "maxSurge": 1})
         constraints = spec["template"]["spec"]["topologySpreadConstraints"]

@@ -1,4 +1,4 @@
-"""What `helm test` runs: mutual_tls HOST PORT [FOLDER]; the folder has a client's tls.crt, tls.key and the server's ca.crt."""
+"""What `helm test` runs: HOST PORT [FOLDER]; the folder has a client's tls.crt and tls.key, and the server's ca.crt."""
 
 import http.client
 import json
