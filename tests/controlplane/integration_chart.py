@@ -103,7 +103,7 @@ class LifecycleTests(ReleaseTestCase):
         plane = self.release.plane
         template = r"jsonpath=[{.status.replicas},{.status.availableReplicas}]{'\n'}"
         command = [
-            str(plane._layout.binaries / "kubectl"),
+            str(plane.binaries / "kubectl"),
             f"--kubeconfig={plane.admin_kubeconfig}",
             "get",
             "deployment",
