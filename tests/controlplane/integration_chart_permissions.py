@@ -144,8 +144,13 @@ class GrantTests(SynchronousTestCase):
         }
 
     def test_whole_cluster(self) -> None:
-        """Cluster-wide: the job is done, the grant is the six rules of docs/iam.md, and all else is refused."""
-        self._whole_job(self._serve({}))
+        """Cluster-wide: the job is done, the grant is that of docs/iam.md, and all else is refused."""
+        self.release.make_secret("prober", "sre-server-synthetic")
+        queries = {"enabled": True, "clientCertificate": {"secretName": "prober"}}
+        daemon = self._serve({"syntheticQueries": queries})
+        self._whole_job(daemon)
+        seen = self._as(daemon, "sre-server-synthetic", "GET", "/deployments").json
+        self.assertEqual(seen, [{"namespace": self.release.namespace, "deployments": [self.release.account]}])
         self.assertEqual(self._granted(self.other), {CACHE, SCALE, NAMESPACES, EVENTS, REVIEWS})
         self.assertEqual(set(self._attempts(self.served).values()), {403})
 

@@ -107,9 +107,7 @@ MODES: dict[str, Values] = {
         "prometheusRule": {"enabled": True, "rules": [{"alert": "Mine", "expr": "vector(1)"}]},
         "dashboard": {"enabled": True, "namespace": "monitoring"},
     },
-    "synthetic queries": {
-        "syntheticQueries": {"enabled": True, "clientCertificate": {"secretName": "prober"}, "extraArgs": ["--verbose"]}
-    },
+    "synthetic queries": {"syntheticQueries": {"enabled": True, "clientCertificate": {"secretName": "prober"}}},
     "synthetic queries, cert-manager": {"syntheticQueries": {"enabled": True}, "tls": {"source": "certManager"}},
     "another cluster": {"cluster": {"kind": "kubeconfig", "kubeconfig": {"secretName": "there", "context": "blue"}}},
     "simulated": {"cluster": {"kind": "simulated", "simulatedDeployments": 100000}},

@@ -57,7 +57,7 @@ CONTRADICTIONS: tuple[tuple[str, Values], ...] = (
     ("tls.existingSecret.name", {"tls": {"existingSecret": {"name": ""}}}),
     ("kubeconfig.secretName", {"cluster": {"kind": "kubeconfig"}}),
     ("must differ", {"server": {"opsPort": 8443}}),
-    ("cut off", {"preStopSeconds": 30}),
+    ("cut off", {"preStopSeconds": 16}),
     ("not both", {"podDisruptionBudget": {"minAvailable": 0, "maxUnavailable": 0}}),
     ("choose one", {"serviceMonitor": {"enabled": True}, "podMonitor": {"enabled": True}}),
     ("greater than", {"autoscaling": {"enabled": True, "minReplicas": 11}}),
@@ -192,7 +192,7 @@ class FeatureTests(SynchronousTestCase):
             "service monitor": default | {"ServiceMonitor"},
             "pod monitor": default | {"PodMonitor"},
             "rules and dashboard": default | {"PrometheusRule", "ConfigMap"},
-            "synthetic queries": default | {"CronJob"},
+            "synthetic queries": default | {"CronJob", "Role", "RoleBinding"},
             "another cluster": default - cluster_wide,
         }
         for name, objects in expected.items():

@@ -5,7 +5,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.functional.helm import FULL_NAME, MODES, NAMESPACE, Document, named, pod_specs, render
+from tests.functional.helm import FULL_NAME, MODES, NAMESPACE, Document, Values, named, pod_specs, render
 
 CACHE = {"apiGroups": ["apps"], "resources": ["deployments"], "verbs": ["list", "watch"]}
 SCALE = {"apiGroups": ["apps"], "resources": ["deployments/scale"], "verbs": ["patch"]}
@@ -67,6 +67,25 @@ class PermissionTests(SynchronousTestCase):
             self.assertEqual(rules(documents, "ClusterRole"), {}, mode)
             pod = named(documents, "Deployment")["spec"]["template"]["spec"]
             self.assertIs(pod["automountServiceAccountToken"], False, mode)
+
+    def test_synthetic_client(self) -> None:
+        """The client of the synthetic queries may read in the release's namespace, where RBAC decides, and no more."""
+        documents = render(MODES["synthetic queries"])
+        reading = {"apiGroups": ["apps"], "resources": ["deployments"], "verbs": ["get"]}
+        self.assertEqual(rules(documents, "Role"), {NAMESPACE: [reading]})
+        binding = named(documents, "RoleBinding", f"{FULL_NAME}-synthetic")
+        self.assertEqual(
+            [(who["kind"], who["name"]) for who in binding["subjects"]], [("User", "sre-server-synthetic")]
+        )
+        narrower: tuple[Values, ...] = (
+            {"authorization": "any"},
+            {"namespaces": ["shop"]},
+            {"rbac": {"create": False}},
+            {"cluster": {"kind": "simulated"}},
+        )
+        for values in narrower:
+            roles = rules(render({**MODES["synthetic queries"], **values}), "Role")
+            self.assertNotIn(NAMESPACE, roles, str(values))
 
     def test_tokens(self) -> None:
         """Only the server's pods have a token."""

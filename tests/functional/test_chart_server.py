@@ -2,12 +2,13 @@
 
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.testing import MemoryReactor
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from sre_server import lifecycle
 from sre_server.cluster import feed
@@ -17,11 +18,18 @@ from sre_server.security.guardrails import load_guardrails
 from sre_server.security.policy import load_policy
 from tests.certificates import Authority
 from tests.fakes import temporary_folder
-from tests.functional.daemon import Daemon
+from tests.functional.daemon import Daemon, environment
 from tests.functional.helm import MODES, Document, Values, named, pod_specs, render, server_container
 
 MOUNT = "/etc/sre-server"
 SPARE_SECONDS = 1.0
+NOWHERE = """
+apiVersion: v1
+kind: Config
+current-context: nowhere
+contexts: [{name: nowhere, context: {cluster: nowhere}}]
+clusters: [{name: nowhere, cluster: {server: "http://127.0.0.1:1"}}]
+"""
 
 
 def options_of(documents: list[Document], folder: Path) -> Options:
@@ -45,6 +53,13 @@ def options_of(documents: list[Document], folder: Path) -> Options:
     options = Options({})
     options.parseOptions(simulated)
     return options
+
+
+def mount_client(daemon: Daemon, folder: Path) -> None:
+    """Put the files of a client into a folder, as the chart mounts them."""
+    for source, name in ((daemon.client.certificate, "tls.crt"), (daemon.client.key, "tls.key")):
+        (folder / name).write_bytes(source.read_bytes())
+    (folder / "ca.crt").write_bytes(daemon.authority.file.read_bytes())
 
 
 class OptionsTests(SynchronousTestCase):
@@ -117,6 +132,7 @@ class StoppingTests(SynchronousTestCase):
         self.assertGreater(pause, 0)
         self.assertLessEqual(longest, 15, "the margin that templates/_validation.tpl insists on")
         self.assertGreaterEqual(pod["terminationGracePeriodSeconds"] - pause, longest)
+        render({"preStopSeconds": 15})  # the longest that the default grace has room for
 
     def test_rollout(self) -> None:
         """An old pod goes when a new one is ready, never before; nodes and zones share them evenly."""
@@ -149,9 +165,7 @@ class CheckTests(SynchronousTestCase):
         self.daemon.wait_until_ready()
         self.client = folder / "client"
         self.client.mkdir()
-        for source, name in ((self.daemon.client.certificate, "tls.crt"), (self.daemon.client.key, "tls.key")):
-            (self.client / name).write_bytes(source.read_bytes())
-        (self.client / "ca.crt").write_bytes(self.daemon.authority.file.read_bytes())
+        mount_client(self.daemon, self.client)
 
     def _check(self, mode: str, port: int) -> subprocess.CompletedProcess[str]:
         """Run the pod's command against this machine."""
@@ -186,9 +200,40 @@ class CheckTests(SynchronousTestCase):
         self.assertNotEqual(done.returncode, 0)
         self.assertIn("refused, as it should be", done.stdout)
 
+    def test_not_ready(self) -> None:
+        """It fails, and says with what, when the server answers but has no cluster to tell of."""
+        kubeconfig = self.client / "kubeconfig"
+        kubeconfig.write_text(NOWHERE, encoding="utf-8")
+        options = ("--cluster=kubeconfig", f"--kubeconfig={kubeconfig}")
+        daemon = Daemon(self.client.parent, *options, authority=self.daemon.authority)
+        self.addCleanup(daemon.close)
+        done = self._check("self-signed", daemon.port)
+        self.assertNotEqual(done.returncode, 0)
+        self.assertIn("GET /readyz: 503", done.stderr)
+
 
 class SyntheticTests(SynchronousTestCase):
     """The command of the CronJob."""
+
+    def test_run(self) -> None:
+        """Run here against a real server, with the files where the chart mounts them, it succeeds."""
+        if find_spec("sre_server.synthetic") is None:
+            raise SkipTest("this version of the server has no synthetic query")
+        folder = temporary_folder(self)
+        daemon = Daemon(folder, "--cluster=simulated")
+        self.addCleanup(daemon.close)
+        daemon.wait_until_ready()
+        mount_client(daemon, folder)
+        job = next(document for document in render(MODES["synthetic queries"]) if document["kind"] == "CronJob")
+        container = job["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"][0]
+        here = {"https://blue-sre-server.sre.svc:8443": f"https://localhost:{daemon.port}"}
+        arguments = [here.get(argument, argument) for argument in container["args"]]
+        arguments = [argument.replace(f"{MOUNT}/client", str(folder)) for argument in arguments]
+        command = [sys.executable, *container["command"][1:], *arguments]
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=60, check=False, env=environment(), cwd=folder
+        )
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
 
     def test_command(self) -> None:
         """It asks the Service, by the name that is in the certificate, with the files that are mounted."""
