@@ -12,13 +12,13 @@ from tests.chart_readme import CHART, readme, table, values
 VALUES = (CHART / "values.yaml").read_text(encoding="utf-8")
 SCHEMA: dict[str, Any] = json.loads((CHART / "values.schema.json").read_text(encoding="utf-8"))
 # Maps whose keys are anybody's, and what other charts share.
-FREE = {"#/$defs/labels", "#/$defs/quantities", "#/$defs/object", "#/$defs/named"}
+FREE = {"#/definitions/labels", "#/definitions/quantities", "#/definitions/object", "#/definitions/named"}
 
 
 def resolved(schema: dict[str, Any]) -> dict[str, Any]:
     """Follow a reference into the definitions."""
     reference = schema.get("$ref")
-    return SCHEMA["$defs"][reference.rpartition("/")[2]] if reference else schema
+    return SCHEMA["definitions"][reference.rpartition("/")[2]] if reference else schema
 
 
 def closed_objects(schema: Any, path: str) -> Iterator[tuple[str, bool]]:
