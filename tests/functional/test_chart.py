@@ -157,13 +157,14 @@ class RefusalTests(SynchronousTestCase):
         """A misspelt key is refused by name, at every depth."""
         for path, values in TYPOS:
             said = refusal(values)
-            self.assertIn("additional propert", said, path)
-            self.assertIn(f"'{path.rpartition('.')[2]}'", said, path)
+            self.assertIn("additional propert", said.lower(), path)
+            self.assertIn(path.rpartition(".")[2], said, path)
 
     def test_out_of_range(self) -> None:
         """A value of the wrong type or beyond its bounds is refused, and its place named."""
         for path, values in OUT_OF_RANGE:
-            self.assertIn(f"at '{path}", refusal(values), path)
+            said, dotted = refusal(values), path[1:].replace("/", ".")
+            self.assertTrue(f"at '{path}" in said or f"- {dotted}" in said, said)  # as newer and older Helm put it
 
     def test_contradictions(self) -> None:
         """Values that are good alone but not together are refused with a sentence that says why."""

@@ -8,7 +8,7 @@ import yaml
 from twisted.trial.unittest import SynchronousTestCase
 
 from sre_server.metrics import Metrics
-from tests.functional.helm import CHART, helm
+from tests.functional.helm import CHART, KUBERNETES, helm
 from tests.guides import DOCS, Block, blocks
 
 GUIDES = ("install.md", "operate.md")
@@ -45,7 +45,7 @@ class CommandTests(SynchronousTestCase):
     def _render(self, block: Block) -> None:
         words = shlex.split(block.commands.replace("\\\n", " "))
         self.assertEqual(words[:2], ["helm", "install"])
-        command = [helm(), "template", *words[2:]]
+        command = [helm(), "template", *words[2:], KUBERNETES]
         done = subprocess.run(command, cwd=CHART.parents[1], capture_output=True, text=True, timeout=60, check=False)
         self.assertEqual(done.returncode, 0, done.stderr)
         kinds = {document["kind"] for document in yaml.safe_load_all(done.stdout)}
