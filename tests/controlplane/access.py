@@ -29,6 +29,7 @@ class Access:
         self._environment = {"HOME": str(layout.workdir), "PATH": os.environ.get("PATH", os.defpath)}
         self.server = layout.server
         self.ca_file = layout.authority.certificate
+        self.binaries = layout.binaries
         self.admin_kubeconfig = self.user_kubeconfig("admin", ["system:masters"])
         probe = authority.client("probe", ["system:masters"])
         self._anonymous = ssl.create_default_context(cafile=str(self.ca_file))

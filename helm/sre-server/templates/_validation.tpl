@@ -1,0 +1,57 @@
+{{/* What the schema cannot say: values that are good, but not together. */}}
+{{- define "sre-server.validate" -}}
+{{- $v := .Values -}}
+{{- if and (eq $v.authorization "policy") (not $v.policy.rules) -}}
+{{- fail "authorization: policy needs policy.rules; without a rule nothing would be allowed" -}}
+{{- end -}}
+{{- if and $v.policy.rules (ne $v.authorization "policy") -}}
+{{- fail (printf "policy.rules have no effect with authorization: %s; set authorization: policy" $v.authorization) -}}
+{{- end -}}
+{{- if and (eq $v.tls.source "selfSigned") (not $v.tls.selfSigned.notForProduction) -}}
+{{- fail "tls.source: selfSigned keeps private keys in the release and ends after a day; if this is a trial, set tls.selfSigned.notForProduction=true" -}}
+{{- end -}}
+{{- range $name, $from := dict "tls.clientCA" $v.tls.clientCA "tls.crl" $v.tls.crl -}}
+{{- if and $from.secretName $from.configMapName -}}
+{{- fail (printf "%s: set secretName or configMapName, not both" $name) -}}
+{{- end -}}
+{{- end -}}
+{{- if and (eq $v.tls.source "certManager") $v.tls.certManager.existingIssuer.enabled (not $v.tls.certManager.existingIssuer.name) -}}
+{{- fail "tls.certManager.existingIssuer.name is required when it is enabled" -}}
+{{- end -}}
+{{- if and (eq $v.cluster.kind "kubeconfig") (not $v.cluster.kubeconfig.secretName) -}}
+{{- fail "cluster.kind: kubeconfig needs cluster.kubeconfig.secretName" -}}
+{{- end -}}
+{{- if eq (int $v.server.port) (int $v.server.opsPort) -}}
+{{- fail "server.port and server.opsPort must differ" -}}
+{{- end -}}
+{{- if not $v.lifecycle -}}
+{{- $needed := add $v.preStopSeconds 15 -}}
+{{- if lt (int $v.terminationGracePeriodSeconds) (int $needed) -}}
+{{- fail (printf "terminationGracePeriodSeconds must be at least preStopSeconds + 15 = %d, or requests are cut off" $needed) -}}
+{{- end -}}
+{{- end -}}
+{{- if and (not (kindIs "invalid" $v.podDisruptionBudget.minAvailable)) (not (kindIs "invalid" $v.podDisruptionBudget.maxUnavailable)) -}}
+{{- fail "podDisruptionBudget: set minAvailable or maxUnavailable, not both" -}}
+{{- end -}}
+{{- if $v.autoscaling.enabled -}}
+{{- if gt (int $v.autoscaling.minReplicas) (int $v.autoscaling.maxReplicas) -}}
+{{- fail "autoscaling.minReplicas is greater than autoscaling.maxReplicas" -}}
+{{- end -}}
+{{- $requests := default dict $v.resources.requests -}}
+{{- if and $v.autoscaling.targetCPUUtilizationPercentage (not $requests.cpu) -}}
+{{- fail "autoscaling by CPU needs resources.requests.cpu: the target is a percentage of it" -}}
+{{- end -}}
+{{- if and $v.autoscaling.targetMemoryUtilizationPercentage (not $requests.memory) -}}
+{{- fail "autoscaling by memory needs resources.requests.memory: the target is a percentage of it" -}}
+{{- end -}}
+{{- if not (or $v.autoscaling.targetCPUUtilizationPercentage $v.autoscaling.targetMemoryUtilizationPercentage $v.autoscaling.metrics) -}}
+{{- fail "autoscaling needs a target for CPU or memory, or metrics of its own" -}}
+{{- end -}}
+{{- end -}}
+{{- if and $v.serviceMonitor.enabled $v.podMonitor.enabled -}}
+{{- fail "serviceMonitor and podMonitor are both enabled: every metric would be there twice; choose one" -}}
+{{- end -}}
+{{- if and $v.syntheticQueries.enabled (not (include "sre-server.clientSecret" .)) -}}
+{{- fail "syntheticQueries needs syntheticQueries.clientCertificate.secretName with tls.source: existingSecret" -}}
+{{- end -}}
+{{- end }}

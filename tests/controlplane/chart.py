@@ -1,0 +1,94 @@
+"""A release of the chart in the shared control plane, in a namespace that holds pods to the strictest standard."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from secrets import token_hex
+from typing import Any
+
+import yaml
+
+from tests.certificates import Authority
+from tests.functional.helm import CHART
+
+from .fixture import shared_plane
+
+WAIT = ("--wait", "--timeout=90s")
+
+
+class Release:
+    """One release, named after its namespace; `folder` holds its CA, its values, and whatever a test adds."""
+
+    def __init__(self, folder: Path) -> None:
+        """Make the namespace and the server's Secret; nothing is installed yet."""
+        self.plane = shared_plane()
+        self.name = self.namespace = f"chart-{token_hex(4)}"
+        self.account = f"{self.name}-sre-server"
+        self.folder = folder
+        self.authority = Authority(folder)
+        self.kubectl("create", "namespace", self.namespace)
+        restricted = "pod-security.kubernetes.io/enforce=restricted"
+        self.kubectl("label", "namespace", self.namespace, restricted)
+        self.make_secret("sre-server-tls", "localhost")
+
+    def kubectl(self, *arguments: str) -> str:
+        """Run kubectl as the administrator."""
+        return self.plane.kubectl(*arguments)
+
+    def make_secret(self, secret: str, common_name: str) -> None:
+        """Make a Secret with a certificate of the release's CA."""
+        pair = self.authority.issue(common_name)
+        files = {"tls.crt": pair.certificate, "tls.key": pair.key, "ca.crt": self.authority.file}
+        contents = (f"--from-file={key}={path}" for key, path in files.items())
+        self.kubectl("create", "secret", "generic", secret, f"--namespace={self.namespace}", *contents)
+
+    def helm(self, command: str, values: Mapping[str, Any] | None = None, *arguments: str) -> str:
+        """Run helm on the release, with the chart where there are values."""
+        line = [command, self.name, f"--namespace={self.namespace}"]
+        if values is not None:
+            file = self.folder / "values.yaml"
+            file.write_text(yaml.safe_dump(dict(values)), encoding="utf-8")
+            line[2:2] = [str(CHART), f"--values={file}"]
+        return self.plane.helm(*line, *arguments)
+
+    def get(self, kind: str, name: str = "") -> dict[str, Any]:
+        """Return an object of the release's namespace; the one that is named as the release, if no name is given."""
+        shown = self.kubectl("get", kind, name or self.account, f"--namespace={self.namespace}", "--output=json")
+        found: dict[str, Any] = json.loads(shown)
+        return found
+
+    def items(self, kind: str) -> list[dict[str, Any]]:
+        """Return all objects of a kind in the release's namespace."""
+        shown = self.kubectl("get", kind, f"--namespace={self.namespace}", "--output=json")
+        found: list[dict[str, Any]] = json.loads(shown)["items"]
+        return found
+
+    def left(self) -> list[str]:
+        """Return every object in the whole cluster that carries the release's label, and helm's own records of it."""
+        kinds = self.kubectl("api-resources", "--verbs=list", "--output=name").split()
+        listed = ",".join(kind for kind in kinds if not kind.startswith(("events", "componentstatuses")))
+        everywhere = ("--all-namespaces", "--output=name", "--ignore-not-found")
+        own = self.kubectl("get", listed, f"--selector=app.kubernetes.io/instance={self.name}", *everywhere)
+        records = self.kubectl("get", "secrets", f"--selector=owner=helm,name={self.name}", *everywhere)
+        return (own + records).split()
+
+    def server_options(self) -> list[str]:
+        """Return the options of the server as they arrived in the cluster, but for ports and files of the pod."""
+        container = self.get("deployment")["spec"]["template"]["spec"]["containers"][0]
+        elsewhere = ("--listen", "--ops-listen", "--tls-", "--cluster", "--guardrails")
+        options = [option for option in container["args"] if not option.startswith(elsewhere)]
+        for key, text in self._documents().items():
+            (self.folder / key).write_text(text, encoding="utf-8")
+        options = [option.replace("/etc/sre-server/config", str(self.folder)) for option in options]
+        kubeconfig = self.plane.service_account_kubeconfig(self.namespace, self.account)
+        return [*options, "--cluster=kubeconfig", f"--kubeconfig={kubeconfig}"]
+
+    def _documents(self) -> dict[str, str]:
+        found = [item for item in self.items("configmaps") if item["metadata"]["name"] == self.account]
+        return found[0]["data"] if found else {}
+
+    def close(self) -> None:
+        """Remove whatever is left of it."""
+        if self.name in self.plane.helm("list", "--short", f"--namespace={self.namespace}").split():
+            self.helm("uninstall")
+        self.kubectl("delete", "namespace", self.namespace, "--wait=false")

@@ -1,0 +1,169 @@
+"""The chart in a real control plane: installed, upgraded, scaled, and gone without a trace."""
+
+import json
+import os
+import subprocess
+from typing import Any
+
+from twisted.trial.unittest import SkipTest, SynchronousTestCase
+
+from tests.fakes import temporary_folder
+
+from .chart import WAIT, Release
+from .daemon import PlaneError, wait_until
+
+FULL = {
+    "guardrails": {"maximum": 50},
+    "networkPolicy": {"enabled": True, "clients": [{"podSelector": {}}]},
+    "syntheticQueries": {
+        "enabled": True,
+        "clientCertificate": {"secretName": "prober"},
+        "pushTo": "http://push.monitoring:9091",
+    },
+    "dashboard": {"enabled": True},
+    "service": {"type": "NodePort", "externalTrafficPolicy": "Local"},
+}
+
+
+class ReleaseTestCase(SynchronousTestCase):
+    """A namespace of its own, under the Pod Security Standard `restricted`."""
+
+    def setUp(self) -> None:
+        """Make it."""
+        if os.environ.get("KUBECONFIG"):
+            raise SkipTest("the chart is tried in a control plane of our own")
+        self.release = Release(temporary_folder(self))
+        self.addCleanup(self.release.close)
+
+
+class LifecycleTests(ReleaseTestCase):
+    """From install to uninstall."""
+
+    def test_install_and_uninstall(self) -> None:
+        """Everything is admitted, pods become ready under `restricted`, and after uninstall nothing is left."""
+        self.release.make_secret("prober", "prober")
+        before = self.release.left()
+        self.release.helm("install", FULL, *WAIT)
+        self.assertEqual(before, [])
+        status = self.release.get("deployment")["status"]
+        self.assertEqual((status["availableReplicas"], status["updatedReplicas"]), (2, 2))
+        self.assertEqual(self.release.get("poddisruptionbudget")["status"]["disruptionsAllowed"], 1)
+        self.assertEqual(len(self.release.items("networkpolicies")), 2)
+        endpoints = self.release.items("endpointslices")[0]["endpoints"]
+        self.assertEqual(len(endpoints), 2)
+        self.release.helm("uninstall", None, *WAIT)
+        wait_until(lambda: self.release.left() == [], "something of the release is left")
+
+    def test_every_pod_is_admitted(self) -> None:
+        """The pods of the CronJob and of `helm test` are admitted under `restricted`, too."""
+        self.release.make_secret("prober", "prober")
+        self.release.helm("install", FULL, *WAIT)
+        namespace = f"--namespace={self.release.namespace}"
+        job = f"--from=cronjob/{self.release.account}-synthetic"
+        self.release.kubectl("create", "job", "now", job, namespace)
+        hooks = self.release.plane.helm("get", "hooks", self.release.name, namespace)
+        self.release.plane.kubectl("create", "--filename=-", input=hooks)
+
+        def running() -> set[str]:
+            pods = self.release.items("pods")
+            component = "app.kubernetes.io/component"
+            return {pod["metadata"]["labels"][component] for pod in pods if pod["status"]["phase"] == "Running"}
+
+        wait_until(lambda: running() == {"server", "synthetic", "test"}, "not every pod runs")
+
+    def test_the_standard_is_enforced(self) -> None:
+        """The namespace does hold pods to the standard: with one field less, none would be admitted."""
+        values = {"securityContext": {"allowPrivilegeEscalation": True}, "replicaCount": 1}
+        self.release.helm("install", values)
+
+        def refused() -> bool:
+            conditions = self.release.get("deployment").get("status", {}).get("conditions", [])
+            return any("violates PodSecurity" in condition.get("message", "") for condition in conditions)
+
+        wait_until(refused, "a privileged pod was admitted")
+
+    def test_rolling_upgrade(self) -> None:
+        """While pods are replaced, there are never fewer than before that are available, and one more at most."""
+        self.release.helm("install", {}, *WAIT)
+        watched = self._watch_deployment()
+        self.release.helm("upgrade", {"image": {"tag": "next"}, "minReadySeconds": 1}, *WAIT)
+        images = {pod["spec"]["containers"][0]["image"] for pod in self.release.items("pods")}
+        self.assertEqual(images, {"sre-server:next"})
+        watched.terminate()
+        lines, _ = watched.communicate(timeout=30)
+        seen = [json.loads(line) for line in lines.splitlines()]
+        self.assertGreater(len(seen), 3)
+        for replicas, available in seen:
+            self.assertGreaterEqual(available, 2)
+            self.assertLessEqual(replicas, 3)
+        self.assertIn(3, [replicas for replicas, _ in seen])
+
+    def _watch_deployment(self) -> "subprocess.Popen[str]":
+        """Follow the Deployment's pods: how many there are, and how many of them available."""
+        plane = self.release.plane
+        template = r"jsonpath=[{.status.replicas},{.status.availableReplicas}]{'\n'}"
+        command = [
+            str(plane.binaries / "kubectl"),
+            f"--kubeconfig={plane.admin_kubeconfig}",
+            "get",
+            "deployment",
+        ]
+        command += [self.release.account, f"--namespace={self.release.namespace}", "--watch", f"--output={template}"]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        self.addCleanup(process.stdout.close if process.stdout else int)
+        self.addCleanup(process.wait, 30)
+        self.addCleanup(process.terminate)
+        return process
+
+    def test_autoscaling(self) -> None:
+        """Once the cluster decides on the number of pods, an upgrade does not set it back."""
+        scaled: dict[str, Any] = {"autoscaling": {"enabled": True}}
+        self.release.helm("install", scaled, *WAIT)
+        self.assertEqual(self.release.get("hpa")["spec"]["minReplicas"], 2)
+        namespace = f"--namespace={self.release.namespace}"
+        self.release.kubectl("scale", "deployment", self.release.account, "--replicas=4", namespace)
+        self.release.helm("upgrade", {**scaled, "podAnnotations": {"a": "b"}}, *WAIT)
+        self.assertEqual(self.release.get("deployment")["spec"]["replicas"], 4)
+
+    def test_policy_change(self) -> None:
+        """Another policy reaches the ConfigMap and replaces the pods; without restarts the pods stay."""
+
+        def values(maximum: int, *, restart: bool) -> dict[str, Any]:
+            return {"guardrails": {"maximum": maximum}, "restartOnConfigChange": restart}
+
+        def pods() -> set[str]:
+            live = (pod for pod in self.release.items("pods") if "deletionTimestamp" not in pod["metadata"])
+            return {pod["metadata"]["uid"] for pod in live}
+
+        self.release.helm("install", values(1, restart=False), *WAIT)
+        first = pods()
+        self.release.helm("upgrade", values(2, restart=False), *WAIT)
+        self.assertEqual(pods(), first)
+        self.assertIn("maximum: 2", self.release.get("configmap")["data"]["guardrails.yaml"])
+        self.release.helm("upgrade", values(3, restart=True), *WAIT)
+        self.assertEqual(pods() & first, set())
+
+    def test_two_releases(self) -> None:
+        """A second release of the same chart, in another namespace, gets in nobody's way."""
+        other = Release(temporary_folder(self))
+        self.addCleanup(other.close)
+        self.release.helm("install", {"fullnameOverride": "same"}, *WAIT)
+        other.helm("install", {"fullnameOverride": "same"}, *WAIT)
+        self.release.helm("uninstall", None, *WAIT)
+        self.assertEqual(len([name for name in other.left() if "clusterrole" in name]), 2)
+
+    def test_self_signed(self) -> None:
+        """With nothing prepared, the self-signed trial installs, and its Secrets go with it."""
+        trial = {"tls": {"source": "selfSigned", "selfSigned": {"notForProduction": True}}}
+        self.release.helm("install", trial, *WAIT)
+        self.assertIn("NOT FOR PRODUCTION", self.release.helm("upgrade", trial, *WAIT))
+        self.release.helm("uninstall", None, *WAIT)
+        wait_until(lambda: self.release.left() == [], "something of the release is left")
+
+    def test_helm_refuses(self) -> None:
+        """A misspelt value stops the upgrade before anything is changed."""
+        self.release.helm("install", {}, *WAIT)
+        generation = self.release.get("deployment")["metadata"]["generation"]
+        error = self.assertRaises(PlaneError, self.release.helm, "upgrade", {"replicas": 5})
+        self.assertIn("'replicas' not allowed", str(error))
+        self.assertEqual(self.release.get("deployment")["metadata"]["generation"], generation)

@@ -1,0 +1,265 @@
+"""The chart under every kind of values: what it makes is valid, and what it cannot make it refuses with a reason."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import kubernetes_validate  # type: ignore[import-untyped]
+import yaml
+from twisted.trial.unittest import SynchronousTestCase
+
+import sre_server
+from tests.functional.helm import CHART, MODES, Document, Values, kinds, named, refusal, render, run_helm
+
+OLDEST, NEWEST = "1.30", "1.37"
+CUSTOM = {
+    "Certificate": ("cert-manager.io/v1", {"secretName", "issuerRef", "commonName"}),
+    "Issuer": ("cert-manager.io/v1", set()),
+    "ServiceMonitor": ("monitoring.coreos.com/v1", {"selector", "endpoints", "namespaceSelector"}),
+    "PodMonitor": ("monitoring.coreos.com/v1", {"selector", "podMetricsEndpoints", "namespaceSelector"}),
+    "PrometheusRule": ("monitoring.coreos.com/v1", {"groups"}),
+}
+TYPOS: tuple[tuple[str, Values], ...] = (
+    ("replicas", {"replicas": 3}),
+    ("image.tga", {"image": {"tga": "1"}}),
+    ("tls.certManager.existingIssuer.nane", {"tls": {"certManager": {"existingIssuer": {"nane": "x"}}}}),
+    ("server.maxStalenes", {"server": {"maxStalenes": 1}}),
+    ("guardrails.maximun", {"guardrails": {"maximun": 1}}),
+    ("policy.rules[].verb", {"policy": {"rules": [{"groups": ["a"], "verb": ["read"]}]}}),
+    ("resources.request", {"resources": {"request": {"cpu": 1}}}),
+    ("securityContext.privilege", {"securityContext": {"privilege": False}}),
+    ("readinessProbe.period", {"readinessProbe": {"period": 1}}),
+    ("networkPolicy.client", {"networkPolicy": {"client": []}}),
+    ("tolerations[].operater", {"tolerations": [{"operater": "Exists"}]}),
+    ("topologySpreadConstraints[].skew", {"topologySpreadConstraints": [{"skew": 1}]}),
+    ("syntheticQueries.clientCertificate.secret", {"syntheticQueries": {"clientCertificate": {"secret": "x"}}}),
+)
+OUT_OF_RANGE: tuple[tuple[str, Values], ...] = (
+    ("/authorization", {"authorization": "everyone"}),
+    ("/replicaCount", {"replicaCount": "2"}),
+    ("/server/port", {"server": {"port": 443}}),
+    ("/server/readRate", {"server": {"readRate": "fast"}}),
+    ("/server/expiryWarning", {"server": {"expiryWarning": "7 days"}}),
+    ("/namespaces/0", {"namespaces": ["Shop"]}),
+    ("/image/digest", {"image": {"digest": "latest"}}),
+    ("/extraArgs/0", {"extraArgs": ["max-staleness=60"]}),
+    ("/policy/rules/0", {"authorization": "policy", "policy": {"rules": [{"verbs": ["read"]}]}}),
+    ("/commonLabels/a", {"commonLabels": {"a": 1}}),
+    ("/podAnnotations/a", {"podAnnotations": {"a": None, "b": True}}),
+)
+CONTRADICTIONS: tuple[tuple[str, Values], ...] = (
+    ("policy needs policy.rules", {"authorization": "policy"}),
+    ("no effect", {"policy": {"rules": [{"groups": ["a"]}]}}),
+    ("notForProduction", {"tls": {"source": "selfSigned"}}),
+    ("not both", {"tls": {"clientCA": {"secretName": "a", "configMapName": "b"}}}),
+    ("not both", {"tls": {"crl": {"secretName": "a", "configMapName": "b"}}}),
+    ("existingIssuer.name", {"tls": {"source": "certManager", "certManager": {"existingIssuer": {"enabled": True}}}}),
+    ("tls.existingSecret.name", {"tls": {"existingSecret": {"name": ""}}}),
+    ("kubeconfig.secretName", {"cluster": {"kind": "kubeconfig"}}),
+    ("must differ", {"server": {"opsPort": 8443}}),
+    ("cut off", {"preStopSeconds": 16}),
+    ("not both", {"podDisruptionBudget": {"minAvailable": 0, "maxUnavailable": 0}}),
+    ("choose one", {"serviceMonitor": {"enabled": True}, "podMonitor": {"enabled": True}}),
+    ("greater than", {"autoscaling": {"enabled": True, "minReplicas": 11}}),
+    ("resources.requests.cpu", {"autoscaling": {"enabled": True}, "resources": {"requests": {"cpu": None}}}),
+    ("needs a target", {"autoscaling": {"enabled": True, "targetCPUUtilizationPercentage": None}}),
+    ("clientCertificate.secretName", {"syntheticQueries": {"enabled": True}}),
+)
+
+
+def _nulls(value: object, path: str) -> Iterator[str]:
+    """Yield where a value is null, or an annotation or label is no string."""
+    if value is None:
+        yield path
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            inside = f"{path}.{key}"
+            if path.endswith((".annotations", ".labels", ".matchLabels", ".data")) and not isinstance(item, str):
+                yield inside
+            yield from _nulls(item, inside)
+    elif isinstance(value, list):
+        for number, item in enumerate(value):
+            yield from _nulls(item, f"{path}[{number}]")
+
+
+class MatrixTests(SynchronousTestCase):
+    """Every feature on and off."""
+
+    def test_lint(self) -> None:
+        """`helm lint --strict` is content in every mode, and with the values in ci/."""
+        files = {path.name: yaml.safe_load(path.read_text()) for path in sorted((CHART / "ci").glob("*-values.yaml"))}
+        self.assertGreaterEqual(len(files), 3)
+        for name, values in {**MODES, **files}.items():
+            done = run_helm("lint", values, "--strict")
+            self.assertEqual(done.returncode, 0, f"{name}: {done.stdout}{done.stderr}")
+
+    def test_valid(self) -> None:
+        """Every object fits the schemas of the oldest and newest Kubernetes, and has no nulls, no unknown fields."""
+        for name, values in MODES.items():
+            for document in render(values):
+                what = f"{name}: {document['kind']} {document['metadata']['name']}"
+                self.assertEqual(list(_nulls(document, "")), [], what)
+                if document["kind"] in CUSTOM:
+                    self._check_custom(document, what)
+                    continue
+                for version in (OLDEST, NEWEST):
+                    self._check(document, version, what)
+
+    def _check(self, document: Document, version: str, what: str) -> None:
+        # trafficDistribution is younger than the oldest Kubernetes; whoever sets it knows.
+        if version == OLDEST and "trafficDistribution" in document.get("spec", {}):
+            return
+        try:
+            kubernetes_validate.validate(document, version, strict=True)
+        except kubernetes_validate.ValidationError as error:
+            raise AssertionError(f"{what}, Kubernetes {version}: {error.message} at {list(error.path)}") from error
+
+    def _check_custom(self, document: Document, what: str) -> None:
+        api, needed = CUSTOM[document["kind"]]
+        self.assertEqual(document["apiVersion"], api, what)
+        self.assertLessEqual(needed - {"commonName"} if document["spec"].get("isCA") else needed, set(document["spec"]))
+
+    def test_names_and_labels(self) -> None:
+        """Every object has the recommended labels and a name of its own, and selectors select the server's pods."""
+        for name, values in MODES.items():
+            documents = [d for d in render(values) if not d["metadata"]["name"].startswith("blue-extra")]
+            documents = [d for d in documents if not d["metadata"]["name"].startswith("blue-text")]
+            identities = [(d["kind"], d["metadata"].get("namespace"), d["metadata"]["name"]) for d in documents]
+            self.assertEqual(len(identities), len(set(identities)), name)
+            for document in documents:
+                labels = document["metadata"]["labels"]
+                expected = {"app.kubernetes.io/version": sre_server.__version__, "helm.sh/chart": "sre-server-0.1.0"}
+                self.assertEqual({key: labels[key] for key in expected}, expected, name)
+                self.assertEqual(labels["app.kubernetes.io/managed-by"], "Helm")
+            (deployment,) = (d for d in documents if d["kind"] == "Deployment")
+            (service,) = (d for d in documents if d["kind"] == "Service" and d["spec"].get("clusterIP") != "None")
+            pod = deployment["spec"]["template"]["metadata"]["labels"]
+            for selector in (deployment["spec"]["selector"]["matchLabels"], service["spec"]["selector"]):
+                self.assertLessEqual(selector.items(), pod.items(), name)
+
+    def test_numeric_release(self) -> None:
+        """A release whose name is a number has labels that are text all the same."""
+        for document in render({}, release="7"):
+            self.assertEqual(list(_nulls(document, "")), [])
+
+    def test_version(self) -> None:
+        """The chart is of the server's version, and names the image of that version."""
+        chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
+        self.assertEqual((chart["version"], chart["appVersion"]), (sre_server.__version__, sre_server.__version__))
+        (image,) = yaml.safe_load(chart["annotations"]["artifacthub.io/images"])
+        self.assertEqual(image["image"], f"sre-server:{sre_server.__version__}")
+
+
+class RefusalTests(SynchronousTestCase):
+    """Values that nobody can have meant."""
+
+    def test_typos(self) -> None:
+        """A misspelt key is refused by name, at every depth."""
+        for path, values in TYPOS:
+            said = refusal(values)
+            self.assertIn("additional propert", said.lower(), path)
+            self.assertIn(path.rpartition(".")[2], said, path)
+
+    def test_out_of_range(self) -> None:
+        """A value of the wrong type or beyond its bounds is refused, and its place named."""
+        for path, values in OUT_OF_RANGE:
+            said, dotted = refusal(values), path[1:].replace("/", ".")
+            self.assertTrue(f"at '{path}" in said or f"- {dotted}" in said, said)  # as newer and older Helm put it
+
+    def test_contradictions(self) -> None:
+        """Values that are good alone but not together are refused with a sentence that says why."""
+        for sentence, values in CONTRADICTIONS:
+            self.assertIn(sentence, refusal(values), str(values))
+
+
+class FeatureTests(SynchronousTestCase):
+    """What a value brings."""
+
+    def test_objects(self) -> None:
+        """Each feature brings its objects, and nothing is made that was not asked for."""
+        cluster_wide = {"ClusterRole", "ClusterRoleBinding"}
+        default = cluster_wide | {"ServiceAccount", "Service", "Deployment", "PodDisruptionBudget", "Pod"}
+        expected = {
+            "defaults": default,
+            "policy": default | {"ConfigMap"},
+            "guardrails": default | {"ConfigMap"},
+            "namespaces": default | {"Role", "RoleBinding"},
+            "namespaces and policy": default - cluster_wide | {"ConfigMap", "Role", "RoleBinding"},
+            "cert-manager": default | {"Certificate", "Issuer"},
+            "cert-manager, own issuer": default | {"Certificate"},
+            "autoscaling": default | {"HorizontalPodAutoscaler"},
+            "bare": {"Service", "Deployment"},
+            "network policy": default | {"NetworkPolicy"},
+            "service monitor": default | {"ServiceMonitor"},
+            "pod monitor": default | {"PodMonitor"},
+            "rules and dashboard": default | {"PrometheusRule", "ConfigMap"},
+            "synthetic queries": default | {"CronJob", "Role", "RoleBinding"},
+            "another cluster": default - cluster_wide,
+        }
+        for name, objects in expected.items():
+            self.assertEqual(kinds(render(MODES[name])), objects, name)
+
+    def test_image(self) -> None:
+        """Registry, tag and digest make the reference that the runtime understands; the global registry wins."""
+        cases: tuple[tuple[Values, str], ...] = (
+            ({}, f"sre-server:{sre_server.__version__}"),
+            ({"image": {"tag": "edge"}}, "sre-server:edge"),
+            (MODES["image"], f"mirror.example.org/ops/sre-server@sha256:{'0' * 64}"),
+            ({"image": {"registry": "r.example.org:5000", "tag": "1"}}, "r.example.org:5000/sre-server:1"),
+        )
+        for values, image in cases:
+            documents = render(values)
+            for pod in (
+                d["spec"] if d["kind"] == "Pod" else d["spec"]["template"]["spec"]
+                for d in documents
+                if d["kind"] in ("Pod", "Deployment")
+            ):
+                self.assertEqual(pod["containers"][0]["image"], image)
+
+    def test_autoscaling(self) -> None:
+        """With autoscaling the Deployment does not say how many, and the target is 40 % of the CPU request."""
+        documents = render(MODES["autoscaling"])
+        self.assertNotIn("replicas", named(documents, "Deployment")["spec"])
+        cpu = named(documents, "HorizontalPodAutoscaler")["spec"]["metrics"][0]["resource"]
+        self.assertEqual(cpu, {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 40}})
+        self.assertEqual(named(render({}), "Deployment")["spec"]["replicas"], 2)
+
+    def test_disruption_budget(self) -> None:
+        """It says either how many stay or how many may go; 0 is an answer, too."""
+        for name, rule in (
+            ("defaults", {"maxUnavailable": 1}),
+            ("minimum available", {"minAvailable": 0}),
+            ("percent unavailable", {"maxUnavailable": "25%"}),
+        ):
+            spec = named(render(MODES[name]), "PodDisruptionBudget")["spec"]
+            self.assertEqual({key: spec[key] for key in spec if key.endswith("vailable")}, rule, name)
+
+    def test_alerts_and_dashboard(self) -> None:
+        """The rules and the dashboard are those of the files, to the letter, and rules of one's own come after them."""
+        documents = render(MODES["rules and dashboard"])
+        alerts = yaml.safe_load((CHART / "files/alerts.yaml").read_text())["groups"]
+        *groups, own = named(documents, "PrometheusRule")["spec"]["groups"]
+        self.assertEqual(groups, alerts)
+        self.assertEqual(own["rules"], MODES["rules and dashboard"]["prometheusRule"]["rules"])
+        dashboard = named(documents, "ConfigMap", "blue-sre-server-dashboard")
+        self.assertEqual(dashboard["metadata"]["labels"]["grafana_dashboard"], "1")
+        self.assertEqual(
+            json.loads(dashboard["data"]["sre-server.json"]), json.loads((CHART / "files/dashboard.json").read_text())
+        )
+
+    def test_config_change(self) -> None:
+        """Another policy is another pod template, unless the pods are to stay."""
+
+        def annotations(maximum: int, **more: Any) -> Any:
+            documents = render({"guardrails": {"maximum": maximum}, **more})
+            return named(documents, "Deployment")["spec"]["template"]["metadata"]["annotations"]
+
+        self.assertNotEqual(annotations(1), annotations(2))
+        self.assertEqual(annotations(1), annotations(1))
+        self.assertEqual(annotations(1, restartOnConfigChange=False), annotations(2, restartOnConfigChange=False))
+
+    def test_extra_objects(self) -> None:
+        """Objects of one's own are there, with their templates evaluated, as a map and as text."""
+        documents = render(MODES["extras"])
+        named(documents, "ConfigMap", "blue-extra")
+        named(documents, "ConfigMap", "blue-text")
