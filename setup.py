@@ -38,6 +38,7 @@ setup(
     extras_require={
         "test": [
             "hypothesis>=6.170",
+            "kubernetes-validate>=1.37",
             "openapi-spec-validator>=0.9",
             "pytest>=9.2",
             "schemathesis>=4.32",

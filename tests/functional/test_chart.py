@@ -237,15 +237,25 @@ class FeatureTests(SynchronousTestCase):
     def test_alerts_and_dashboard(self) -> None:
         """The rules and the dashboard are those of the files, to the letter, and rules of one's own come after them."""
         documents = render(MODES["rules and dashboard"])
-        alerts = yaml.safe_load((CHART / "files/alerts.yaml").read_text())["groups"]
+        about_queries, *alerts = yaml.safe_load((CHART / "files/alerts.yaml").read_text())["groups"]
         *groups, own = named(documents, "PrometheusRule")["spec"]["groups"]
-        self.assertEqual(groups, alerts)
+        self.assertEqual((about_queries["name"], groups), ("sre-server-synthetic", alerts))
         self.assertEqual(own["rules"], MODES["rules and dashboard"]["prometheusRule"]["rules"])
         dashboard = named(documents, "ConfigMap", "blue-sre-server-dashboard")
         self.assertEqual(dashboard["metadata"]["labels"]["grafana_dashboard"], "1")
         self.assertEqual(
             json.loads(dashboard["data"]["sre-server.json"]), json.loads((CHART / "files/dashboard.json").read_text())
         )
+
+    def test_alerts_about_queries(self) -> None:
+        """The alerts about synthetic queries are for those who have them; runbooks are where one says they are."""
+        rules = {"enabled": True, "runbookBaseUrl": "https://runbooks.example/sre/"}
+        documents = render({**MODES["synthetic queries"], "prometheusRule": rules})
+        groups = named(documents, "PrometheusRule")["spec"]["groups"]
+        self.assertEqual(groups[0]["name"], "sre-server-synthetic")
+        for rule in (rule for group in groups for rule in group["rules"]):
+            url = f"https://runbooks.example/sre/{rule['alert']}.md"
+            self.assertEqual(rule["annotations"]["runbook_url"], url)
 
     def test_config_change(self) -> None:
         """Another policy is another pod template, unless the pods are to stay."""
