@@ -42,7 +42,9 @@ USER 65532:65532
 EXPOSE 8443
 HEALTHCHECK --interval=30s --timeout=5s --start-period=10s CMD ["python", "-m", "sre_server.healthcheck"]
 ENTRYPOINT ["twistd", "-n", "--pidfile=", "sre-server"]
-ARG VERSION=unknown REVISION=unknown CREATED=1980-01-01T00:00:00Z
+ARG VERSION=unknown
+ARG REVISION=unknown
+ARG CREATED=1980-01-01T00:00:00Z
 LABEL org.opencontainers.image.title="sre-server" \
       org.opencontainers.image.description="Serves Kubernetes Deployments' replica counts over mutual TLS 1.3" \
       org.opencontainers.image.version="${VERSION}" \

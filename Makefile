@@ -31,6 +31,7 @@ BUILD = --build-arg VERSION=$(VERSION) --build-arg REVISION=$(REVISION) --build-
 	--build-arg SOURCE_DATE_EPOCH=$(SOURCE_DATE_EPOCH) $(if $(BASE),--build-arg BASE=$(BASE)) $(BUILD_OPTIONS)
 TAGGED = $(DOCKER) build $(BUILD) --tag=$(IMAGE):$(VERSION) --tag=$(IMAGE):latest .
 DIST := dist
+CHART := helm/sre-server
 LOCAL := sre-server-local
 KUBECTL = kubectl --context=$(MINIKUBE_PROFILE)
 LOCK = $(BIN)/uv pip compile --quiet --universal --python-version=3.11 --generate-hashes --no-annotate \
@@ -43,7 +44,7 @@ SAVE = $(DOCKER) buildx build $(BUILD) --platform=$(PLATFORMS) --provenance=fals
 else
 SAVE = $(TAGGED) && $(DOCKER) save --output=$(ARCHIVE) $(IMAGE):$(VERSION)
 endif
-RELEASE = SOURCE_DATE_EPOCH=$(SOURCE_DATE_EPOCH) $(BIN)/python .ci/release.py --dist=$(DIST) --version=$(VERSION)
+RELEASE = SOURCE_DATE_EPOCH=$(SOURCE_DATE_EPOCH) $(BIN)/python .ci/release.py --dist=$(DIST) --version=$(VERSION) --chart=$(CHART)
 # Docker's own format: an OCI image, podman's default, has no room for a HEALTHCHECK.
 export BUILDAH_FORMAT := docker
 
@@ -140,7 +141,7 @@ local-deploy: need-minikube+kubectl+helm certs ## Build the image inside minikub
 		$(KUBECTL) apply --filename=-
 	tag=$(VERSION)-local.$$(date +%s) && \
 	minikube --profile=$(MINIKUBE_PROFILE) image build --tag=$(IMAGE):$$tag --build-opt=build-arg=VERSION=$$tag . && \
-	helm --kube-context=$(MINIKUBE_PROFILE) upgrade sre-server helm/sre-server --install --namespace=$(LOCAL) \
+	helm --kube-context=$(MINIKUBE_PROFILE) upgrade sre-server $(CHART) --install --namespace=$(LOCAL) \
 		--set=image.repository=$(IMAGE) --set=image.tag=$$tag --set=image.pullPolicy=Never \
 		--set=tls.existingSecret.name=sre-server-tls --set=authorization=any $(HELM_OPTIONS) --wait --timeout=5m
 	@echo "Installed in namespace $(LOCAL). To reach it, in two terminals:"
@@ -156,7 +157,7 @@ push: need-docker set-REGISTRY build ## Build the image and push it to $REGISTRY
 	for tag in $(VERSION) latest; do \
 		$(DOCKER) tag $(IMAGE):$(VERSION) $(REGISTRY)/sre-server:$$tag && $(DOCKER) push $(REGISTRY)/sre-server:$$tag || exit 1; done
 
-push_docker: REGISTRY = $(DH_USER)
+push_docker: override REGISTRY = $(DH_USER)
 push_docker: need-docker set-DH_USER push ## Build the image and push it to Docker Hub, to the user $DH_USER
 
 create_cluster: need-eksctl+aws+kubectl ## Make an EKS cluster in $AWS_REGION; it costs money until delete_cluster (docs/eks.md)
