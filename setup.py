@@ -39,6 +39,7 @@ setup(
         "test": [
             "hypothesis>=6.170",
             "openapi-spec-validator>=0.9",
+            "packaging>=25",
             "pytest>=9.2",
             "schemathesis>=4.32",
             "trustme>=1.2.1",

@@ -30,7 +30,8 @@ def run(*command: str | Path, cwd: Path = ROOT) -> str:
     behind = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")
     environ = {name: value for name, value in os.environ.items() if name not in behind}
     arguments = [str(part) for part in command]
-    return subprocess.run(arguments, cwd=cwd, env=environ, check=True, stdout=subprocess.PIPE, text=True).stdout
+    ended = subprocess.run(arguments, cwd=cwd, env=environ, check=True, stdout=subprocess.PIPE, text=True)  # noqa: S603
+    return ended.stdout
 
 
 def pip(environment: Path, *arguments: str | Path) -> None:

@@ -29,7 +29,9 @@ def main() -> int:
     subprocess.run(["make", "build", f"DOCKER={docker}", f"BASE={engine.BASE}"], cwd=ROOT, check=True)
     size = int(engine.run(docker, "image", "inspect", "--format={{.Size}}", "sre-server:latest"))
     base = int(engine.run(docker, "image", "inspect", "--format={{.Size}}", engine.BASE))
-    sys.stdout.write(f"built in {time.monotonic() - began:.0f} s: {size / 1e6:.0f} MB, of which {base / 1e6:.0f} the base\n")
+    sys.stdout.write(
+        f"built in {time.monotonic() - began:.0f} s: {size / 1e6:.0f} MB, of which {base / 1e6:.0f} the base\n"
+    )
     sys.stdout.flush()
     environ = {**os.environ, "DOCKER": str(docker), "BASE": engine.BASE}
     tests = [sys.executable, "-m", "pytest", "-q", "-rs", *map(str, sorted(HERE.glob("integration_*.py")))]

@@ -222,4 +222,6 @@ class ReleaseTests(SynchronousTestCase):
         self.assertEqual({path.name for path in dist.iterdir()}, parts | {"SHA256SUMS"})
         checked = subprocess.run(["sha256sum", "--check", "SHA256SUMS"], cwd=dist, check=True, capture_output=True)
         self.assertEqual(checked.stdout.count(b": OK"), len(parts))
-        self.assertIn(f"{NAME}:{version}", docker("load", "--input", str(dist / f"sre-server-{version}-image.tar")).stdout)
+        self.assertIn(
+            f"{NAME}:{version}", docker("load", "--input", str(dist / f"sre-server-{version}-image.tar")).stdout
+        )
