@@ -20,7 +20,7 @@ def main() -> int:
         raise SystemExit("make image-check has to make a file system of its own: run it as root")
     if ALONE not in os.environ:
         command = ["unshare", "--mount", "--propagation=private", sys.executable, "-m", "tests.image"]
-        os.execvpe(command[0], command, {**os.environ, ALONE: "1"})
+        os.execvpe(command[0], command, {**os.environ, ALONE: "1"})  # noqa: S606
     engine.unify_cgroups()
     STORE.mkdir(parents=True, exist_ok=True)
     docker = engine.stand_in(STORE)
