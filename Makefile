@@ -44,7 +44,8 @@ SAVE = $(DOCKER) buildx build $(BUILD) --platform=$(PLATFORMS) --provenance=fals
 else
 SAVE = $(TAGGED) && $(DOCKER) save --output=$(ARCHIVE) $(IMAGE):$(VERSION)
 endif
-RELEASE = SOURCE_DATE_EPOCH=$(SOURCE_DATE_EPOCH) $(BIN)/python .ci/release.py --dist=$(DIST) --version=$(VERSION) --chart=$(CHART)
+RELEASE = SOURCE_DATE_EPOCH=$(SOURCE_DATE_EPOCH) $(BIN)/python .ci/release.py --dist=$(DIST) --version=$(VERSION) \
+	--chart=$(CHART)
 # Docker's own format: an OCI image, podman's default, has no room for a HEALTHCHECK.
 export BUILDAH_FORMAT := docker
 
@@ -155,7 +156,8 @@ local-undeploy: need-kubectl+helm ## Remove from minikube what local-deploy put 
 
 push: need-docker set-REGISTRY build ## Build the image and push it to $REGISTRY, such as registry.example.com/team
 	for tag in $(VERSION) latest; do \
-		$(DOCKER) tag $(IMAGE):$(VERSION) $(REGISTRY)/sre-server:$$tag && $(DOCKER) push $(REGISTRY)/sre-server:$$tag || exit 1; done
+		$(DOCKER) tag $(IMAGE):$(VERSION) $(REGISTRY)/sre-server:$$tag && \
+		$(DOCKER) push $(REGISTRY)/sre-server:$$tag || exit 1; done
 
 push_docker: override REGISTRY = $(DH_USER)
 push_docker: need-docker set-DH_USER push ## Build the image and push it to Docker Hub, to the user $DH_USER
