@@ -187,15 +187,16 @@ class ImageTests(SynchronousTestCase):
     def test_reproducible(self) -> None:
         """What the image adds to its base is the same, byte for byte and second for second, when it is built anew."""
         listing = "cd /opt/sre-server; find . -printf '%P %m %T@ %l\\n'; find . -type f -exec sha256sum {} +"
-        command = ["make", "build", f"DOCKER={DOCKER}", f"BASE={os.environ['BASE']}", "IMAGE=again"]
-        subprocess.run([*command, "BUILD_OPTIONS=--no-cache"], cwd=ROOT, check=True, capture_output=True)
+        command = ["make", "build", f"DOCKER={DOCKER}", f"BASE={os.environ['BASE']}"]
+        for options in ([], ["IMAGE=again", "BUILD_OPTIONS=--no-cache"]):
+            subprocess.run([*command, *options], cwd=ROOT, check=True, capture_output=True)
         self.addCleanup(docker, "rmi", f"again:{__version__}", "again:latest")
         first, again = (
             docker("run", "--rm", "--entrypoint=sh", f"{name}:latest", "-c", listing).stdout.splitlines()
             for name in (NAME, "again")
         )
         self.assertGreater(len(first), 1000)
-        self.assertEqual(sorted(set(first) ^ set(again)), [])
+        self.assertEqual(sorted(set(first) ^ set(again))[:10], [])
 
 
 class ReleaseTests(SynchronousTestCase):
