@@ -1,10 +1,8 @@
 # The server as it runs in production. `make build` builds it, `make image-check` proves it without Docker.
 #
-# The tag says which Python this is, the digest pins it; dependabot moves both. BASE may name any image that has the same
-# `python`, pip and ensurepip included.
-ARG BASE=python:3.13.16-slim-trixie@sha256:bf44cdfcb76cd3b41e879bc058fc37ec5872002ccfde7fcb765e218cde0cd79c
-
-FROM ${BASE} AS build
+# The tag says which Python this is, the digest pins it. It stands in both stages, as dependabot, which moves it, does not
+# look into an ARG; `make build BASE=...` takes another one, which needs the same `python`, pip and ensurepip included.
+FROM python:3.13.16-slim-trixie@sha256:bf44cdfcb76cd3b41e879bc058fc37ec5872002ccfde7fcb765e218cde0cd79c AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_NO_COMPILE=1 PIP_ONLY_BINARY=:all: PIP_ROOT_USER_ACTION=ignore
 WORKDIR /build
 COPY requirements/ requirements/
@@ -27,8 +25,7 @@ RUN tools/bin/pip wheel --quiet --no-build-isolation --no-deps --no-index --whee
     && find /opt/sre-server -exec touch --no-dereference --date="@${SOURCE_DATE_EPOCH}" {} + \
     && find /opt/sre-server -name dropin.cache -exec touch --date="@$((SOURCE_DATE_EPOCH + 1))" {} +
 
-# hadolint ignore=DL3006
-FROM ${BASE}
+FROM python:3.13.16-slim-trixie@sha256:bf44cdfcb76cd3b41e879bc058fc37ec5872002ccfde7fcb765e218cde0cd79c
 # What installs software has no place here. The base comes without bytecode of Python's own library: without it, each
 # start would compile it anew.
 RUN python -c 'import ensurepip, shutil; shutil.rmtree(ensurepip.__path__[0])' \

@@ -28,8 +28,9 @@ SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || date +%s)
 CREATED = $(shell date -u -d @$(SOURCE_DATE_EPOCH) +%Y-%m-%dT%H:%M:%SZ 2>/dev/null || \
 	date -u -r $(SOURCE_DATE_EPOCH) +%Y-%m-%dT%H:%M:%SZ)
 BUILD = --build-arg VERSION=$(VERSION) --build-arg REVISION=$(REVISION) --build-arg CREATED=$(CREATED) \
-	--build-arg SOURCE_DATE_EPOCH=$(SOURCE_DATE_EPOCH) $(if $(BASE),--build-arg BASE=$(BASE)) $(BUILD_OPTIONS)
-TAGGED = $(DOCKER) build $(BUILD) --tag=$(IMAGE):$(VERSION) --tag=$(IMAGE):latest .
+	--build-arg SOURCE_DATE_EPOCH=$(SOURCE_DATE_EPOCH) $(BUILD_OPTIONS)
+# With BASE the image stands on another one than the official Python.
+TAGGED = $(if $(BASE),sed 's#^FROM [^ ]*@[^ ]*#FROM $(BASE)#' Dockerfile |) $(DOCKER) build $(BUILD) $(if $(BASE),--file=-) --tag=$(IMAGE):$(VERSION) --tag=$(IMAGE):latest .
 DIST := dist
 CHART := helm/sre-server
 LOCAL := sre-server-local

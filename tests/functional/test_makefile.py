@@ -56,7 +56,7 @@ class Makefile:
         self._tools = folder / "tools"
         self._tools.mkdir()
         self.folder.mkdir()
-        for name in ("Makefile", "sre_server", "setup.py", "pyproject.toml"):
+        for name in ("Makefile", "Dockerfile", "sre_server", "setup.py", "pyproject.toml"):
             (self.folder / name).symlink_to(ROOT / name)
         for name in stubs:
             stub = self._tools / name
@@ -147,8 +147,17 @@ class CallTests(SynchronousTestCase):
         for argument in (f"VERSION={__version__}", "CREATED=2023-11-14T22:13:20Z", "SOURCE_DATE_EPOCH=1700000000"):
             self.assertIn(argument, call)
         self.assertEqual(call[-1], ".")
-        self.assertFalse([word for word in call if word.startswith("BASE=")])
+        self.assertFalse([word for word in call if word.startswith("--file")])
+        (other,) = self._calls("build", "BASE=localhost/other")
+        self.assertIn("--file=-", other)
         self.assertEqual(self._calls("build", "DOCKER=helm --storage=here")[0][:3], ["helm", "--storage=here", "build"])
+
+    def test_base(self) -> None:
+        """Both stages stand on the same Python, pinned by its digest."""
+        lines = re.findall(r"^FROM (\S+)", (ROOT / "Dockerfile").read_text(encoding="utf-8"), re.MULTILINE)
+        self.assertEqual(len(lines), 2)
+        self.assertEqual(len(set(lines)), 1)
+        self.assertTrue(re.fullmatch(r"python:3\.\d+\.\d+-slim-\w+@sha256:[0-9a-f]{64}", lines[0]), lines[0])
 
     def test_local_run(self) -> None:
         """The container is as confined as in production, and published on the loopback interface only."""
