@@ -33,7 +33,7 @@ RUN python -c 'import ensurepip, shutil; shutil.rmtree(ensurepip.__path__[0])' \
     && python -m compileall -q --invalidation-mode unchecked-hash \
         -x '/(test|tests|idlelib|lib2to3|site-packages|dist-packages|tkinter|turtledemo)/' \
         "$(python -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')"
-COPY --from=build /opt/sre-server /opt/sre-server
+COPY --from=build /opt/ /opt/
 ENV PATH=/opt/sre-server/bin:${PATH} PYTHONDONTWRITEBYTECODE=1 PYTHONSAFEPATH=1
 USER 65532:65532
 EXPOSE 8443
