@@ -12,13 +12,51 @@ CERTIFICATE := $(CERTS)/public-certificate.pem
 KEY := $(CERTS)/private-key.pem
 CURL := curl --cert $(CERTIFICATE) --key $(KEY) --cacert $(CERTIFICATE)
 CLUSTER := $(if $(KUBECONFIG),--cluster=kubeconfig,--cluster=simulated)
-CODE := sre_server twisted tests setup.py
+CODE := sre_server twisted tests helm/dashboard setup.py $(wildcard .ci/*.py)
+
+# Of the image and what it is deployed to. DOCKER may be podman.
+DOCKER ?= docker
+IMAGE ?= sre-server
+MINIKUBE_PROFILE ?= minikube
+AWS_REGION ?= us-west-2
+CLUSTER_NAME ?= sre-server
+CLUSTER_NODES ?= 2
+CLUSTER_NODE_TYPE ?= t3.medium
+VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' sre_server/__init__.py)
+REVISION = $(shell git describe --always --abbrev=40 --dirty --exclude='*' 2>/dev/null || echo unknown)
+SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || date +%s)
+CREATED = $(shell date -u -d @$(SOURCE_DATE_EPOCH) +%Y-%m-%dT%H:%M:%SZ 2>/dev/null || \
+	date -u -r $(SOURCE_DATE_EPOCH) +%Y-%m-%dT%H:%M:%SZ)
+BUILD = --build-arg VERSION=$(VERSION) --build-arg REVISION=$(REVISION) --build-arg CREATED=$(CREATED) \
+	--build-arg SOURCE_DATE_EPOCH=$(SOURCE_DATE_EPOCH) $(BUILD_OPTIONS)
+# With BASE the image stands on another one than the official Python.
+TAGGED = $(if $(BASE),sed 's#^FROM [^ ]*@[^ ]*#FROM $(BASE)#' Dockerfile |) $(DOCKER) build $(BUILD) $(if $(BASE),--file=-) --tag=$(IMAGE):$(VERSION) --tag=$(IMAGE):latest .
+DIST := dist
+CHART := helm/sre-server
+LOCAL := sre-server-local
+KUBECTL = kubectl --context=$(MINIKUBE_PROFILE)
+LOCK = $(BIN)/uv pip compile --quiet --universal --python-version=3.11 --generate-hashes --no-annotate \
+	--custom-compile-command="make lock" $(UPGRADE)
+ARCHIVE = $(DIST)/sre-server-$(VERSION)-image.tar
+# One image for the machine at hand, or, with buildx, an archive of one for each of PLATFORMS (linux/amd64,linux/arm64).
+ifdef PLATFORMS
+SAVE = $(DOCKER) buildx build $(BUILD) --platform=$(PLATFORMS) --provenance=false --sbom=false \
+	--output=type=oci,dest=$(ARCHIVE),rewrite-timestamp=true .
+else
+SAVE = $(TAGGED) && $(DOCKER) save --output=$(ARCHIVE) $(IMAGE):$(VERSION)
+endif
+RELEASE = SOURCE_DATE_EPOCH=$(SOURCE_DATE_EPOCH) $(BIN)/python .ci/release.py --dist=$(DIST) --version=$(VERSION) \
+	--chart=$(CHART)
+# Docker's own format: an OCI image, podman's default, has no room for a HEALTHCHECK.
+export BUILDAH_FORMAT := docker
 
 .DEFAULT_GOAL := help
-.PHONY: help run test integration-tests bench lint format sslyze packaging certs clean
+.NOTPARALLEL:
+.PHONY: help run test integration-tests bench lint format sslyze packaging certs clean lock build local-run image-check \
+	release local-deploy local-undeploy push push_docker create_cluster delete_cluster
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z_-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: $(VENV)/.installed certs ## Serve the simulated cluster, or that of $KUBECONFIG, on https://localhost:8443
 	@echo "sre-server on https://localhost:$(PORT), $(if $(KUBECONFIG),cluster of $(KUBECONFIG),simulated cluster)."
@@ -47,7 +85,9 @@ lint: $(VENV)/.installed ## Check style and types
 		-shellcheck=$(abspath $(BIN))/shellcheck $(abspath $(wildcard .github/workflows/*.yml))
 	$(BIN)/ruff check $(CODE)
 	$(BIN)/ruff format --check $(CODE)
-	$(BIN)/mypy sre_server tests setup.py
+	$(BIN)/mypy sre_server tests helm/dashboard setup.py $(wildcard .ci/*.py)
+	$(BIN)/hadolint Dockerfile
+	$(BIN)/shellcheck .ci/run .ci/kind .ci/publish
 
 format: $(VENV)/.installed ## Bring the code into the house style
 	$(BIN)/ruff check --fix $(CODE)
@@ -63,6 +103,86 @@ sslyze: .venv-sslyze/.installed ## Install the TLS scanner that a test uses, in 
 packaging: $(VENV)/.installed ## Check that the wheel alone, in a clean environment, gives a working `twistd sre-server`
 	$(BIN)/python -m tests.packaging
 
+# Name what is missing in one line, before anything is done: `need-docker+helm`.
+need-%:
+	@for tool in $(patsubst docker,$(firstword $(DOCKER)),$(subst +, ,$*)); do \
+		command -v "$$tool" >/dev/null 2>&1 || { \
+			echo "$$tool is not installed; make $(MAKECMDGOALS) needs it" >&2; exit 1; }; done
+
+build: need-docker ## Build the image, sre-server:VERSION and sre-server:latest
+	$(TAGGED)
+
+# The container's user is nobody here: it may read the files in .run/, mounted one by one, though not the folder. A
+# kubeconfig is copied there with all that it refers to.
+local-run: need-docker$(if $(KUBECONFIG),+kubectl) build certs ## Run the image as in production: simulated cluster, or that of $KUBECONFIG
+	@$(if $(KUBECONFIG),kubectl config view --flatten --minify --raw >$(CERTS)/kubeconfig && chmod 644 $(CERTS)/kubeconfig)
+	@echo "sre-server $(VERSION) on https://localhost:$(PORT); stop it with Ctrl-C. In another terminal, from this folder:"
+	@echo
+	@echo "  $(CURL) https://localhost:$(PORT)/deployments"
+	@echo
+	$(DOCKER) run --rm --name=sre-server --read-only --cap-drop=ALL --security-opt=no-new-privileges \
+		$(if $(KUBECONFIG),--network=host,--publish=127.0.0.1:$(PORT):8443) \
+		--volume="$(CURDIR)/$(CERTIFICATE):/run/sre-server/certificate.pem:ro" \
+		--volume="$(CURDIR)/$(KEY):/run/sre-server/key.pem:ro" \
+		$(if $(KUBECONFIG),--volume="$(CURDIR)/$(CERTS)/kubeconfig:/run/sre-server/kubeconfig:ro") \
+		$(RUN_OPTIONS) $(IMAGE):$(VERSION) \
+		--tls-certificate=/run/sre-server/certificate.pem --tls-private-key=/run/sre-server/key.pem \
+		--tls-client-ca=/run/sre-server/certificate.pem $(if $(KUBECONFIG),--kubeconfig=/run/sre-server/kubeconfig \
+		--listen=tcp:$(PORT):interface=127.0.0.1,--cluster=simulated) $(SERVER_OPTIONS)
+
+image-check: need-podman+debootstrap+unshare $(VENV)/.installed ## Build and try the image without Docker or a registry; as root, on Linux
+	$(BIN)/python -m tests.image
+
+release: need-docker+git+helm $(VENV)/.release ## Make sdist, wheel, image, chart, bill of materials and checksums in dist/
+	rm -rf $(DIST)
+	$(RELEASE) packages sbom chart
+	$(SAVE)
+	$(RELEASE) checksums
+
+# A tag of its own for each deployment, as pods are replaced only when theirs changes.
+local-deploy: need-minikube+kubectl+helm certs ## Build the image inside minikube and install the chart there
+	@minikube --profile=$(MINIKUBE_PROFILE) status >/dev/null || { \
+		echo "minikube does not run; start it: minikube start --profile=$(MINIKUBE_PROFILE)" >&2; exit 1; }
+	$(KUBECTL) create namespace $(LOCAL) --dry-run=client --output=yaml | $(KUBECTL) apply --filename=-
+	$(KUBECTL) --namespace=$(LOCAL) create secret generic sre-server-tls --from-file=tls.crt=$(CERTIFICATE) \
+		--from-file=tls.key=$(KEY) --from-file=ca.crt=$(CERTIFICATE) --dry-run=client --output=yaml | \
+		$(KUBECTL) apply --filename=-
+	tag=$(VERSION)-local.$$(date +%s) && \
+	minikube --profile=$(MINIKUBE_PROFILE) image build --tag=$(IMAGE):$$tag --build-opt=build-arg=VERSION=$$tag . && \
+	helm --kube-context=$(MINIKUBE_PROFILE) upgrade sre-server $(CHART) --install --namespace=$(LOCAL) \
+		--set=image.repository=$(IMAGE) --set=image.tag=$$tag --set=image.pullPolicy=Never \
+		--set=tls.existingSecret.name=sre-server-tls --set=authorization=any $(HELM_OPTIONS) --wait --timeout=5m
+	@echo "Installed in namespace $(LOCAL). To reach it, in two terminals:"
+	@echo
+	@echo "  $(KUBECTL) --namespace=$(LOCAL) port-forward service/sre-server $(PORT):8443"
+	@echo "  $(CURL) https://localhost:$(PORT)/deployments"
+
+local-undeploy: need-kubectl+helm ## Remove from minikube what local-deploy put there
+	helm --kube-context=$(MINIKUBE_PROFILE) uninstall sre-server --namespace=$(LOCAL) --ignore-not-found --wait
+	$(KUBECTL) delete namespace $(LOCAL) --ignore-not-found
+
+push: need-docker set-REGISTRY build ## Build the image and push it to $REGISTRY, such as registry.example.com/team
+	for tag in $(VERSION) latest; do \
+		$(DOCKER) tag $(IMAGE):$(VERSION) $(REGISTRY)/sre-server:$$tag && \
+		$(DOCKER) push $(REGISTRY)/sre-server:$$tag || exit 1; done
+
+push_docker: override REGISTRY = $(DH_USER)
+push_docker: need-docker set-DH_USER push ## Build the image and push it to Docker Hub, to the user $DH_USER
+
+create_cluster: need-eksctl+aws+kubectl ## Make an EKS cluster in $AWS_REGION; it costs money until delete_cluster (docs/eks.md)
+	eksctl create cluster --name=$(CLUSTER_NAME) --region=$(AWS_REGION) --nodes=$(CLUSTER_NODES) \
+		--node-type=$(CLUSTER_NODE_TYPE) --node-private-networking --with-oidc --tags=application=sre-server $(EKSCTL_OPTIONS)
+
+delete_cluster: need-eksctl ## Delete the cluster of create_cluster, and everything in it
+	eksctl delete cluster --name=$(CLUSTER_NAME) --region=$(AWS_REGION) --disable-nodegroup-eviction --wait
+
+set-%:
+	@test -n "$($*)" || { echo "$* is not set: make $(MAKECMDGOALS) $*=..." >&2; exit 1; }
+
+lock: $(VENV)/.release ## Pin anew, by version and hash, what goes into the image; UPGRADE=--upgrade takes the newest
+	$(LOCK) setup.py --output-file=requirements/image.txt
+	$(LOCK) requirements/build.in --output-file=requirements/build.txt
+
 certs: ## Make RFD 0's one-day certificate in .run/, unless the one there is good for another hour
 	@mkdir -p $(CERTS)
 	@$(OPENSSL) x509 -checkend 3600 -noout -in $(CERTIFICATE) >/dev/null 2>&1 || $(OPENSSL) req \
@@ -70,6 +190,7 @@ certs: ## Make RFD 0's one-day certificate in .run/, unless the one there is goo
 		-subj "/C=US/ST=Cali/L=Somewhere/O=Your Organization/OU=Your Unit/CN=localhost" \
 		-addext "subjectAltName = DNS:localhost" 2>/dev/null || \
 		{ echo "$(OPENSSL) cannot make an Ed25519 certificate; install OpenSSL 3 and name it: make certs OPENSSL=..." >&2; exit 1; }
+	@chmod 700 $(CERTS) && chmod 644 $(CERTIFICATE) $(KEY)
 
 # compat: in its default mode an editable install hides the twistd plugin.
 $(VENV)/.installed: setup.py pyproject.toml
@@ -77,6 +198,10 @@ $(VENV)/.installed: setup.py pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install -qq --config-settings editable_mode=compat --editable '.[test,lint]'
+	@touch $@
+
+$(VENV)/.release: $(VENV)/.installed
+	$(BIN)/python -m pip install -qq --config-settings editable_mode=compat --editable '.[release]'
 	@touch $@
 
 clean: ## Remove everything that the other targets made here
