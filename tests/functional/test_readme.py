@@ -53,7 +53,7 @@ class ReadmeTests(SynchronousTestCase):
     def test_every_line(self) -> None:
         """Each line of the README answers 200 with JSON, and there is one for every call of its table."""
         text = README.read_text(encoding="utf-8")
-        lines = [shlex.split(line)[1:] for line in text.splitlines() if line.startswith("sre ")]
+        lines = [shlex.split(line)[1:] for line in text.splitlines() if line.startswith("sre ") and "$" not in line]
         self.assertGreaterEqual(len(lines), 13)
         answers = {}
         for line in lines:
@@ -68,6 +68,17 @@ class ReadmeTests(SynchronousTestCase):
         )
         shop = next(entry for entry in answers[f"{root}/deployments"] if entry["namespace"] == "shop")
         self.assertIn("cart", shop["deployments"])
+
+    def test_the_conditional_write(self) -> None:
+        """The lines about If-Match do what they say, once; what they are for is gone the second time."""
+        (block,) = re.findall(r"```shell\n(etag=.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+        pair = f"--cert {self.pair.certificate} --key {self.pair.key} --cacert {self.pair.certificate}"
+        read, write = block.replace("localhost:8443", f"localhost:{self.daemon.port}").splitlines()
+        script = f'sre() {{ curl -sS -w "%{{http_code}}\\n" {pair} "$@"; }}\n{read}\n{write}\n{write}\n'
+        ended = subprocess.run(["sh", "-c", script], capture_output=True, text=True, timeout=60, check=True)
+        done, _, refused = ended.stdout.partition("\n")
+        self.assertEqual(json.loads(done)["replica_count"], 6)
+        self.assertTrue(refused.startswith("200\n") and refused.endswith("412\n"), ended.stdout)
 
     def test_every_documented_refusal(self) -> None:
         """What curl says to each mistake is found in the README's table."""
