@@ -199,8 +199,8 @@ class ClusterCache:
             names = ", ".join(str(source) for source in self.unsynced[:3])
             raise Unavailable(f"The first list from the cluster is not complete yet ({names}).", SYNC_RETRY_SECONDS)
 
-    def check_fresh(self, tolerance: float = 0.0) -> None:
-        """Raise Unavailable unless the cache is synced and at most `max_staleness + tolerance` seconds old."""
+    def check_fresh(self, tolerance: float = 0.0) -> float:
+        """Return the age; raises Unavailable unless the cache is synced and at most `max_staleness + tolerance` old."""
         self.check_synced()
         age = self.age()
         if age > self._max_staleness + tolerance:
@@ -209,6 +209,7 @@ class ClusterCache:
                 "to read what was known then, send 'Cache-Control: max-stale'.",
                 STALE_RETRY_SECONDS,
             )
+        return age
 
     # What handlers ask.
 

@@ -128,12 +128,12 @@ class FastLane:
         known_as = request_id(head.request_id)
         try:
             identity = channel.identify()
-            lane.family.cache.check_fresh(head.max_stale)
+            age = lane.family.cache.check_fresh(head.max_stale)
             body = lane.read.look(lane.family, *names)
             limits = lane.family.gate.passes(identity, *names, *_NO_NAMES[lane.read.names :])
             if limits is None:
                 return False
-            status, answer, size = self._answer(head, body, lane.family.cache.age(), known_as, limits)
+            status, answer, size = self._answer(head, body, age, known_as, limits)
         except Exception:  # noqa: BLE001  # the ordinary way runs into the same, and answers and logs it
             return False
         channel.transport.write(answer)

@@ -1,5 +1,7 @@
 """The two long lists with 10,000 Deployments: whole, not modified, and compressed, each beside the floor."""
 
+import gzip
+import timeit
 from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import Final
@@ -30,13 +32,18 @@ def _beside_floor(bench: Bench, row: str, goal: str, path: str, headers: Sequenc
         taken = by_turns(contestants, bench.effort.rounds, bench.effort.seconds)
     ours, bare = taken["server"], taken["floor"]
     ratio = ours.ratios(bare)
-    size = len(answer) / 1000
+    measured = f"{ours.cpu.median:.0f} us, floor {bare.cpu.median:.0f} us; {len(answer) / 1000:.0f} kB"
+    met = ratio.median <= GOAL
+    if headers:
+        once = _compressing(answer.partition(b"\r\n\r\n")[2])
+        measured += f", compressing {once:.0f} us"
+        met = ours.cpu.median - bare.cpu.median < once / 4
     return Result(
         row,
         what,
         goal,
-        f"{ours.cpu.median:.0f} us, floor {bare.cpu.median:.0f} us; {size:.0f} kB",
-        verdict(ratio.median <= GOAL),
+        measured,
+        verdict(met),
         ratio,
         {"cpu_us": ours.cpu, "floor_cpu_us": bare.cpu, "bytes": len(answer), "p99_ms": ours.latency("p99")},
     )
@@ -48,9 +55,15 @@ def lists(bench: Bench) -> list[Result]:
 
 
 def compressed(bench: Bench) -> list[Result]:
-    """Measure both lists with `Accept-Encoding: gzip`: compressing for each request would cost many times the floor."""
-    goal = f"<= {GOAL:g} x floor of the same bytes"
+    """Measure both lists with `Accept-Encoding: gzip`: nothing of what compressing takes may be in a request's cost."""
+    goal = "compressed once: what is added to the floor is < 1/4 of that"
     return [_beside_floor(bench, "lists-gzip", goal, path, ["Accept-Encoding: gzip"]) for path in PATHS]
+
+
+def _compressing(body: bytes) -> float:
+    """Return the microseconds that it takes to make a compressed body anew, at the fastest level."""
+    plain = gzip.decompress(body)
+    return min(timeit.repeat(lambda: gzip.compress(plain, 1), number=1, repeat=5)) * 1e6
 
 
 def not_modified(bench: Bench) -> list[Result]:
