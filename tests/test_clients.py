@@ -9,8 +9,9 @@ from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 
 from sre_server.errors import NotIdentified
-from sre_server.security import clients, identity
+from sre_server.security import clients
 from sre_server.security.clients import CertificateClients
+from sre_server.security.identity import identify
 from sre_server.security.tls import ServerTLS, TLSFiles
 from sre_server.security.trust import Trust, load_trust
 from tests.certificates import Authority, Pair, load
@@ -54,7 +55,9 @@ class ClientsTests(SynchronousTestCase):
         self.server = ServerTLS(TLSFiles(*self.authority.issue("localhost"), self.authority.file))
         self.trust = self.server.policy.trust
         self.checks = 0
-        self.client = CertificateClients(lambda: self.trust).accepted()
+        self.identify = mock.Mock(side_effect=identify)
+        self.clients = CertificateClients(lambda: self.trust, self.identify)
+        self.client = self.clients.accepted()
         self.transport = Handshaken(self.server, self.pair, self.authority)
 
     def name(self) -> str:
@@ -72,14 +75,24 @@ class ClientsTests(SynchronousTestCase):
         self.assertEqual((identity.name, identity.not_after), ("alice", certificate.not_valid_after_utc))
 
     def test_the_certificate_is_read_once(self) -> None:
-        """However many requests a connection has, the certificate is read and verified once."""
-        with (
-            mock.patch.object(clients, "identify", wraps=identity.identify) as identify,
-            mock.patch.object(Trust, "check", autospec=True) as check,
-        ):
+        """However many requests and connections a client has, its certificate is read once, and not verified again."""
+        with mock.patch.object(Trust, "check", autospec=True) as check:
             for _ in range(5):
                 self.assertEqual(self.name(), "alice")
-        self.assertEqual((identify.call_count, check.call_count), (1, 0))
+            self.client = self.clients.accepted()
+            self.transport = Handshaken(self.server, self.pair, self.authority)
+            self.assertEqual(self.name(), "alice")
+        self.assertEqual((self.identify.call_count, check.call_count), (1, 0))
+
+    def test_each_certificate_is_read(self) -> None:
+        """Another client is not taken for one that was here before, not even another certificate of the same name."""
+        before = self.client.identity(self.transport)
+        for name in ("alice", "bob"):
+            self.client = self.clients.accepted()
+            self.transport = Handshaken(self.server, self.authority.issue(name), self.authority)
+            identity = self.client.identity(self.transport)
+            self.assertEqual(identity.name, name)
+            self.assertNotEqual(identity.certificate_sha256, before.certificate_sha256)
 
     def test_it_expires_while_connected(self) -> None:
         """From the moment that the certificate ends, no request is served any more."""
@@ -148,5 +161,5 @@ class ClientsTests(SynchronousTestCase):
 
     def test_nobody_twice(self) -> None:
         """A certificate without an identity is refused on each request, not on the first alone."""
-        with mock.patch.object(clients, "identify", side_effect=NotIdentified("Nobody.")):
-            self.assertEqual([self.refusal(), self.refusal()], ["Nobody.", "Nobody."])
+        self.identify.side_effect = NotIdentified("Nobody.")
+        self.assertEqual([self.refusal(), self.refusal()], ["Nobody.", "Nobody."])

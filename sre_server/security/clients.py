@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import Protocol
+from functools import lru_cache
+from typing import Final, Protocol
 
 from cryptography import x509
 from OpenSSL import SSL
@@ -10,6 +11,10 @@ from OpenSSL import SSL
 from sre_server.errors import NotIdentified
 from sre_server.security.identity import Identity, identify
 from sre_server.security.trust import Trust
+
+Identify = Callable[[x509.Certificate], Identity]
+REMEMBERED: Final = 1024
+"""Certificates whose identity is remembered: reading one costs a tenth of what the request does that comes with it."""
 
 
 class Clients(Protocol):
@@ -27,21 +32,23 @@ class Client(Protocol):
 
 
 class CertificateClients:
-    """Recognises clients by the certificates of their TLS connections, as `trust` stands now."""
+    """Recognises clients by the certificates of their TLS connections, as `trust` stands now; `identify` reads one."""
 
-    def __init__(self, trust: Callable[[], Trust]) -> None:
+    def __init__(self, trust: Callable[[], Trust], identify: Identify = identify) -> None:
         self._trust = trust
+        self._identify = lru_cache(REMEMBERED)(identify)  # clients come back, with a new connection for each request
 
     def accepted(self) -> Client:
         """See `Clients.accepted`: the handshake will be judged by the trust of now, or of later."""
-        return CertificateClient(self._trust)
+        return CertificateClient(self._trust, self._identify)
 
 
 class CertificateClient:
     """The client of one TLS connection."""
 
-    def __init__(self, trust: Callable[[], Trust]) -> None:
+    def __init__(self, trust: Callable[[], Trust], identify: Identify) -> None:
         self._trust = trust
+        self._identify = identify
         self._checked_by = trust()
         self._chain: Sequence[x509.Certificate] = ()
         self._identity: Identity | None = None
@@ -50,7 +57,7 @@ class CertificateClient:
         """See `Client.identity`; a certificate that has ended, or a CA that was withdrawn, counts at once."""
         if self._identity is None:
             self._chain = verified_chain(transport)
-            self._identity = identify(self._chain[0])
+            self._identity = self._identify(self._chain[0])
         if self._identity.not_after < datetime.now(UTC):
             raise NotIdentified("The client certificate has expired since the connection was made.")
         trust = self._trust()
