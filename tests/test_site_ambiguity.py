@@ -6,7 +6,7 @@ PUT on the same connection, which must never run. Then come bytes that nobody wo
 
 from itertools import pairwise
 
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
@@ -17,6 +17,12 @@ from tests.memory_server import MemoryServer
 WRITE = b"PUT /namespaces/shop/deployments/web/replica_count/9 HTTP/1.1\r\nHost: a\r\n\r\n"
 GET = b"GET /deployments HTTP/1.1\r\nHost: a\r\n"
 POST = b"POST /deployments HTTP/1.1\r\nHost: a\r\n"
+
+
+# tests/test_lane.py runs these once more, in classes of its own.
+ARBITRARY = settings(
+    max_examples=150, deadline=None, database=None, suppress_health_check=[HealthCheck.differing_executors]
+)
 
 
 def target(text: bytes, method: bytes = b"GET") -> bytes:
@@ -258,7 +264,7 @@ class ArbitraryBytesTests(SynchronousTestCase):
         self.assertEqual(server.clock.getDelayedCalls(), [])
         self.assertEqual(server.site.channels, set())
 
-    @settings(max_examples=300, deadline=None, database=None)
+    @settings(ARBITRARY, max_examples=300)
     @given(st.lists(requests(), min_size=1, max_size=3), st.lists(st.integers(0, 400), max_size=5))
     def test_something_like_requests(self, made: list[bytes], cuts: list[int]) -> None:
         """Requests with anything wrong in them, cut into pieces anywhere."""
@@ -266,13 +272,13 @@ class ArbitraryBytesTests(SynchronousTestCase):
         edges = [0, *sorted(cut for cut in cuts if cut < len(data)), len(data)]
         self.converse([data[begin:end] for begin, end in pairwise(edges)])
 
-    @settings(max_examples=150, deadline=None, database=None)
+    @settings(ARBITRARY)
     @given(st.lists(st.binary(max_size=100), max_size=6))
     def test_anything(self, pieces: list[bytes]) -> None:
         """Bytes without any form."""
         self.converse(pieces)
 
-    @settings(max_examples=150, deadline=None, database=None)
+    @settings(ARBITRARY)
     @given(st.sampled_from(NAMES), st.binary(max_size=40))
     def test_any_header_value(self, name: bytes, value: bytes) -> None:
         """A proper request with one header that may hold anything."""
@@ -280,14 +286,14 @@ class ArbitraryBytesTests(SynchronousTestCase):
             head = method + b" /deployments/shop/web/replicas HTTP/1.1\r\nHost: a\r\nContent-Length: 14\r\n"
             self.converse([head + name + b": " + value + b'\r\n\r\n{"replicas":3}'])
 
-    @settings(max_examples=150, deadline=None, database=None)
+    @settings(ARBITRARY)
     @given(st.binary(max_size=60))
     def test_any_body(self, body: bytes) -> None:
         """A proper PUT whose body may hold anything."""
         head = b"PUT /deployments/shop/web/replicas HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % len(body)
         self.converse([head + body])
 
-    @settings(max_examples=150, deadline=None, database=None)
+    @settings(ARBITRARY)
     @given(st.text(max_size=30), st.booleans())
     def test_any_path(self, text: str, escaped: bool) -> None:
         """A proper GET of any path, percent-encoded or not."""

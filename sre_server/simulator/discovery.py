@@ -8,8 +8,8 @@ _FEWER_VERBS = {"events": ["create", "delete", "get", "list", "watch"], "subject
 
 VERSION: Object = {
     "major": "1",
-    "minor": "33",
-    "gitVersion": "v1.33.0+simulated",
+    "minor": "36",
+    "gitVersion": "v1.36.0+simulated",
     "gitCommit": "0" * 40,
     "gitTreeState": "clean",
     "buildDate": "2025-04-23T00:00:00Z",

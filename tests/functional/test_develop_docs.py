@@ -104,7 +104,7 @@ class PageTests(SynchronousTestCase):
 
     def test_run_by_ci(self) -> None:
         """What is said to be run by CI is run by `.ci/run`, line for line, and that by a workflow."""
-        script = (ROOT / ".ci/run").read_text(encoding="utf-8").splitlines()
+        script = [line.strip() for line in (ROOT / ".ci/run").read_text(encoding="utf-8").splitlines()]
         found = [line for page in PAGES for kind, line in documented(page) if kind == "ci"]
         self.assertGreaterEqual(len(found), 4)
         self.assertEqual([line for line in found if line not in script], [])

@@ -29,7 +29,7 @@ CONFIGURATION = """
 hooks = "{hooks}"
 
 [checks.positive_data_acceptance]
-expected-statuses = ["2xx", "404", "410", "422"]
+expected-statuses = ["2xx", "304", "404", "410", "412", "422"]
 
 [dictionaries]
 namespaces = {{ values = ["shop"] }}
