@@ -54,7 +54,7 @@ class Options(UsageOptions):
         ("cluster", None, "auto", "auto, in-cluster, kubeconfig, or simulated"),
         ("kubeconfig", None, None, "kubeconfig file [default: $KUBECONFIG, else ~/.kube/config]"),
         ("context", None, None, "context of the kubeconfig [default: its current one]"),
-        ("ops-listen", None, None, "endpoint of a plain-HTTP port with /livez and /readyz [default: none]"),
+        ("ops-listen", None, None, "endpoint of a plain-HTTP port with /livez, /readyz and /metrics [default: none]"),
         ("max-staleness", None, "120", "seconds without news of the cluster after which reads answer 503"),
         ("log-format", None, "text", "text or json"),
         ("simulated-deployments", None, "12", "how many Deployments the simulated cluster starts with"),

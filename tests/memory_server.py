@@ -56,7 +56,7 @@ class Answer(NamedTuple):
         return json.loads(self.body)
 
     def check(self, *, head: bool = False) -> Self:
-        """Return the answer if it keeps what api.md promises of every one: JSON, an id, and errors with a message."""
+        """Return the answer if it keeps what is promised of every one: JSON, an id, and errors with a message."""
         assert self.header("X-Request-Id"), self
         if self.status == 304:
             assert (self.body, self.header("Content-Type"), self.header("Content-Length")) == (b"", None, None), self

@@ -1,6 +1,7 @@
 """The rules of docs/architecture.md, read from the source: who may import whom, and what every definition has."""
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -151,6 +152,20 @@ class ArchitectureTests(SynchronousTestCase):
         inside = [found.inside for found in tap.imports if found.module.startswith("sre_server.simulator")]
         self.assertTrue(inside)
         self.assertNotIn((), inside)
+
+    def test_the_page_has_every_room(self) -> None:
+        """docs/architecture.md says what every module and folder of the package is for."""
+        page = (Path(__file__).parents[1] / "docs/architecture.md").read_text(encoding="utf-8")
+        rooms = {path.name for path in ROOT.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
+        named = {name.rstrip("/") for name in re.findall(r"`([\w/.]+)`", page)}
+        self.assertEqual(rooms - named - {"__init__.py"}, set())
+
+    def test_every_room_names_its_modules(self) -> None:
+        """The docstring of each folder says what each module in it is for."""
+        for room in sorted(path.parent for path in ROOT.glob("*/__init__.py")):
+            told = ast.get_docstring(ast.parse((room / "__init__.py").read_text(encoding="utf-8"))) or ""
+            modules = {path.stem for path in room.glob("*.py")} - {"__init__", "__main__"}
+            self.assertEqual(modules - set(re.findall(r"`(\w+)`", told)), set(), room.name)
 
     def test_modules_are_short(self) -> None:
         """No module is longer than can be read at once."""

@@ -1,11 +1,7 @@
-"""The fast lane against the ordinary way: the same answers, counts and lines, and nothing that only one would take.
-
-Whole test modules run once more below, with a lane in their servers: their limits, their ambiguous requests, and all.
-"""
+"""The fast lane against the ordinary way: the same answers, counts and lines, and nothing that only one would take."""
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
-from types import ModuleType
 from typing import Final
 
 from hypothesis import given, settings
@@ -19,39 +15,9 @@ from sre_server.errors import NotIdentified
 from sre_server.security.authorization import Authorizer, Verb
 from sre_server.security.limits import Rate
 from sre_server.security.policy import Policy, PolicyDocument, Rule
-from tests import (
-    test_app,
-    test_audited_requests,
-    test_deployments_api,
-    test_gate,
-    test_gate_late,
-    test_gate_limits,
-    test_health_api,
-    test_namespaces_api,
-    test_permissions_api,
-    test_site,
-    test_site_ambiguity,
-    test_site_limits,
-    test_writing,
-)
 from tests.fakes import deployment, namespace
 from tests.memory_server import ALICE, Answer, MemoryServer, Wire
 
-AGAIN: Final = (
-    test_app,
-    test_audited_requests,
-    test_deployments_api,
-    test_gate,
-    test_gate_late,
-    test_gate_limits,
-    test_health_api,
-    test_namespaces_api,
-    test_permissions_api,
-    test_site,
-    test_site_ambiguity,
-    test_site_limits,
-    test_writing,
-)
 READS: Final = (
     "/deployments",
     "/deployments/shop",
@@ -83,27 +49,6 @@ FIELDS: Final = (
     "X-Anything: else\r\n",
     "Empty:\r\n",
 )
-
-
-def _through_the_lane(module: ModuleType) -> None:
-    """Define the tests of a module once more, for servers that have a lane."""
-    for name, case in vars(module).items():
-        if isinstance(case, type) and issubclass(case, SynchronousTestCase) and case.__module__ == module.__name__:
-            again = type(f"{module.__name__.rpartition('.')[2]}_{name}", (_WithLane, case), {"__module__": __name__})
-            globals()[again.__name__] = again
-
-
-class _WithLane(SynchronousTestCase):
-    """Servers have a lane. This has no tests of its own."""
-
-    def setUp(self) -> None:
-        """Give every server one."""
-        self.patch(MemoryServer, "has_lane", True)
-        super().setUp()
-
-
-for _module in AGAIN:
-    _through_the_lane(_module)
 
 
 class LaneTests(SynchronousTestCase):

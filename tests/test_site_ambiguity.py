@@ -1,7 +1,8 @@
 """Requests that two readers could take for different ones: each is refused, and nothing after it is read.
 
-The table is field-notes.md section 4, and what RFC 9112 calls request smuggling. Behind every row comes a well-formed
-PUT on the same connection, which must never run. Then come bytes that nobody would think of, which must break nothing.
+The table is what RFC 9112 calls request smuggling, and what Twisted's parser would let through of it. Behind every
+row comes a well-formed PUT on the same connection, which must never run. Then come bytes that nobody would think of,
+which must break nothing.
 """
 
 from itertools import pairwise

@@ -79,17 +79,22 @@ class Prometheus(Process):
         return [(series["metric"], float(series["value"][1])) for series in found]
 
 
+def serve(test: SynchronousTestCase, server: HTTPServer) -> None:
+    """Let a server answer, in a thread, until the test is over."""
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
+    thread.start()
+    test.addCleanup(thread.join, 10)
+    test.addCleanup(server.server_close)
+    test.addCleanup(server.shutdown)
+
+
 class Exporter(HTTPServer):
     """Answers every request with the metrics that it was given."""
 
     def __init__(self, test: SynchronousTestCase, text: str) -> None:
         super().__init__(("127.0.0.1", 0), _Exposition)
         self.text = text.encode()
-        thread = threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True)
-        thread.start()
-        test.addCleanup(thread.join, 10)
-        test.addCleanup(self.server_close)
-        test.addCleanup(self.shutdown)
+        serve(test, self)
 
 
 class _Exposition(BaseHTTPRequestHandler):

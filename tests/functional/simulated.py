@@ -10,8 +10,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
+from twisted.trial.unittest import SynchronousTestCase
 
-from tests.functional.daemon import Process, environment
+from tests.fakes import temporary_folder
+from tests.functional.daemon import Daemon, Process, environment
 
 
 class Simulator(Process):
@@ -69,3 +71,16 @@ class Simulator(Process):
         """Scale a Deployment behind the daemon's back."""
         path = f"/apis/apps/v1/namespaces/{namespace}/deployments/{name}/scale"
         self.call("PATCH", path, {"spec": {"replicas": replicas}}, "application/merge-patch+json")
+
+
+class SimulatedTestCase(SynchronousTestCase):
+    """A daemon of a simulator that can be made to misbehave. This has no tests of its own."""
+
+    def setUp(self) -> None:
+        """Start both."""
+        folder = temporary_folder(self)
+        self.simulator = Simulator(folder)
+        self.addCleanup(self.simulator.close)
+        self.daemon = Daemon(folder, f"--kubeconfig={self.simulator.kubeconfig}", "--cluster=kubeconfig")
+        self.addCleanup(self.daemon.close)
+        self.daemon.wait_until_ready()

@@ -56,7 +56,7 @@ class RulesTests(SynchronousTestCase):
             self.assertNotIn("{{", annotations["summary"], name)
 
     def test_what_the_rfd_asks_for(self) -> None:
-        """There is an alert for each thing that RFD 1 and the issue name."""
+        """There is an alert for each thing that RFD 1 names, and for what endangers the server besides."""
         wanted = {
             "SREServerInaccessible",
             "SREServerNotReady",

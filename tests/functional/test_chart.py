@@ -257,6 +257,24 @@ class FeatureTests(SynchronousTestCase):
             url = f"https://runbooks.example/sre/{rule['alert']}.md"
             self.assertEqual(rule["annotations"]["runbook_url"], url)
 
+    def test_notes(self) -> None:
+        """What helm says in the end is numbered without a gap, and names nothing that this release does not have."""
+        text = '{apiVersion: v1, kind: ConfigMap, metadata: {name: notes}, data: {notes: {{ include "%s" . | quote }}}}'
+        notes = {"extraObjects": [text % "sre-server/templates/NOTES.txt"]}
+        off = {"tests": {"enabled": False}, "rbac": {"create": False}}
+        own: Values = {"authorization": "any", "cluster": {"kind": "simulated"}, "rbac": {"create": False}}
+        cases: tuple[tuple[Values, int, bool, bool], ...] = (
+            ({}, 3, True, False),
+            (off, 2, False, True),
+            (own, 3, True, False),
+        )
+        for values, steps, tested, wanting in cases:
+            told = named(render({**values, **notes}), "ConfigMap", "notes")["data"]["notes"]
+            numbers = [line[0] for line in told.splitlines() if line[1:3] == ". "]
+            self.assertEqual(numbers, [str(number + 1) for number in range(steps)], told)
+            self.assertEqual(("helm test" in told, "docs/iam.md" in told), (tested, wanting), told)
+            self.assertIn("deployment/blue-sre-server --namespace sre\n", told)
+
     def test_config_change(self) -> None:
         """Another policy is another pod template, unless the pods are to stay."""
 

@@ -6,23 +6,13 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.functional.daemon import Daemon
-from tests.functional.simulated import Simulator
+from tests.functional.simulated import SimulatedTestCase, Simulator
 
 CART = "/deployments/shop/cart/replicas"
 
 
-class FaultTests(SynchronousTestCase):
+class FaultTests(SimulatedTestCase):
     """A daemon of a simulator whose faults are switched on one at a time."""
-
-    def setUp(self) -> None:
-        """Start both."""
-        folder = tempfile.TemporaryDirectory()
-        self.addCleanup(folder.cleanup)
-        self.simulator = Simulator(Path(folder.name))
-        self.addCleanup(self.simulator.close)
-        self.daemon = Daemon(Path(folder.name), f"--kubeconfig={self.simulator.kubeconfig}", "--cluster=kubeconfig")
-        self.addCleanup(self.daemon.close)
-        self.daemon.wait_until_ready()
 
     def _cart(self) -> int:
         replicas: int = self.daemon.get(CART).json["replicas"]

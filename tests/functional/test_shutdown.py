@@ -1,30 +1,16 @@
 """How the daemon ends: in order, in time, with nobody's answer cut off."""
 
 import signal
-import tempfile
 import threading
 import time
 from http.client import HTTPException
-from pathlib import Path
 
-from twisted.trial.unittest import SynchronousTestCase
-
-from tests.functional.daemon import Answer, Daemon
-from tests.functional.simulated import Simulator
+from tests.functional.daemon import Answer
+from tests.functional.simulated import SimulatedTestCase
 
 
-class ShutdownTests(SynchronousTestCase):
+class ShutdownTests(SimulatedTestCase):
     """A daemon of a simulator that can be made to hang."""
-
-    def setUp(self) -> None:
-        """Start both."""
-        folder = tempfile.TemporaryDirectory()
-        self.addCleanup(folder.cleanup)
-        self.simulator = Simulator(Path(folder.name))
-        self.addCleanup(self.simulator.close)
-        self.daemon = Daemon(Path(folder.name), f"--kubeconfig={self.simulator.kubeconfig}", "--cluster=kubeconfig")
-        self.addCleanup(self.daemon.close)
-        self.daemon.wait_until_ready()
 
     def test_idle(self) -> None:
         """An idle daemon with open keep-alive connections ends cleanly and at once on SIGTERM."""

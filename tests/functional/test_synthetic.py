@@ -21,6 +21,7 @@ from sre_server.synthetic.checks import CHECKS
 from tests.certificates import SERVER, Authority, Pair
 from tests.fakes import temporary_folder
 from tests.functional.daemon import Daemon, environment
+from tests.functional.prometheus import serve
 from tests.functional.simulated import Simulator
 from tests.monitoring import CHECKOUT
 
@@ -33,11 +34,7 @@ class Pushgateway(HTTPServer):
         self.status = status
         self.pushed: list[tuple[str, str, str]] = []
         self.url = f"http://127.0.0.1:{self.server_port}"
-        thread = threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True)
-        thread.start()
-        test.addCleanup(thread.join, 10)
-        test.addCleanup(self.server_close)
-        test.addCleanup(self.shutdown)
+        serve(test, self)
 
 
 class _Pushed(BaseHTTPRequestHandler):

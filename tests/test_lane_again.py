@@ -1,0 +1,60 @@
+"""Whole test modules once more, with a fast lane in their servers: their limits, their ambiguous requests, and all."""
+
+from types import ModuleType
+from typing import Final
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests import (
+    test_app,
+    test_audited_requests,
+    test_deployments_api,
+    test_gate,
+    test_gate_late,
+    test_gate_limits,
+    test_health_api,
+    test_namespaces_api,
+    test_permissions_api,
+    test_site,
+    test_site_ambiguity,
+    test_site_limits,
+    test_writing,
+)
+from tests.memory_server import MemoryServer
+
+AGAIN: Final = (
+    test_app,
+    test_audited_requests,
+    test_deployments_api,
+    test_gate,
+    test_gate_late,
+    test_gate_limits,
+    test_health_api,
+    test_namespaces_api,
+    test_permissions_api,
+    test_site,
+    test_site_ambiguity,
+    test_site_limits,
+    test_writing,
+)
+
+
+def _through_the_lane(module: ModuleType) -> None:
+    """Define the tests of a module once more, for servers that have a lane."""
+    for name, case in vars(module).items():
+        if isinstance(case, type) and issubclass(case, SynchronousTestCase) and case.__module__ == module.__name__:
+            again = type(f"{module.__name__.rpartition('.')[2]}_{name}", (_WithLane, case), {"__module__": __name__})
+            globals()[again.__name__] = again
+
+
+class _WithLane(SynchronousTestCase):
+    """Servers have a lane. This has no tests of its own."""
+
+    def setUp(self) -> None:
+        """Give every server one."""
+        self.patch(MemoryServer, "has_lane", True)
+        super().setUp()
+
+
+for _module in AGAIN:
+    _through_the_lane(_module)
