@@ -18,7 +18,7 @@ CHANGELOG: Final = "CHANGELOG.md"
 PACKAGE: Final = "sre_server/__init__.py"
 CHART: Final = "helm/sre-server/Chart.yaml"
 KINDS: Final = ("Added", "Changed", "Deprecated", "Removed", "Fixed", "Security")
-SHIPPED: Final = ("sre_server/", "twisted/", "helm/", "setup.py", "Dockerfile")
+SHIPPED: Final = ("sre_server/", "twisted/", "helm/", "setup.py", "Dockerfile", "requirements/image.txt")
 
 _NUMBER: Final = r"(?:0|[1-9]\d*)"
 # Of SemVer's prereleases, those that Python's packages can have, too.

@@ -1,7 +1,7 @@
 """One HTTP request: what makes it ambiguous or malformed, who sent it, and how it fails.
 
-Twisted's parser is strict on most of RFC 9112. Of what it lets through, that which concerns a whole request is refused
-here, and that which concerns bytes on the way by `Channel`; tests/test_site_ambiguity.py has the whole table.
+Twisted's parser is strict on most of RFC 9112; of the rows that it lets through (field-notes.md section 4, the bold
+ones) those are refused here that concern a whole request, and by `Channel` those that concern bytes on the way.
 """
 
 import re

@@ -1,7 +1,7 @@
 """One thread's connection to the cluster: requests out, raw bytes in, every fault an error of ours.
 
 The `kubernetes` client supplies the configuration and the urllib3 pool, and nothing else: no models, no retries, no
-`Watch`. A connection belongs to one thread; only `interrupt` may be called from another.
+`Watch` (field-notes.md section 2). A connection belongs to one thread; only `interrupt` may be called from another.
 """
 
 import socket
