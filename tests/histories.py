@@ -13,6 +13,7 @@ from hypothesis.stateful import (
 )
 from twisted.internet.task import Clock
 
+from sre_server.api.bodies import ListBodies, counts_in, names_in
 from sre_server.cache import ClusterCache
 from sre_server.model import Change, Changed, Deleted, Deployment, Listed, Namespace, Put, Resource, Source
 from tests.fakes import populated
@@ -64,6 +65,7 @@ class Histories(RuleBasedStateMachine):
         sources = [Source(Resource.NAMESPACES), *(Source(Resource.DEPLOYMENTS, scope) for scope in self.SCOPES)]
         self.tellers = [Teller(source) for source in sources]
         self.cache = ClusterCache(self.clock.seconds, sources, max_staleness=120)
+        self.kept = [ListBodies(self.cache, show) for show in (names_in, counts_in)]
 
     @initialize(spaces=st.sets(SPACES), synced=st.booleans())
     def begin(self, spaces: set[str], *, synced: bool) -> None:
@@ -233,6 +235,19 @@ class Histories(RuleBasedStateMachine):
             else:
                 gone = [change for change in changes if isinstance(change, Deleted)]
                 assert not floor or any(int(change.object.resource_version) >= floor for change in gone), key
+
+    @rule(space=SPACES | st.none(), partly=st.booleans())
+    def lists_are_read(self, space: str | None, *, partly: bool) -> None:
+        """What was made of lists before, and is kept, is what would be made of them now; now and then somebody asks."""
+        tree = self.cache.tree(space)
+        seen = dict(tree) if partly else tree
+        for kept, show in zip(self.kept, (names_in, counts_in), strict=True):
+            new = ListBodies(self.cache, show)
+            if space is None:
+                ours, theirs = kept.of_all(seen), new.of_all(dict(tree))
+            else:
+                ours, theirs = kept.of_one(space, seen[space]), new.of_one(space, dict(tree[space]))
+            assert (ours.data, ours.etag) == (theirs.data, theirs.etag)
 
     @rule()
     def everything_is_told(self) -> None:

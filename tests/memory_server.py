@@ -1,7 +1,7 @@
 """The whole HTTP side of the server in memory: bytes in, parsed answers out, no socket and no thread."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple, Self
@@ -101,6 +101,17 @@ class ClientTransport(StringTransport):
 
     def __init__(self) -> None:
         super().__init__(peerAddress=IPv4Address("TCP", "192.0.2.7", 40000), lenient=True)
+        self.full = False
+
+    def write(self, data: bytes) -> None:
+        """Take data; where there is too much of it, say so to the producer at once, as real transports do."""
+        super().write(data)
+        if self.full and self.producer is not None:
+            self.producer.pauseProducing()
+
+    def writeSequence(self, data: Iterable[bytes]) -> None:
+        """Take data in pieces."""
+        self.write(b"".join(data))
 
     def setTcpNoDelay(self, enabled: bool) -> None:
         """Delay nothing anyway."""
@@ -153,12 +164,17 @@ class Wire:
         """Whether the server has stopped reading for now."""
         return self._transport.producerState == "paused"
 
+    def fill_up(self) -> None:
+        """Take no more answers than the next one, which the server's transport has no room for."""
+        self._transport.full = True
+
     def stop_reading(self) -> None:
         """Take no more answers, so that the server's transport is full."""
         self._channel.pauseProducing()
 
     def read_on(self) -> None:
         """Take answers again."""
+        self._transport.full = False
         self._channel.resumeProducing()
 
     def hang_up(self) -> None:

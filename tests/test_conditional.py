@@ -255,6 +255,19 @@ class ConditionalWriteTests(SynchronousTestCase):
         lines = [(line.outcome, line.status) for line in self.server.audit.records]
         self.assertEqual(lines, [("PreconditionFailed", 412)] * 2)
 
+    def test_what_is_not_to_be_there(self) -> None:
+        """A write is not done where If-None-Match excludes the count that is there, as `*` does with any."""
+        for field in (b"*", TAG, b'"x", W/' + TAG):
+            answer = self.server.call("PUT", f"{PATH_B}/6", headers={"If-None-Match": field})
+            self.assertEqual((answer.status, answer.header("ETag")), (412, TAG.decode()))
+        self.assertEqual(self.server.writes, [])
+        self.assertEqual([line.outcome for line in self.server.audit.records], ["PreconditionFailed"] * 3)
+        self.assertEqual(self.server.call("PUT", f"{PATH_B}/6", headers={"If-None-Match": '"x"'}).status, 200)
+        for field, expected in ((b"*", Expected(uid="")), (TAG, Expected())):
+            path = "/namespaces/shop/deployments/new/replica_count/6"
+            self.server.call("PUT", path, headers={"If-None-Match": field})
+            self.assertEqual(self.server.expected, expected)
+
     def test_no_tag_of_ours_for_what_is_not_known(self) -> None:
         """The cluster is asked whether there is such a Deployment, and for a state that none can have."""
         self.server.call("PUT", "/deployments/shop/new/replicas", b'{"replicas": 6}', {"If-Match": '"x"'})

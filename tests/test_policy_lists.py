@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Literal
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -94,3 +94,21 @@ class ArbitraryTests(SynchronousTestCase):
                 )
                 self.assertFalse(any(others))
         self.assertLessEqual(set(readable), set(tree))
+
+    @settings(max_examples=500, deadline=None)
+    @given(RULES, NAMES, st.lists(NAMES, max_size=2), st.dictionaries(NAMES, st.lists(NAMES, unique=True), max_size=4))
+    def test_what_is_known_at_once(
+        self, rules: tuple[Rule, ...], name: str, groups: list[str], drawn: dict[str, list[str]]
+    ) -> None:
+        """Nothing is said to be readable as a whole that a list leaves something out of, nor by name what is not."""
+        policy, who = Policy(PolicyDocument(rules)), client(name, *groups)
+        tree = {namespace: dict.fromkeys(names, 0) for namespace, names in drawn.items()}
+        if policy.known_to_read_all(who, None):
+            self.assertEqual(policy.readable(who, tree), tree)
+        for namespace, names in tree.items():
+            if policy.known_to_read_all(who, namespace):
+                part = {namespace: tree[namespace]}
+                self.assertEqual(policy.readable(who, part), part)
+            for each in names:
+                allowed = policy.decide(who, READ, namespace, each).allowed
+                self.assertEqual(policy.known_to_read(who, namespace, each), allowed)

@@ -4,6 +4,7 @@ import tempfile
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from sre_server.api.channel import WRITE_SECONDS
 from tests.fakes import deployment, namespace
 from tests.memory_server import MemoryServer, Wire
 
@@ -151,6 +152,29 @@ class SizeTests(LimitTests):
         self.wire.write(b"x")
         self.assertTrue(self.wire.paused)
 
+    def test_answers_that_are_not_read(self) -> None:
+        """A client that does not read its answers is read from no more, however its requests come; then it goes on."""
+        get = b"GET /deployments HTTP/1.1\r\nHost: a\r\nX-Anything: else\r\n\r\n"
+        for pieces in ([get] * 5, [get * 5], [get[:-3], get[-3:] + get * 4], [get + get[:20], get[20:] + get * 3]):
+            wire = self.server.connect()
+            wire.fill_up()
+            for piece in pieces:
+                wire.write(piece)
+            self.assertEqual((len(wire.answers()), wire.paused), (1, True))
+            self.server.clock.advance(WRITE_SECONDS - 0.1)
+            wire.read_on()
+            self.assertEqual((len(wire.answers()), wire.paused, wire.closing), (5, False, False))
+            self.server.clock.advance(WRITE_SECONDS)
+            self.assertEqual((len(wire.answers()), wire.aborted), (5, False))
+
+    def test_a_last_answer_that_is_not_read(self) -> None:
+        """After the last answer what the client still sends is thrown away, so that its end is seen."""
+        wire = self.server.connect()
+        wire.fill_up()
+        wire.write(b"GET /deployments HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n" + b"x" * 99_999)
+        wire.write(b"x" * 99_999)
+        self.assertEqual((len(wire.answers()), wire.paused, wire.closing), (1, False, True))
+
 
 class TimeTests(LimitTests):
     """Seconds."""
@@ -222,6 +246,14 @@ class TimeTests(LimitTests):
         pending.callback(deployment("web", "shop", replicas=9))
         self.server.clock.advance(10)
         self.assertEqual([answer.status for answer in self.wire.answers()], [200, 408])
+
+    def test_an_empty_line_behind_a_body(self) -> None:
+        """A line end that some clients send after a body is no request that could be too slow."""
+        wire = self.server.connect()
+        wire.write(PUT + b"Content-Length: 2\r\n\r\n{}\r\n")
+        self.server.clock.advance(11)
+        self.assertEqual([answer.status for answer in wire.answers()], [400])
+        self.assertFalse(wire.closing)
 
     def test_a_slow_answer_is_not_a_slow_request(self) -> None:
         """The clocks of request and connection stand still while the cluster is waited for."""

@@ -5,7 +5,7 @@ from functools import partial
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from sre_server.api.turns import SLICE_SECONDS, Turns
+from sre_server.api.turns import MAX_CLIENTS, SLICE_SECONDS, Turns
 
 
 class TurnsTests(SynchronousTestCase):
@@ -56,3 +56,11 @@ class TurnsTests(SynchronousTestCase):
         self.take(*["mallory"] * 5)
         self.clock.pump([0] * 5)
         self.assertEqual((len(self.served), self.clock.getDelayedCalls()), (5, []))
+
+    def test_many_clients_that_ask_for_little(self) -> None:
+        """Clients are forgotten in time, even where none of them ever uses up its slice."""
+        for number in range(MAX_CLIENTS * 3):
+            self.turns.spend(f"client {number}", SLICE_SECONDS / 9)
+            if number % 10 == 0:
+                self.clock.advance(0)
+        self.assertLessEqual(len(self.turns._used), MAX_CLIENTS + 10)

@@ -135,7 +135,7 @@ class Channel(HTTPChannel):
             self.resetTimeout()
             return
         super().dataReceived(data)
-        if self._incomplete() and not self._refused:
+        if self._incomplete() and not (self._refused or self.paused or self._busyReceiving):
             self._start_clock("request", REQUEST_SECONDS, self._too_slow)
 
     def _is_idle(self) -> bool:
@@ -261,8 +261,15 @@ class Channel(HTTPChannel):
             self.site.closed(self, self._identity)
 
     def pauseProducing(self) -> None:
-        """Wait for a peer that does not read, for 10 s."""
+        """Wait for a peer that does not read, for 10 s; what it has asked already waits, too.
+
+        Twisted alone would answer on: it neither stops parsing, nor reading where an answer is what filled the
+        transport. After a last answer it reads on, and throws away, so as to see the peer's end.
+        """
         super().pauseProducing()
+        if self.persistent:
+            self.paused = True
+            self._networkProducer.pauseProducing()
         self._start_clock("write", WRITE_SECONDS, self.transport.abortConnection)
 
     def resumeProducing(self) -> None:

@@ -7,6 +7,8 @@ from typing import Final
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 SLICE_SECONDS: Final = 0.001
+MAX_CLIENTS: Final = 1000
+"""So many are remembered for what they used before a new turn begins, though none of them has used up its slice."""
 
 
 class Turns:
@@ -29,7 +31,7 @@ class Turns:
     def spend(self, client: str, seconds: float) -> None:
         """Take off the client's slice what a request took that was served at once."""
         used = self._used[client] = self._used.get(client, 0.0) + seconds
-        if used >= SLICE_SECONDS and self._next is None:
+        if (used >= SLICE_SECONDS or len(self._used) > MAX_CLIENTS) and self._next is None:
             self._next = self._reactor.callLater(0, self._turn)
 
     def take(self, client: str, serve: Callable[[], object]) -> None:

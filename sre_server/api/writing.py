@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from sre_server.api.conditional import expected_by, replicas_tag
+from sre_server.api.conditional import expected_by, is_known, replicas_tag
 from sre_server.api.gate import Asked
 from sre_server.api.request import APIRequest
 from sre_server.api.statuses import StatusTable, status_of
@@ -27,6 +27,7 @@ _RANGE: Final = f"0..{MAX_REPLICAS}"
 _SHAPE: Final = f'The body must be a JSON object with exactly one integer "replicas" in {_RANGE}'
 _WHOLE_NUMBER: Final = re.compile(r"0|[1-9][0-9]{0,9}", re.ASCII)
 _JSON_TYPE: Final = re.compile(rb'application/json\s*(?:;\s*charset\s*=\s*"?utf-?8"?\s*)?', re.IGNORECASE)
+_NO_TAG: Final = b"-"
 
 Done = Callable[[Deployment | Failure], object]
 
@@ -121,20 +122,22 @@ class Writer:
             raise
 
     def _expected(self, request: APIRequest, known: Deployment | None, record: Record) -> Expected:
-        """Return what If-Match makes the write conditional on; raises PreconditionFailed if nothing can fulfil it."""
-        field = request.getHeader(b"if-match")
-        if field is None:
-            return Expected()
-        expected = expected_by(field, replicas_tag(known.replicas, known.uid) if known else None)
-        if expected is None and known is not None:
+        """Return what its fields make the write conditional on; raises PreconditionFailed if nothing can fulfil them.
+
+        A write that is to overwrite nothing (`If-None-Match: *`) never can: there is always a count already.
+        """
+        current = replicas_tag(known.replicas, known.uid) if known else None
+        if_match = request.getHeader(b"if-match")
+        expected = Expected() if if_match is None else expected_by(if_match, current)
+        excluded = is_known(current or _NO_TAG, request.getHeader(b"if-none-match"))
+        if known is not None and (expected is None or excluded):
             status = int(HTTPStatus.PRECONDITION_FAILED)
             self._count(replace(record, outcome=PreconditionFailed.__name__))
             self._audit.write(replace(record, outcome=PreconditionFailed.__name__, status=status))
-            raise PreconditionFailed(
-                f"If-Match has no entity tag that a count could have; the count is {known.replicas}.",
-                known.replicas,
-                known.uid,
-            )
+            why = "If-None-Match excludes what is there" if excluded else "If-Match has no entity tag of a count"
+            raise PreconditionFailed(f"{why}; the count is {known.replicas}.", known.replicas, known.uid)
+        if excluded:
+            return Expected(uid="")
         return expected or Expected(uid="")
 
     def _conclude(self, entry: Entry, record: Record, result: Deployment | Failure) -> None:

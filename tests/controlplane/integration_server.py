@@ -73,12 +73,12 @@ class ServerTests(SynchronousTestCase):
         """The tag of a read makes a write conditional on what was read, by the real cluster's own comparison."""
         url = f"/deployments/{self.namespace}/web/replicas"
         for body in ({"replicas": 4}, {"replicas": 0}, {"replicas": 2}):
-            etag = self.daemon.get(url).headers["ETag"]
+            etag = self.daemon.get(url).headers["etag"]
             self.assertEqual(self.daemon.get(url, **{"If-None-Match": etag}).status, 304)
             self.assertEqual(self.daemon.put(url, body, **{"If-Match": etag}).status, 200, body)
             self.assertEqual(self.cluster.replicas(self.namespace, "web"), body["replicas"])
             late = self.daemon.put(url, {"replicas": 9}, **{"If-Match": etag})
-            self.assertEqual((late.status, late.headers["ETag"]), (412, self.daemon.get(url).headers["ETag"]))
+            self.assertEqual((late.status, late.headers["etag"]), (412, self.daemon.get(url).headers["etag"]))
             self.assertIn(f"its count is {body['replicas']} now", late.json["message"])
             self.assertEqual(self.cluster.replicas(self.namespace, "web"), body["replicas"])
         family_b = f"/namespaces/{self.namespace}/deployments/web/replica_count/6"
