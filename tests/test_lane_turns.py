@@ -3,9 +3,11 @@
 from itertools import count
 
 from msgspec.structs import replace
+from twisted.internet.defer import Deferred, succeed
 
 from sre_server.api.site import IDLE_SECONDS
 from sre_server.api.turns import SLICE_SECONDS
+from sre_server.security.delegation import REMEMBER_SECONDS, KubernetesAuthorizer, Question
 from tests.memory_server import ALICE
 from tests.test_lane import READS, LaneTests, get
 
@@ -24,6 +26,29 @@ class IdleTests(LaneTests):
         self.fast.clock.advance(1)
         self.assertTrue(wire.closing)
         self.assertEqual((len(wire.send(get(READS[0]))), self.served), (3, 3))
+
+
+class RememberedTests(LaneTests):
+    """What the cluster has said of a client is remembered for a while."""
+
+    def test_under_the_clusters_rbac(self) -> None:
+        """The lane serves what the cluster is known to allow, and nothing that it refused or has yet to say again."""
+        self.now, self.allowed = 0.0, "shop"
+
+        def review(question: Question) -> Deferred[bool]:
+            return succeed(question.namespace == self.allowed)
+
+        self.serve(KubernetesAuthorizer(review, lambda: self.now))
+        for _ in range(2):
+            for path in READS:
+                self.assert_same(get(path))
+        self.assertEqual(self.served, 2 * sum("shop" in path for path in READS))
+        self.now, self.allowed, self.served = REMEMBER_SECONDS, "elsewhere", 0
+        for path in READS:
+            self.assert_same(get(path))
+            status = self.both(get(path))[1][0].status
+            self.assertEqual(status == 403, "shop" in path or "empty" in path, path)
+        self.assertEqual(self.served, 0)
 
 
 class TurnTests(LaneTests):
