@@ -20,6 +20,11 @@ import sre_server
 from tests.certificates import Authority, Pair
 
 START_SECONDS = 30.0
+# What a shell starts in the background ignores SIGINT, and so would the daemon.
+_TWISTD = (
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    "from twisted.scripts.twistd import run; run()"
+)
 EXIT_SECONDS = 15.0
 
 
@@ -33,7 +38,7 @@ class Answer(NamedTuple):
 
 def twistd(*arguments: str, script: Path | None = None) -> list[str]:
     """Return the command line of `twistd -n --pidfile= ...`: the script given, or this interpreter's own twistd."""
-    program = [str(script)] if script else [sys.executable, "-c", "from twisted.scripts.twistd import run; run()"]
+    program = [str(script)] if script else [sys.executable, "-c", _TWISTD]
     return [*program, "-n", "--pidfile=", *arguments]
 
 
