@@ -51,6 +51,15 @@ class TurnsTests(SynchronousTestCase):
         self.clock.pump([0] * 5)
         self.assertEqual(done, [0, 1, 2, 3])
 
+    def test_one_that_fails(self) -> None:
+        """One that cannot be served when its turn comes is logged, and nobody else misses a turn for it."""
+        self.take("mallory", "mallory")
+        self.turns.take("mallory", lambda: 1 // 0)
+        self.take("mallory", "alice", "alice", "alice")
+        self.clock.pump([0] * 5)
+        self.assertEqual((self.served.count("mallory"), self.served.count("alice")), (3, 3))
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
     def test_nothing_stays_scheduled(self) -> None:
         """Once everybody was served no timer is left."""
         self.take(*["mallory"] * 5)

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Final
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
 
 SLICE_SECONDS: Final = 0.001
 MAX_CLIENTS: Final = 1000
@@ -16,6 +17,8 @@ class Turns:
 
     A slice is overdrawn by the request that uses it up: a client never waits for more than that of each other one.
     """
+
+    log = Logger()
 
     def __init__(self, reactor: IReactorTime) -> None:
         self._reactor = reactor
@@ -47,13 +50,20 @@ class Turns:
         within = self._used.get(client, 0.0) - before
         self.spend(client, self.now() - began - within)
 
+    def _serve_late(self, client: str, serve: Callable[[], object]) -> None:
+        """Serve one that waited; should that fail, the others are still to have their turn."""
+        try:
+            self._serve(client, serve)
+        except Exception:  # noqa: BLE001  # it is logged
+            self.log.failure("a request that had waited was not served")
+
     def _turn(self) -> None:
         self._next = None
         self._used.clear()
         for client in list(self._waiting):
             queue = self._waiting[client]
             while queue and self._used.get(client, 0.0) < SLICE_SECONDS:
-                self._serve(client, queue.popleft())
+                self._serve_late(client, queue.popleft())
             if not queue:
                 del self._waiting[client]
         if self._waiting and self._next is None:
