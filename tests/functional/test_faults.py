@@ -153,6 +153,7 @@ class StreamedListTests(SynchronousTestCase):
         self.assertEqual(self.start({"kind": "no-streams"}), {"list": 1, "watch": 2})
 
     def test_stream_breaks(self) -> None:
-        """A stream that is cut before the list is whole is followed by a list at once."""
-        fault: dict[str, object] = {"kind": "cut", "verb": "watch", "resource": "deployments", "times": 1}
-        self.assertEqual(self.start({"kind": "no-end", "times": 2}, fault), {"list": 1, "watch": 2})
+        """A stream that is cut before the list is whole is followed by a list."""
+        where: dict[str, object] = {"verb": "watch", "resource": "deployments", "times": 1}
+        counts = self.start({"kind": "no-end", **where}, {"kind": "cut", **where})
+        self.assertEqual(counts, {"list": 1, "watch": 2})
