@@ -33,7 +33,6 @@ from sre_server.cluster.threads import DaemonThreadPool, IThreadingReactor
 from sre_server.cluster.version import streams_lists
 from sre_server.cluster.watching import Reflector
 from sre_server.config import Authorization, ClusterKind, ServerConfig
-from sre_server.errors import Unavailable
 from sre_server.lifecycle import OrderedServices, SiteService, Unreadiness
 from sre_server.logs import StdlibLogs
 from sre_server.metrics import Metrics
@@ -114,7 +113,7 @@ def make_service(config: ServerConfig, tls: ServerTLS, reactor: IServerReactor) 
     def refresh() -> None:
         observer.refresh()
         observe_trust(metrics, tls)
-        metrics.ready.set(_is_ready(health))
+        metrics.ready.set(health.ready)
         metrics.clients_connected.set(site.identities)
 
     health = Health(cache, lambda: feed.alive, lambda: reloading.warnings() + _expired_lists(tls))
@@ -150,7 +149,7 @@ def make_service(config: ServerConfig, tls: ServerTLS, reactor: IServerReactor) 
     site.lane = FastLane([family_a, family_b], site.turns, site.access, metrics)
     endpoint = MutualTLSEndpoint(_endpoint(reactor, config.listen, "--listen"), tls, site.admits)
     services += [
-        SettledHeap(reactor, lambda: _is_ready(health)),
+        SettledHeap(reactor, lambda: health.ready),
         reloading,
         feed,
         scaling,
@@ -159,14 +158,6 @@ def make_service(config: ServerConfig, tls: ServerTLS, reactor: IServerReactor) 
         Unreadiness(health),
     ]
     return OrderedServices(reactor, services)
-
-
-def _is_ready(health: Health) -> bool:
-    try:
-        health.check_ready()
-    except Unavailable:
-        return False
-    return True
 
 
 def _expired_lists(tls: ServerTLS) -> list[str]:

@@ -21,7 +21,7 @@ from werkzeug.routing import BaseConverter
 
 from sre_server.api.answers import JSON, encode
 from sre_server.api.bodies import Body
-from sre_server.api.conditional import accepts_gzip, is_known, replicas_tag
+from sre_server.api.conditional import accepts_gzip, replicas_tag
 from sre_server.api.gate import Gate, then
 from sre_server.api.request import APIRequest
 from sre_server.api.statuses import StatusTable, status_of
@@ -128,22 +128,32 @@ def _error(request: APIRequest, status: HTTPStatus, message: str) -> bytes:
 
 
 def _json(request: APIRequest, value: object) -> bytes:
-    """Send plain data, or a body of the cache: compressed if the client wants that, and only if it is news to it."""
-    shown = body = value if isinstance(value, Body) else Body(encode(value), b"")
-    if body.etag:
-        if accepts_gzip(request.getHeader(b"accept-encoding")):
-            shown = body.gzipped()
-        request.setHeader(b"ETag", shown.etag)
-        if body.negotiable:
-            request.setHeader(b"Vary", b"Accept-Encoding")
-        if is_known(shown.etag, request.getHeader(b"if-none-match")):
-            request.setResponseCode(HTTPStatus.NOT_MODIFIED)
-            return b""
-        if shown is not body:
-            request.setHeader(b"Content-Encoding", b"gzip")
+    return _sent(request, encode(value))
+
+
+def _sent(request: APIRequest, data: bytes) -> bytes:
     request.setHeader(b"Content-Type", JSON)
-    request.setHeader(b"Content-Length", b"%d" % len(shown.data))
-    return shown.data
+    request.setHeader(b"Content-Length", b"%d" % len(data))
+    return data
+
+
+def _body(request: APIRequest, body: Body) -> bytes:
+    """Send what the cache shows: compressed if the client wants that, and only if it is news to it."""
+    gzip = accepts_gzip(request.getHeader(b"accept-encoding"))
+    shown, known = body.shown_to(gzip=gzip, if_none_match=request.getHeader(b"if-none-match"))
+    request.setHeader(b"ETag", shown.etag)
+    if body.negotiable:
+        request.setHeader(b"Vary", b"Accept-Encoding")
+    if known:
+        request.setResponseCode(HTTPStatus.NOT_MODIFIED)
+        return b""
+    if shown is not body:
+        request.setHeader(b"Content-Encoding", b"gzip")
+    return _sent(request, shown.data)
+
+
+def _answer(request: APIRequest, value: object) -> bytes:
+    return _body(request, value) if isinstance(value, Body) else _json(request, value)
 
 
 def _template(rule: str) -> str:
@@ -167,7 +177,7 @@ def json_route(app: Klein, rule: str, method: str = "GET") -> Callable[[Handler]
             value = handler(family, request, **segments)
             if isinstance(value, Coroutine):
                 value = Deferred.fromCoroutine(value)
-            return then(value, partial(_json, request))
+            return then(value, partial(_answer, request))
 
         return handler
 

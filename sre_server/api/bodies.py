@@ -13,7 +13,7 @@ from typing import Final
 from msgspec import Struct
 
 from sre_server.api.answers import encode
-from sre_server.api.conditional import replicas_tag
+from sre_server.api.conditional import is_known, replicas_tag
 from sre_server.cache import ClusterCache
 from sre_server.model import Deployment
 from sre_server.security.authorization import Tree
@@ -34,6 +34,11 @@ class Body(Struct, gc=False):
     negotiable: bool = False
     """Whether it has a compressed form as well, so that the answer varies with Accept-Encoding."""
     _gzipped: "Body | None" = None
+
+    def shown_to(self, *, gzip: bool, if_none_match: bytes | None) -> tuple["Body", bool]:
+        """Return the form that a client gets, compressed or not, and whether it has that already."""
+        shown = self.gzipped() if gzip else self
+        return shown, is_known(shown.etag, if_none_match)
 
     def gzipped(self) -> "Body":
         """The same compressed, under a tag of its own, where that is worth it; compressed when first asked for."""

@@ -21,11 +21,11 @@ from sre_server.model import Deployment
 from sre_server.security.audit import AuditLog, Record, timestamp
 from sre_server.security.authorization import Authorizer, Decision, Tree, Verb
 from sre_server.security.identity import Identity
-from sre_server.security.limits import Rate, TokenBuckets
+from sre_server.security.limits import Allowance, Rate, TokenBuckets
 
 REASON_LENGTH: Final = 256
 EXPIRY_HEADER: Final = b"X-Client-Certificate-Expires"
-_LIMITS: Final = b'RateLimit-Policy: %s\r\nRateLimit: "read";r=%d;t=0\r\n'
+_LIMITS: Final = b"RateLimit-Policy: %s\r\nRateLimit: %s\r\n"
 Refusal = TypeVar("Refusal", bound=SreServerError)
 _T = TypeVar("_T")
 _R = TypeVar("_R")
@@ -73,7 +73,7 @@ class Gate:
             allowance = buckets.take(identity.name)
             if not allowance.allowed:
                 return None
-            headers = _LIMITS % (self._policies[Verb.READ], allowance.remaining)
+            headers = _LIMITS % (self._policies[Verb.READ], _left(Verb.READ, allowance))
         if self._ends_soon(identity):
             headers += b"%s: %s\r\n" % (EXPIRY_HEADER, _in_rfc3339(identity.not_after))
         return headers
@@ -115,15 +115,14 @@ class Gate:
             return
         allowance = buckets.take(identity.name)
         rate = buckets.rate
-        wait = math.ceil(allowance.wait)
-        policy = verb.value.encode("ascii")
         request.setHeader(b"RateLimit-Policy", self._policies[verb])
-        request.setHeader(b"RateLimit", b'"%s";r=%d;t=%d' % (policy, allowance.remaining, wait))
+        request.setHeader(b"RateLimit", _left(verb, allowance))
         if not allowance.allowed:
             request.channel.hold_back()
             what = "reads" if verb is Verb.READ else "writes"
             raise TooManyRequests(
-                f"Too many {what}: {rate.per_second:g} a second are allowed, {rate.burst} at once.", max(1, wait)
+                f"Too many {what}: {rate.per_second:g} a second are allowed, {rate.burst} at once.",
+                max(1, math.ceil(allowance.wait)),
             )
 
     def permit(
@@ -173,6 +172,10 @@ def _in_rfc3339(time: datetime) -> bytes:
 def _policy(verb: Verb, rate: Rate) -> bytes:
     window = max(1, round(rate.burst / rate.per_second))
     return b'"%s";q=%d;w=%d' % (verb.value.encode("ascii"), rate.burst, window)
+
+
+def _left(verb: Verb, allowance: Allowance) -> bytes:
+    return b'"%s";r=%d;t=%d' % (verb.value.encode("ascii"), allowance.remaining, math.ceil(allowance.wait))
 
 
 class Asked(Struct, frozen=True):

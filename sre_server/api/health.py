@@ -37,6 +37,15 @@ class Health:
         if not self._watching():
             raise Unavailable("A watch loop has died; only a restart helps.", RETRY_SECONDS)
 
+    @property
+    def ready(self) -> bool:
+        """Whether `check_ready` would raise nothing."""
+        try:
+            self.check_ready()
+        except Unavailable:
+            return False
+        return True
+
     def check_ready(self) -> None:
         """Raise Unavailable unless a complete list was applied and the cluster was heard from lately."""
         if self._stopping:

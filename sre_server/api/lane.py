@@ -18,7 +18,7 @@ from sre_server.access import AccessLog
 from sre_server.api.answers import request_id
 from sre_server.api.app import Family, Read, max_stale
 from sre_server.api.bodies import Body
-from sre_server.api.conditional import accepts_gzip, is_known
+from sre_server.api.conditional import accepts_gzip
 from sre_server.api.request import is_host
 from sre_server.api.turns import Turns
 from sre_server.metrics import Count, Metrics
@@ -140,7 +140,7 @@ class FastLane:
         seconds = self._turns.now() - began
         self._turns.spend(identity.name, seconds)
         lane.count(status, seconds)
-        path = line[0][4:-11].decode("ascii")
+        path = line[group].decode("ascii")
         self._access.note(channel.address, status, known_as.decode("ascii"), identity.name, "GET", path, size, seconds)
         return True
 
@@ -159,10 +159,10 @@ class FastLane:
         self, head: PlainHead, body: Body, age: float, known_as: bytes, limits: bytes
     ) -> tuple[int, bytes, int]:
         """Return the status, the whole answer, and how long its body is."""
-        shown = body.gzipped() if head.gzip else body
+        shown, known = body.shown_to(gzip=head.gzip, if_none_match=head.if_none_match)
         more = b"Vary: Accept-Encoding\r\n" if body.negotiable else b""
         common = (known_as, self._date_now(), limits, age, shown.etag, more)
-        if is_known(shown.etag, head.if_none_match):
+        if known:
             return 304, _NOT_MODIFIED % common, 0
         coding = b"Content-Encoding: gzip\r\n" if shown is not body else b""
         return 200, _OK % (*common, coding, len(shown.data), shown.data), len(shown.data)
