@@ -12,6 +12,8 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 FLUSH_SECONDS: Final = 0.1
+LOGGER: Final = "sre_server.access"
+"""The name that access lines are logged under."""
 
 
 class AccessLine(Struct, frozen=True, gc=False):
@@ -52,7 +54,7 @@ class AccessLines(list[AccessLine]):
 class AccessLog:
     """Collects lines, and hands them on to the log ten times a second at most."""
 
-    log = Logger(namespace="sre_server.access")
+    log = Logger(namespace=LOGGER)
 
     def __init__(self, reactor: IReactorTime) -> None:
         self._reactor = reactor

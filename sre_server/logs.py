@@ -22,9 +22,9 @@ from twisted.logger import (
 )
 from twisted.python.logfile import LogFile
 
+from sre_server.access import LOGGER as ACCESS_LOGGER
 from sre_server.access import AccessLine, AccessLines
 
-_ACCESS: Final = "sre_server.access"
 _BRIDGED: Final = ("kubernetes", "urllib3", "client")
 _OWN_FIELDS: Final = (
     "request_id",
@@ -66,7 +66,7 @@ def as_text(event: LogEvent) -> str | None:
     if not isinstance(lines, AccessLines):
         return formatEventAsClassicLogText(event)
     times = {second: formatTime(second) for second in {int(line.at) for line in lines}}
-    return "".join([f"{times[int(line.at)]} [{_ACCESS}#info] {line}\n" for line in lines])
+    return "".join([f"{times[int(line.at)]} [{ACCESS_LOGGER}#info] {line}\n" for line in lines])
 
 
 def as_json(event: LogEvent) -> str:
@@ -76,35 +76,25 @@ def as_json(event: LogEvent) -> str:
 
 
 def _access_line(line: AccessLine) -> str:
-    record: dict[str, object] = {
-        "time": _rfc3339(line.at),
-        "level": "info",
-        "logger": _ACCESS,
-        "message": str(line),
-        "request_id": line.request_id,
-        "address": line.address,
-        "status": line.status,
-    }
+    record = _record(line.at, "info", ACCESS_LOGGER, str(line))
+    record |= {"request_id": line.request_id, "address": line.address, "status": line.status}
     if line.path:
         record |= {"identity": line.identity, "method": line.method, "path": line.path}
         record |= {"size": line.size, "milliseconds": round(line.seconds * 1000, 3)}
     return json.dumps(record) + "\n"
 
 
-def _rfc3339(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
+def _record(at: float, level: str, logger: str, message: str | None) -> dict[str, object]:
+    """Begin a line with what each has; `at` is in seconds since the epoch."""
+    time = datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")
+    return {"time": time, "level": level, "logger": logger, "message": message}
 
 
 def as_json_line(event: LogEvent) -> str:
     """Format one event; a traceback is a field of its own, and no line is ever broken in two."""
-    failed = event.get("log_failure") is not None
-    record: dict[str, object] = {
-        "time": _rfc3339(event.get("log_time", 0.0)),
-        "level": getattr(event.get("log_level"), "name", "info"),
-        "logger": event.get("log_namespace", "-"),
-        "message": formatEvent(event),
-    }
-    if failed:
+    level = getattr(event.get("log_level"), "name", "info")
+    record = _record(event.get("log_time", 0.0), level, event.get("log_namespace", "-"), formatEvent(event))
+    if event.get("log_failure") is not None:
         record["traceback"] = eventAsText(event, includeTimestamp=False, includeSystem=False)
     for field in _OWN_FIELDS:
         if field in event:
