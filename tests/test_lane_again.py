@@ -1,49 +1,35 @@
 """Whole test modules once more, with a fast lane in their servers: their limits, their ambiguous requests, and all."""
 
-from types import ModuleType
+from importlib import import_module
 from typing import Final
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests import (
-    test_app,
-    test_audited_requests,
-    test_deployments_api,
-    test_gate,
-    test_gate_late,
-    test_gate_limits,
-    test_health_api,
-    test_namespaces_api,
-    test_permissions_api,
-    test_site,
-    test_site_ambiguity,
-    test_site_limits,
-    test_writing,
-)
 from tests.memory_server import MemoryServer
 
 AGAIN: Final = (
-    test_app,
-    test_audited_requests,
-    test_deployments_api,
-    test_gate,
-    test_gate_late,
-    test_gate_limits,
-    test_health_api,
-    test_namespaces_api,
-    test_permissions_api,
-    test_site,
-    test_site_ambiguity,
-    test_site_limits,
-    test_writing,
+    "test_app",
+    "test_audited_requests",
+    "test_deployments_api",
+    "test_gate",
+    "test_gate_late",
+    "test_gate_limits",
+    "test_health_api",
+    "test_namespaces_api",
+    "test_permissions_api",
+    "test_site",
+    "test_site_ambiguity",
+    "test_site_limits",
+    "test_writing",
 )
 
 
-def _through_the_lane(module: ModuleType) -> None:
+def _through_the_lane(tests: str) -> None:
     """Define the tests of a module once more, for servers that have a lane."""
+    module = import_module(f"tests.{tests}")
     for name, case in vars(module).items():
         if isinstance(case, type) and issubclass(case, SynchronousTestCase) and case.__module__ == module.__name__:
-            again = type(f"{module.__name__.rpartition('.')[2]}_{name}", (_WithLane, case), {"__module__": __name__})
+            again = type(f"{tests}_{name}", (_WithLane, case), {"__module__": __name__})
             globals()[again.__name__] = again
 
 
@@ -56,5 +42,5 @@ class _WithLane(SynchronousTestCase):
         super().setUp()
 
 
-for _module in AGAIN:
-    _through_the_lane(_module)
+for _tests in AGAIN:
+    _through_the_lane(_tests)

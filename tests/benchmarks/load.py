@@ -4,7 +4,7 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import NamedTemporaryFile
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -12,6 +12,15 @@ from msgspec import Struct
 from tests.certificates import Pair
 
 T = TypeVar("T")
+
+
+def wait_or_kill(process: subprocess.Popen[Any], seconds: float) -> None:
+    """Wait for a process that was told to end; by force, after so long."""
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 class BenchError(Exception):
@@ -113,11 +122,7 @@ class Load:
         for stream in (self._process.stdin, self._process.stdout):
             if stream is not None:
                 stream.close()
-        try:
-            self._process.wait(5)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        wait_or_kill(self._process, 5)
 
     def __enter__(self) -> Self:
         """Leave it connected."""

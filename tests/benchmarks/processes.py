@@ -8,7 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Self
 
-from tests.benchmarks.load import BenchError, Target
+from tests.benchmarks.load import BenchError, Target, wait_or_kill
 from tests.certificates import Authority, Pair
 from tests.functional.daemon import environment, twistd
 
@@ -83,11 +83,7 @@ class TwistdProcess:
     def close(self) -> None:
         """End the process."""
         self._process.terminate()
-        try:
-            self._process.wait(15)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        wait_or_kill(self._process, 15)
 
     def __enter__(self) -> Self:
         """Leave it running."""

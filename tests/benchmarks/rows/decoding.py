@@ -1,16 +1,15 @@
 """From the bytes of list pages to a cache that answers, in this process, beside two ways to decode alone."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any, Final, Self, cast
+from typing import Any, Final, cast
 
 import msgspec
 from kubernetes.client import ApiClient
 from msgspec import Struct
 
 from sre_server.cache import ClusterCache
-from sre_server.cluster.connection import Reply
 from sre_server.cluster.watching import Reflector
 from sre_server.errors import ClusterError, ClusterUnreachable
 from sre_server.model import Resource, Source
@@ -19,6 +18,7 @@ from tests.benchmarks.load import BenchError
 from tests.benchmarks.report import Result, verdict
 from tests.benchmarks.rounds import figure
 from tests.benchmarks.stub import Cluster
+from tests.fakes import FakeReply
 
 GOAL: Final = 2.0
 GOAL_MODELS: Final = 50.0
@@ -54,51 +54,17 @@ class _Page(Struct):
     items: list[_Deployment]
 
 
-class _CannedReply:
-    """One answer that is all here."""
-
-    def __init__(self, status: int, body: bytes) -> None:
-        self.status = status
-        self._body = body
-
-    def retry_after(self) -> int | None:
-        return None
-
-    def read(self, limit: int, seconds: float) -> bytes:
-        return self._body
-
-    def chunks(self) -> Iterator[bytes]:
-        yield self._body
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-
 class _CannedPages:
     """A transport that lists, and cannot be reached for a watch."""
 
     def __init__(self, cluster: Cluster, count: int) -> None:
         self.pages = {start: cluster.page(start, PAGE_OBJECTS) for start in range(0, count, PAGE_OBJECTS)}
 
-    def request(
-        self,
-        method: str,
-        path: str,
-        query: Mapping[str, str | int],
-        *,
-        read_timeout: float,
-        headers: Mapping[str, str] | None = None,
-        body: bytes | None = None,
-    ) -> Reply:
+    def request(self, method: str, path: str, query: Mapping[str, str | int], **_: Any) -> Any:
         """Answer one request."""
-        if "sendInitialEvents" in query:
-            return cast("Reply", _CannedReply(422, b"{}"))
         if "watch" in query:
             raise ClusterUnreachable("There is nothing to watch.")
-        return cast("Reply", _CannedReply(200, self.pages[int(query.get("continue", 0))]))
+        return FakeReply(200, [self.pages[int(query.get("continue", 0))]])
 
     def interrupt(self) -> None:
         """Nothing waits."""
