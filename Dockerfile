@@ -37,7 +37,7 @@ COPY --from=build /opt/ /opt/
 ENV PATH=/opt/sre-server/bin:${PATH} PYTHONDONTWRITEBYTECODE=1 PYTHONSAFEPATH=1
 USER 65532:65532
 EXPOSE 8443
-HEALTHCHECK --interval=30s --timeout=5s --start-period=10s CMD ["python", "-m", "sre_server.healthcheck"]
+HEALTHCHECK --interval=30s --timeout=5s --start-period=10s CMD ["python", "-m", "sre_server.daemon.healthcheck"]
 ENTRYPOINT ["twistd", "-n", "--pidfile=", "sre-server"]
 ARG VERSION=unknown
 ARG REVISION=unknown

@@ -9,7 +9,6 @@ from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IReactorTCP, IStreamServerEndpoint
 from twisted.web.resource import IResource
 
-from sre_server.api.app import Root
 from sre_server.api.bodies import ListBodies, counts_in, names_in
 from sre_server.api.deployments import DeploymentsAPI
 from sre_server.api.gate import Gate
@@ -18,7 +17,7 @@ from sre_server.api.lane import FastLane
 from sre_server.api.metrics import MetricsAPI
 from sre_server.api.namespaces import NamespacesAPI
 from sre_server.api.openapi import OpenAPI
-from sre_server.api.site import APISite, ConnectionLimits
+from sre_server.api.routing import Root
 from sre_server.api.statuses import FAMILY_A, FAMILY_B, StatusTable
 from sre_server.api.writing import Writer
 from sre_server.cache import ClusterCache
@@ -29,17 +28,15 @@ from sre_server.cluster.feed import Cycle, Feed
 from sre_server.cluster.polling import NamespacePoller
 from sre_server.cluster.reviews import CONCURRENT_REVIEWS, ReviewService
 from sre_server.cluster.scaling import CONCURRENT_WRITES, ScalingService
-from sre_server.cluster.threads import DaemonThreadPool, IThreadingReactor
 from sre_server.cluster.version import streams_lists
 from sre_server.cluster.watching import Reflector
-from sre_server.config import Authorization, ClusterKind, ServerConfig
-from sre_server.lifecycle import OrderedServices, SiteService, Unreadiness
-from sre_server.logs import StdlibLogs
-from sre_server.metrics import Metrics
+from sre_server.cluster.workers import DaemonThreadPool, IThreadingReactor
+from sre_server.daemon.config import Authorization, ClusterKind, ServerConfig
+from sre_server.daemon.lifecycle import OrderedServices, SiteService, Unreadiness
+from sre_server.daemon.observing import CacheObserver, LogCounter, observe_trust
+from sre_server.daemon.options import Options
+from sre_server.daemon.resources import SettledHeap, room_for, share_time
 from sre_server.model import Resource, Source
-from sre_server.observing import CacheObserver, LogCounter, observe_trust
-from sre_server.options import Options
-from sre_server.resources import SettledHeap, room_for, share_time
 from sre_server.security.audit import AuditLog, open_audit_log
 from sre_server.security.authorization import AnyClient, Authorizer, Verb
 from sre_server.security.clients import CertificateClients
@@ -49,6 +46,9 @@ from sre_server.security.limits import TokenBuckets
 from sre_server.security.policy import PolicyFile
 from sre_server.security.reloading import Reloading, Watched
 from sre_server.security.tls import MutualTLSEndpoint, ServerTLS
+from sre_server.telemetry.logs import StdlibLogs
+from sre_server.telemetry.metrics import Metrics
+from sre_server.web.site import APISite, ConnectionLimits
 
 __all__ = ["Options", "makeService"]
 

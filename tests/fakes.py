@@ -16,7 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from sre_server.cache import ClusterCache
-from sre_server.cluster.threads import IThreadingReactor
+from sre_server.cluster.workers import IThreadingReactor
 from sre_server.errors import ClusterError
 from sre_server.model import Deployment, Namespace
 

@@ -14,7 +14,6 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from twisted.web.http_headers import Headers
 
-from sre_server.api.app import Root
 from sre_server.api.bodies import ListBodies, counts_in, names_in
 from sre_server.api.deployments import DeploymentsAPI
 from sre_server.api.gate import Gate
@@ -22,18 +21,19 @@ from sre_server.api.health import Health, HealthAPI
 from sre_server.api.lane import FastLane
 from sre_server.api.metrics import MetricsAPI
 from sre_server.api.namespaces import NamespacesAPI
-from sre_server.api.site import APISite, ConnectionLimits
+from sre_server.api.routing import Root
 from sre_server.api.statuses import FAMILY_A, FAMILY_B, StatusTable
 from sre_server.api.writing import Scaler, Writer
 from sre_server.cache import ClusterCache
 from sre_server.errors import SreServerError, Unavailable
-from sre_server.metrics import Metrics
 from sre_server.model import Deployment, Expected, Listed, Namespace, Resource, Source
 from sre_server.security.audit import Record
 from sre_server.security.authorization import AnyClient, Authorizer, Verb
 from sre_server.security.guardrails import Guardrails
 from sre_server.security.identity import Identity
 from sre_server.security.limits import Rate, TokenBuckets
+from sre_server.telemetry.metrics import Metrics
+from sre_server.web.site import APISite, ConnectionLimits
 from tests.fakes import deployment
 
 

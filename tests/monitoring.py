@@ -9,9 +9,9 @@ from typing import Any, Final, NamedTuple
 import yaml
 from prometheus_client import CollectorRegistry
 
-from sre_server.metrics import Metrics
 from sre_server.synthetic.checks import CHECKS, Outcome, Report
 from sre_server.synthetic.reporting import registry_of
+from sre_server.telemetry.metrics import Metrics
 
 CHECKOUT: Final = Path(__file__).parents[1]
 ALERTS: Final = CHECKOUT / "helm/sre-server/files/alerts.yaml"

@@ -88,7 +88,7 @@ class ArchitectureTests(SynchronousTestCase):
     def test_there_is_something_to_read(self) -> None:
         """Every room is there, so that no rule holds for want of modules."""
         rooms = {module.room for module in self.modules}
-        expected = {"api", "cache", "cluster", "config", "errors", "lifecycle", "logs", "model", "options", "security"}
+        expected = {"api", "cache", "cluster", "daemon", "errors", "model", "security", "telemetry", "web"}
         self.assertEqual((expected | {"simulator", "synthetic", "tap", ""}) - rooms, set())
 
     def test_the_model_knows_nobody(self) -> None:
@@ -108,7 +108,7 @@ class ArchitectureTests(SynchronousTestCase):
 
     def test_nobody_looks_up(self) -> None:
         """Wiring, options, logs and lifecycle are on top: what is below imports none of them."""
-        top = [f"sre_server.{name}" for name in ("tap", "options", "lifecycle", "logs", "config")]
+        top = [f"sre_server.{name}" for name in ("tap", "daemon")]
         self.assert_never({"api", "cache", "cluster", "errors", "model", "security", "simulator"}, *top)
         self.assert_never({"tap"}, "sre_server.tap", allowed=True)
 

@@ -10,11 +10,11 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from sre_server import tap
-from sre_server.api.site import APISite
-from sre_server.cluster.threads import DaemonThreadPool
-from sre_server.config import ClusterKind
-from sre_server.lifecycle import OrderedServices
-from sre_server.options import Options
+from sre_server.cluster.workers import DaemonThreadPool
+from sre_server.daemon.config import ClusterKind
+from sre_server.daemon.lifecycle import OrderedServices
+from sre_server.daemon.options import Options
+from sre_server.web.site import APISite
 from tests.certificates import Authority
 from tests.fakes import FakeReactor, temporary_folder
 from tests.memory_server import Wire

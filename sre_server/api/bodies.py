@@ -12,11 +12,11 @@ from typing import Final
 
 from msgspec import Struct
 
-from sre_server.api.answers import encode
 from sre_server.api.conditional import is_known, replicas_tag
 from sre_server.cache import ClusterCache
 from sre_server.model import Deployment
 from sre_server.security.authorization import Tree
+from sre_server.web.answers import encode
 
 ByName = Mapping[str, Deployment]
 _GZIP_BYTES: Final = 1024

@@ -6,16 +6,16 @@ from klein import Klein
 from twisted.internet.defer import Deferred
 from twisted.web.resource import IResource
 
-from sre_server.api.app import Read, json_app, json_route, list_route, read_route, write_route
 from sre_server.api.bodies import Body, ByName, ListBodies, one
 from sre_server.api.gate import Gate
-from sre_server.api.request import APIRequest
+from sre_server.api.routing import Read, json_app, json_route, list_route, read_route, write_route
 from sre_server.api.statuses import FAMILY_A
 from sre_server.api.writing import Writer, replicas_in_body
 from sre_server.cache import ClusterCache
 from sre_server.model import Deployment
 from sre_server.security.authorization import Tree, Verb
 from sre_server.security.identity import Identity
+from sre_server.web.request import APIRequest
 
 _REPLICAS: Final = b'{"namespace":"%s","deployment":"%s","replicas":%d}\n'
 UPDATED: Final = "Successfully updated the replica count for the deployment"

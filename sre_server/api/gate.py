@@ -13,15 +13,15 @@ from typing import Final, TypeVar
 from msgspec import Struct
 from twisted.internet.defer import Deferred
 
-from sre_server.api.request import APIRequest
 from sre_server.api.statuses import StatusTable, status_of
 from sre_server.errors import NotIdentified, NotPermitted, SreServerError, TooManyRequests
-from sre_server.metrics import Metrics
 from sre_server.model import Deployment
 from sre_server.security.audit import AuditLog, Record, timestamp
 from sre_server.security.authorization import Authorizer, Decision, Tree, Verb
 from sre_server.security.identity import Identity
 from sre_server.security.limits import Allowance, Rate, TokenBuckets
+from sre_server.telemetry.metrics import Metrics
+from sre_server.web.request import APIRequest
 
 REASON_LENGTH: Final = 256
 EXPIRY_HEADER: Final = b"X-Client-Certificate-Expires"

@@ -5,11 +5,11 @@ from collections.abc import Callable
 from klein import Klein
 from twisted.web.resource import IResource
 
-from sre_server.api.app import json_app, json_route
-from sre_server.api.request import APIRequest
+from sre_server.api.routing import json_app, json_route
 from sre_server.api.statuses import FAMILY_B
 from sre_server.cache import ClusterCache
 from sre_server.errors import Unavailable
+from sre_server.web.request import APIRequest
 
 RETRY_SECONDS = 5
 

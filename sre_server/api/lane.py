@@ -2,7 +2,7 @@
 
 It is not another way to be right: routes, bodies, authorization and limits are those of the ordinary way, and whatever
 is not exactly one complete, plain request that may simply be answered is left to that way, untouched. The two give the
-same answers; `tests/test_lane.py` holds them against each other, `tests/test_lane_again.py` to the same tests.
+same answers; `tests/api/test_lane.py` holds them against each other, `tests/api/test_lane_again.py` to the same tests.
 """
 
 import re
@@ -14,17 +14,17 @@ from typing import TYPE_CHECKING, Final
 from msgspec import Struct
 from twisted.web.http import datetimeToString
 
-from sre_server.access import AccessLog
-from sre_server.api.answers import request_id
-from sre_server.api.app import Family, Read, max_stale
 from sre_server.api.bodies import Body
 from sre_server.api.conditional import accepts_gzip
-from sre_server.api.request import is_host
-from sre_server.api.turns import Turns
-from sre_server.metrics import Count, Metrics
+from sre_server.api.routing import Family, Read, max_stale
+from sre_server.telemetry.access import AccessLog
+from sre_server.telemetry.metrics import Count, Metrics
+from sre_server.web.answers import request_id
+from sre_server.web.request import is_host
+from sre_server.web.turns import Turns
 
 if TYPE_CHECKING:
-    from sre_server.api.channel import Channel
+    from sre_server.web.channel import Channel
 
 MAX_HEAD: Final = 1024
 KEPT_HEADS: Final = 256

@@ -6,12 +6,12 @@ from klein import Klein
 from twisted.internet.defer import Deferred
 from twisted.web.resource import IResource
 
-from sre_server.api.app import json_app
 from sre_server.api.gate import Gate, then
-from sre_server.api.request import APIRequest
+from sre_server.api.routing import json_app
 from sre_server.api.statuses import FAMILY_A
-from sre_server.metrics import Metrics
 from sre_server.security.authorization import EVERY, Verb
+from sre_server.telemetry.metrics import Metrics
+from sre_server.web.request import APIRequest
 
 
 class MetricsAPI:

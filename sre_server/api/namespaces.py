@@ -5,16 +5,16 @@ from typing import Final
 from klein import Klein
 from twisted.web.resource import IResource
 
-from sre_server.api.app import WILDCARD, Read, json_app, list_route, read_route, write_route
 from sre_server.api.bodies import Body, ByName, ListBodies, one, whole
 from sre_server.api.gate import Gate
-from sre_server.api.request import APIRequest
+from sre_server.api.routing import WILDCARD, Read, json_app, list_route, read_route, write_route
 from sre_server.api.statuses import FAMILY_B
 from sre_server.api.writing import Writer, replicas_in_path
 from sre_server.cache import ClusterCache
 from sre_server.model import Deployment
 from sre_server.security.authorization import Tree
 from sre_server.security.identity import Identity
+from sre_server.web.request import APIRequest
 
 _REPLICA_COUNT: Final = b'{"namespace":"%s","deployment":"%s","replica_count":%d}\n'
 

@@ -9,10 +9,10 @@ from klein import Klein
 from twisted.web.resource import IResource
 
 from sre_server import __version__
-from sre_server.api.answers import JSON, encode
-from sre_server.api.app import json_app
-from sre_server.api.request import APIRequest
+from sre_server.api.routing import json_app
 from sre_server.api.statuses import FAMILY_A
+from sre_server.web.answers import JSON, encode
+from sre_server.web.request import APIRequest
 
 _LOADER: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 

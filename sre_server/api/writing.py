@@ -12,16 +12,16 @@ from twisted.python.failure import Failure
 
 from sre_server.api.conditional import expected_by, is_known, replicas_tag
 from sre_server.api.gate import Asked
-from sre_server.api.request import APIRequest
 from sre_server.api.statuses import StatusTable, status_of
 from sre_server.cache import ClusterCache
 from sre_server.errors import GuardrailRefused, Malformed, NotFound, PreconditionFailed, UnsupportedMediaType
-from sre_server.metrics import Metrics
 from sre_server.model import MAX_REPLICAS, Deployment, Expected, Guards
 from sre_server.security.audit import AuditLog, Entry, Record
 from sre_server.security.authorization import Verb
 from sre_server.security.guardrails import Guardrails, Write
 from sre_server.security.identity import Identity
+from sre_server.telemetry.metrics import Metrics
+from sre_server.web.request import APIRequest
 
 _RANGE: Final = f"0..{MAX_REPLICAS}"
 _SHAPE: Final = f'The body must be a JSON object with exactly one integer "replicas" in {_RANGE}'

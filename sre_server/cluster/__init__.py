@@ -3,6 +3,6 @@
 `credentials` finds the cluster; `connection` opens requests and yields raw bytes, as `transport` has it, and `chunked`
 and `lines` cut them; `decoding` turns bytes into model events. `watching` (with `gathering`, and `version` for whether
 lists are streamed) and `polling` run one blocking cycle in a thread; `feed` runs the cycles, backs off and hands events
-to the reactor. `scaling` writes, `events` tells of it, `reviews` asks what clients may do; `threads` has the pools of
+to the reactor. `scaling` writes, `events` tells of it, `reviews` asks what clients may do; `workers` has the pools of
 all of them. `loading` keeps most of the `kubernetes` package from being imported.
 """

@@ -17,7 +17,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 
-from sre_server.cluster.threads import IThreadingReactor
+from sre_server.cluster.workers import IThreadingReactor
 from sre_server.errors import ClusterError
 from sre_server.model import Event, Source
 

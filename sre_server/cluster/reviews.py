@@ -13,8 +13,8 @@ from twisted.python.threadpool import ThreadPool
 
 from sre_server.cluster.connection import refusal
 from sre_server.cluster.decoding import decode_review, decode_status
-from sre_server.cluster.threads import IThreadingReactor
 from sre_server.cluster.transport import STATUS_BYTES, Transport
+from sre_server.cluster.workers import IThreadingReactor
 from sre_server.errors import ClusterError, Unavailable
 
 READ_TIMEOUT: Final = 5.0

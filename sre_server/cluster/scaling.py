@@ -19,8 +19,8 @@ from twisted.python.threadpool import ThreadPool
 
 from sre_server.cluster.connection import refusal
 from sre_server.cluster.decoding import decode_scale, decode_status
-from sre_server.cluster.threads import IThreadingReactor
 from sre_server.cluster.transport import STATUS_BYTES, Transport
+from sre_server.cluster.workers import IThreadingReactor
 from sre_server.errors import (
     BadAnswer,
     ClusterBroke,

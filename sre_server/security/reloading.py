@@ -8,7 +8,7 @@ from twisted.application.service import Service
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
-from sre_server.metrics import Metrics
+from sre_server.telemetry.metrics import Metrics
 
 LOOK_SECONDS: Final = 2.0
 

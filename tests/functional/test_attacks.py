@@ -26,7 +26,7 @@ from tests.functional.load import (
     together,
     wait_until_cut,
 )
-from tests.test_site_ambiguity import CHUNKS, CODINGS, HEADERS, LENGTHS, POST, REQUEST_LINES, WRITE
+from tests.web.test_site_ambiguity import CHUNKS, CODINGS, HEADERS, LENGTHS, POST, REQUEST_LINES, WRITE
 
 MARGIN = 2.0
 """Seconds that a busy machine may add to what is promised."""

@@ -10,10 +10,10 @@ from twisted.internet.endpoints import serverFromString
 from twisted.internet.testing import MemoryReactor
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
-from sre_server import lifecycle
 from sre_server.cluster import feed
-from sre_server.config import Authorization, ClusterKind
-from sre_server.options import Options
+from sre_server.daemon import lifecycle
+from sre_server.daemon.config import Authorization, ClusterKind
+from sre_server.daemon.options import Options
 from sre_server.security.guardrails import load_guardrails
 from sre_server.security.policy import load_policy
 from tests.certificates import Authority

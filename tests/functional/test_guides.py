@@ -7,7 +7,7 @@ import subprocess
 import yaml
 from twisted.trial.unittest import SynchronousTestCase
 
-from sre_server.metrics import Metrics
+from sre_server.telemetry.metrics import Metrics
 from tests.functional.helm import CHART, KUBERNETES, helm
 from tests.guides import DOCS, Block, blocks
 

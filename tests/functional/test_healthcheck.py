@@ -10,7 +10,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from sre_server.healthcheck import connect, main, option
+from sre_server.daemon.healthcheck import connect, main, option
 from tests.fakes import temporary_folder
 from tests.functional.daemon import Daemon
 

@@ -1,0 +1,4 @@
+"""How the process runs: `options` become a `config`; `lifecycle` orders starts and stops; `resources` asks the system.
+
+`observing` reads metrics off what happens elsewhere; `healthcheck` is the image's HEALTHCHECK, a process of its own.
+"""

@@ -1,0 +1,237 @@
+"""The command line of `twistd sre-server`: options, their environment variables, and what makes them unusable."""
+
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Final
+
+from twisted.python.usage import Options as UsageOptions
+from twisted.python.usage import UsageError
+
+from sre_server import __version__
+from sre_server.cluster.credentials import DEFAULT_KUBECONFIG, CredentialsError, InCluster, Kubeconfig
+from sre_server.daemon.config import Authorization, ClusterKind, ServerConfig
+from sre_server.model import is_namespace_name
+from sre_server.security.documents import DocumentError
+from sre_server.security.guardrails import load_guardrails
+from sre_server.security.limits import Rate, parse_rate
+from sre_server.security.pem import TLSFilesError
+from sre_server.security.policy import load_policy as load_authorization_policy
+from sre_server.security.tls import ServerTLS, TLSFiles
+from sre_server.telemetry.logs import json_observer, observer_factory, text_observer
+
+ENVIRONMENT_PREFIX: Final = "SRE_SERVER_"
+
+_UNITS: Final = {"s": timedelta(seconds=1), "m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
+
+
+class Options(UsageOptions):
+    """The command line of `twistd sre-server`; `config` and `tls` hold what it came to, once it is parsed."""
+
+    synopsis = "[options]"
+    longdesc = (
+        "Serves the replica counts of Kubernetes Deployments over mutual TLS 1.3. Each option also reads an "
+        f"environment variable: {ENVIRONMENT_PREFIX} and its name in capitals, with underscores; the command line wins."
+    )
+    optParameters = (
+        ("listen", None, "tcp:8443", "endpoint that is wrapped in mutual TLS"),
+        ("tls-certificate", None, None, "PEM file with the server's certificate, or its chain, leaf first (required)"),
+        ("tls-private-key", None, None, "PEM file with the certificate's private key (required)"),
+        ("tls-client-ca", None, None, "PEM file with the CAs that vouch for clients (required)"),
+        ("tls-crl", None, None, "PEM file with a revocation list of each client CA [default: nothing is revoked]"),
+        ("expiry-warning", None, "7d", "tell clients whose certificate ends within this time (s, m, h or d)"),
+        ("authorization", None, "any", "who may do what: any, policy:FILE, or kubernetes"),
+        ("guardrails", None, None, "YAML file with bounds for every write [default: built-in ones]"),
+        ("audit-log", None, None, "file, or - for stdout, that tells of every write and refusal [default: none]"),
+        ("read-rate", None, "1000:2000", "reads a second that each client may make, and how many at once"),
+        ("write-rate", None, "10:50", "writes a second that each client may make, and how many at once"),
+        ("handshake-rate", None, "200:400", "TLS handshakes a second that are begun, and how many at once"),
+        ("max-connections", None, "4096", "connections that may be open at a time"),
+        ("max-connections-per-address", None, "1024", "the same, from one address"),
+        ("max-connections-per-identity", None, "512", "the same, of one client"),
+        ("cluster", None, "auto", "auto, in-cluster, kubeconfig, or simulated"),
+        ("kubeconfig", None, None, "kubeconfig file [default: $KUBECONFIG, else ~/.kube/config]"),
+        ("context", None, None, "context of the kubeconfig [default: its current one]"),
+        ("ops-listen", None, None, "endpoint of a plain-HTTP port with /livez, /readyz and /metrics [default: none]"),
+        ("max-staleness", None, "120", "seconds without news of the cluster after which reads answer 503"),
+        ("log-format", None, "text", "text or json"),
+        ("simulated-deployments", None, "12", "how many Deployments the simulated cluster starts with"),
+    )
+    config: ServerConfig
+    tls: ServerTLS
+    parent: UsageOptions | None = None
+
+    def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
+        super().__init__()
+        self._environ = environ
+        self._namespaces: list[str] = []
+        self._namespaces_from_environment = False
+
+    def opt_namespace(self, name: str) -> None:
+        """Limit the server to this namespace; may be given several times [default: all namespaces]."""
+        if self._namespaces_from_environment:
+            self._namespaces, self._namespaces_from_environment = [], False
+        if not is_namespace_name(name):
+            raise UsageError(f"--namespace: '{name}' cannot be the name of a namespace")
+        if name not in self._namespaces:
+            self._namespaces.append(name)
+
+    def opt_version(self) -> None:
+        """Print the version and exit."""
+        sys.stdout.write(f"sre-server {__version__}\n")
+        raise SystemExit(0)
+
+    def parseOptions(self, options: Sequence[str] | None = None) -> None:
+        """Parse; under twistd a mistake is one line on stderr, where twistd itself would print two screens of help."""
+        try:
+            self._read_environment()
+            super().parseOptions(options)
+        except UsageError as error:
+            if self.parent is None:
+                raise
+            raise SystemExit(f"sre-server: {error}") from error
+
+    def _read_environment(self) -> None:
+        for name, *_ in self.optParameters:
+            if value := self._environ.get(ENVIRONMENT_PREFIX + name.upper().replace("-", "_")):
+                self._dispatch[name].dispatch(name, value)
+        for namespace in filter(None, self._environ.get(ENVIRONMENT_PREFIX + "NAMESPACE", "").split(",")):
+            self.opt_namespace(namespace.strip())
+        self._namespaces_from_environment = bool(self._namespaces)
+
+    def postOptions(self) -> None:
+        """Check everything that can be checked without a reactor, and freeze it; raises UsageError."""
+        for name in ("tls-certificate", "tls-private-key", "tls-client-ca"):
+            if not self[name]:
+                raise UsageError(f"--{name} is required")
+        if self["log-format"] not in ("text", "json"):
+            raise UsageError(f"--log-format is text or json, not '{self['log-format']}'")
+        try:
+            self.config = self._config()
+            self.tls = ServerTLS(self.config.tls)
+            self._check_files()
+        except (TLSFilesError, CredentialsError, DocumentError) as error:
+            raise UsageError(str(error)) from error
+        if self.parent is not None:
+            self._choose_logger(self.parent)
+
+    def _choose_logger(self, twistd: UsageOptions) -> None:
+        """Let twistd log through an observer of ours, unless the user named one, or wants plain text in syslog.
+
+        The option of twistd's own is for the name of something to import, which it does after this: hence the detour.
+        """
+        plain = self["log-format"] == "text"
+        if plain and (twistd.get("logger") or twistd.get("syslog")):
+            return
+        make = text_observer if plain else json_observer
+        imported = twistd.postOptions
+        twistd["logger"] = None
+
+        def then() -> None:
+            imported()
+            twistd["logger"] = observer_factory(make, twistd["logfile"] or "", nodaemon=bool(twistd["nodaemon"]))
+
+        twistd.postOptions = then  # type: ignore[method-assign]
+
+    def _config(self) -> ServerConfig:
+        authorization, policy = self._authorization()
+        return ServerConfig(
+            listen=self["listen"],
+            ops_listen=self["ops-listen"] or None,
+            tls=TLSFiles(
+                Path(self["tls-certificate"]).absolute(),
+                Path(self["tls-private-key"]).absolute(),
+                Path(self["tls-client-ca"]).absolute(),
+                self._path("tls-crl"),
+            ),
+            authorization=authorization,
+            policy=policy,
+            guardrails=self._path("guardrails"),
+            audit_log=self._audit_log(),
+            read_rate=self._rate("read-rate"),
+            write_rate=self._rate("write-rate"),
+            handshake_rate=self._rate("handshake-rate"),
+            max_connections=int(self._number("max-connections", int, 1, 1_000_000)),
+            max_connections_per_address=int(self._number("max-connections-per-address", int, 1, 1_000_000)),
+            max_connections_per_identity=int(self._number("max-connections-per-identity", int, 1, 1_000_000)),
+            expiry_warning=self._duration("expiry-warning"),
+            cluster=self._cluster(),
+            kubeconfig=self._kubeconfig(),
+            context=self["context"],
+            namespaces=tuple(self._namespaces),
+            max_staleness=self._number("max-staleness", float, 1, 86_400),
+            simulated_deployments=int(self._number("simulated-deployments", int, 0, 200_000)),
+        )
+
+    def _check_files(self) -> None:
+        """Read what else the configuration names, so that a mistake in it is found now."""
+        if self.config.cluster is ClusterKind.KUBECONFIG:
+            Kubeconfig(self.config.kubeconfig, self.config.context).check()
+        elif self.config.cluster is ClusterKind.IN_CLUSTER:
+            InCluster(self._environ).configuration()
+        if self.config.policy is not None:
+            load_authorization_policy(self.config.policy)
+        if self.config.guardrails is not None:
+            load_guardrails(self.config.guardrails)
+
+    def _path(self, name: str) -> Path | None:
+        return Path(self[name]).absolute() if self[name] else None
+
+    def _audit_log(self) -> str | None:
+        where = self["audit-log"]
+        return where if where in (None, "-") else str(Path(where).absolute())
+
+    def _authorization(self) -> tuple[Authorization, Path | None]:
+        kind, _, file = self["authorization"].partition(":")
+        if kind == "policy" and file:
+            return Authorization.POLICY, Path(file).absolute()
+        if file or kind not in ("any", "kubernetes"):
+            raise UsageError(f"--authorization is any, policy:FILE or kubernetes, not '{self['authorization']}'")
+        return Authorization(kind), None
+
+    def _rate(self, name: str) -> Rate:
+        try:
+            return parse_rate(self[name])
+        except ValueError:
+            raise UsageError(f"--{name} is RATE or RATE:BURST, such as 10:50, not '{self[name]}'") from None
+
+    def _duration(self, name: str) -> timedelta:
+        text = self[name]
+        number, unit = (text[:-1], text[-1]) if text[-1:] in tuple(_UNITS) else (text, "s")
+        if not number.isdecimal() or len(number) > 9:
+            raise UsageError(f"--{name} is a number with s, m, h or d, such as 7d, not '{text}'")
+        return int(number) * _UNITS[unit]
+
+    def _number(self, name: str, read: Callable[[str], float], lowest: float, highest: float) -> float:
+        try:
+            number = read(self[name])
+        except ValueError:
+            number = lowest - 1
+        if not lowest <= number <= highest:
+            raise UsageError(f"--{name} is a number from {lowest} to {highest}, not '{self[name]}'")
+        return number
+
+    def _kubeconfig(self) -> str:
+        given = self["kubeconfig"] or self._environ.get("KUBECONFIG") or DEFAULT_KUBECONFIG
+        paths = (Path(path).expanduser().absolute() for path in given.split(os.pathsep) if path)
+        return os.pathsep.join(str(path) for path in paths)
+
+    def _cluster(self) -> ClusterKind:
+        asked = self["cluster"]
+        if asked != "auto":
+            try:
+                return ClusterKind(asked)
+            except ValueError:
+                raise UsageError(f"--cluster is auto, in-cluster, kubeconfig or simulated, not '{asked}'") from None
+        if self["kubeconfig"] or self["context"]:
+            return ClusterKind.KUBECONFIG
+        if InCluster(self._environ).present():
+            return ClusterKind.IN_CLUSTER
+        if any(Path(path).exists() for path in self._kubeconfig().split(os.pathsep)):
+            return ClusterKind.KUBECONFIG
+        raise UsageError(
+            f"no cluster: this is not a pod, and {self._kubeconfig()} does not exist; "
+            "name one with --kubeconfig, or try --cluster=simulated"
+        )

@@ -1,0 +1,113 @@
+"""What the server counts, for Prometheus: names and labels as conventions of that ecosystem have them.
+
+Labels are bounded: a route's template, never a Deployment's name. One `Metrics` belongs to one server; it is handed to
+whoever has something to count, some of them in threads, which `prometheus_client` allows.
+"""
+
+from collections.abc import Callable
+from time import time
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    GCCollector,
+    Histogram,
+    Info,
+    PlatformCollector,
+    ProcessCollector,
+    generate_latest,
+)
+from prometheus_client.openmetrics.exposition import CONTENT_TYPE_LATEST as OPENMETRICS
+from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
+
+from sre_server import __version__
+from sre_server.telemetry.identities import ByIdentity
+
+PLAIN = "text/plain; version=0.0.4; charset=utf-8"
+_FAST = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+
+Count = Callable[[int, float], None]
+"""Counts one answer: its status, and the seconds from receipt to answer."""
+
+
+class Metrics:
+    """Every metric of one server, in a registry of its own."""
+
+    def __init__(self) -> None:
+        self.registry = registry = CollectorRegistry()
+        for collector in (ProcessCollector, PlatformCollector, GCCollector):
+            collector(registry=registry)
+
+        def counter(name: str, text: str, *labels: str) -> Counter:
+            return Counter(f"sre_server_{name}", text, labels, registry=registry)
+
+        def gauge(name: str, text: str, *labels: str) -> Gauge:
+            return Gauge(f"sre_server_{name}", text, labels, registry=registry)
+
+        def histogram(name: str, text: str, *labels: str) -> Histogram:
+            return Histogram(f"sre_server_{name}", text, labels, buckets=_FAST, registry=registry)
+
+        Info("sre_server_build", "The version of the server.", registry=registry).info({"version": __version__})
+        self.start_time = gauge("start_time_seconds", "When this instance started, in seconds since the epoch.")
+        self.start_time.set(time())
+        self.starts = counter("starts", "Starts of the service in this process: 1 once it runs.")
+        self.stops = counter("stops", "Stops of the service in this process: 1 once it drains.")
+
+        self.requests = counter("http_requests", "Answered requests.", "route", "method", "code")
+        self.requests_received = counter("http_requests_received", "Requests that were received whole.", "method")
+        self.request_seconds = histogram("http_request_duration_seconds", "From receipt to answer.", "route", "method")
+        self.in_flight = gauge("http_requests_in_flight", "Requests that are being worked on.")
+        self.refused = counter("http_refused", "Requests too broken, too large or too slow to be any.", "code")
+        self.connections = gauge("connections", "Open connections to the API port.")
+        self.clients_connected = gauge("clients_connected", "Identities that have a connection open.")
+        self.connections_refused = counter("connections_refused", "Connections that were turned away.", "reason")
+        self.throttled = counter("throttled", "Requests answered 429.", "kind")
+        self.denied = counter("denied", "Requests of clients that may not, or are not identified.", "reason")
+        self.by_identity = ByIdentity(registry)
+        self.expiring = counter("client_certificate_expiring_requests", "Requests under a certificate that ends soon.")
+
+        self.cache_objects = gauge("cache_objects", "Objects in the cache.", "resource")
+        self.cache_synced = gauge("cache_synced", "1 once a complete list of every source was applied.")
+        self.cache_age = gauge("cache_age_seconds", "Seconds since the cluster was last heard from.")
+        self.ready = gauge("ready", "1 while readyz would answer 200.")
+        self.max_staleness = gauge("max_staleness_seconds", "The age of the cache past which reads answer 503.")
+        self.cache_last_event = gauge("cache_last_event_timestamp_seconds", "When the cluster was last heard from.")
+        self.watch_restarts = counter("watch_restarts", "Cycles of list and watch that ended.", "reason")
+        self.relists = counter("relists", "Complete lists that were applied.", "resource")
+        self.kube_requests = counter("kube_requests", "Requests to the cluster; code 0 had no answer.", "verb", "code")
+        self.kube_request_seconds = histogram("kube_request_duration_seconds", "Until the cluster's headers.", "verb")
+
+        self.scale_writes = counter("scale_writes", "Counts that clients wanted to set.", "result")
+        self.guardrail_denials = counter("guardrail_denials", "Writes that a guardrail refused.", "rule")
+        self.reverts_detected = counter("reverts_detected", "Counts of ours that somebody else changed within 60 s.")
+
+        self.certificate_expiry = gauge(
+            "tls_certificate_expiry_timestamp_seconds", "When the certificate ends.", "role"
+        )
+        self.revocations_due = gauge(
+            "tls_crl_next_update_timestamp_seconds", "When a list of revocations should have been replaced.", "issuer"
+        )
+        self.audit_failures = counter("audit_failures", "Lines that the audit log did not take.")
+        self.reloads = counter("reloads", "Files that changed and were read again.", "what", "result")
+        self.reload_failing = gauge("reload_failing", "1 while a changed file cannot be used.", "what")
+        self.log_messages = counter("log_messages", "Messages logged.", "level")
+
+    def counter(self, route: str, method: str, *statuses: int) -> Count:
+        """Return what counts the answers of one route with any of these statuses, without looking up a label."""
+        received = self.requests_received.labels(method)
+        answered = {status: self.requests.labels(route, method, str(status)) for status in statuses}
+        took = self.request_seconds.labels(route, method)
+
+        def count(status: int, seconds: float) -> None:
+            received.inc()
+            answered[status].inc()
+            took.observe(seconds)
+
+        return count
+
+    def expose(self, accept: str) -> tuple[bytes, str]:
+        """Return all of it and its media type: OpenMetrics for who accepts that, else Prometheus' plain text."""
+        if "application/openmetrics-text" in accept:
+            return generate_openmetrics(self.registry), OPENMETRICS
+        return generate_latest(self.registry), PLAIN

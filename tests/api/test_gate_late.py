@@ -1,0 +1,67 @@
+"""Permission that has to be fetched: what waits for it, and what happens when it cannot be had."""
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from sre_server.security.authorization import Verb
+from tests.api.test_gate import BODY, PUT_A, PUT_B, READS_A, READS_B, FailingAuthorizer, LateAuthorizer, filled
+from tests.memory_server import MemoryServer
+
+
+class LateTests(SynchronousTestCase):
+    """Answers that have to be fetched."""
+
+    def setUp(self) -> None:
+        """Serve."""
+        self.authorizer = LateAuthorizer()
+        self.server = filled(MemoryServer(authorizer=self.authorizer))
+        self.wire = self.server.connect()
+
+    def send(self, method: str, path: str, body: bytes = b"") -> None:
+        """Send a request."""
+        self.wire.write(f"{method} {path} HTTP/1.1\r\nHost: a\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
+
+    def statuses(self) -> list[int]:
+        """What has been answered."""
+        return [answer.status for answer in self.wire.answers()]
+
+    def test_reads(self) -> None:
+        """A read is answered once the answer is there, and not before."""
+        for allowed, expected in ((True, [200]), (False, [200, 403])):
+            self.send("GET", READS_A[2])
+            self.assertEqual(len(self.statuses()), len(expected) - 1)
+            self.authorizer.answer(allowed=allowed)
+            self.assertEqual(self.statuses(), expected)
+        self.assertEqual(self.authorizer.asked, [(Verb.READ, "shop", "web")] * 2)
+
+    def test_writes(self) -> None:
+        """Nothing reaches the cluster before the yes, and nothing after a no."""
+        for allowed, expected in ((False, [403]), (True, [403, 200])):
+            self.send("PUT", PUT_A, BODY)
+            self.assertEqual(self.server.writes, [])
+            self.authorizer.answer(allowed=allowed)
+            self.assertEqual(self.statuses(), expected)
+        self.assertEqual(self.server.writes, [("shop", "web", 20)])
+
+    def test_lists(self) -> None:
+        """Lists wait too."""
+        self.send("GET", "/deployments/shop")
+        self.authorizer.lists.pop()(True)
+        self.send("GET", "/deployments/shop")
+        self.authorizer.lists.pop()(False)
+        self.assertEqual(self.statuses(), [200, 403])
+
+    def test_a_client_that_leaves_before_the_yes(self) -> None:
+        """Its write is not made, and nothing is logged as an error."""
+        self.send("PUT", PUT_A, BODY)
+        self.wire.hang_up()
+        self.authorizer.answer(allowed=True)
+        self.assertEqual((self.server.writes, self.server.audit.begun, self.flushLoggedErrors()), ([], [], []))
+
+    def test_a_cluster_that_cannot_say(self) -> None:
+        """Reads, lists and writes are 503 with Retry-After, in both families; nothing is allowed on an error."""
+        server = filled(MemoryServer(authorizer=FailingAuthorizer()))
+        for path in (*READS_A, *READS_B, "/deployments/shop/web/permissions"):
+            answer = server.get(path)
+            self.assertEqual((answer.status, answer.header("Retry-After")), (503, "2"), path)
+        self.assertEqual((server.call("PUT", PUT_A, BODY).status, server.call("PUT", PUT_B).status), (503, 503))
+        self.assertEqual((server.writes, self.flushLoggedErrors()), ([], []))

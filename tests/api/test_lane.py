@@ -1,0 +1,335 @@
+"""The fast lane against the ordinary way: the same answers, counts and lines, and nothing that only one would take."""
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
+from twisted.logger import capturedLogs
+from twisted.trial.unittest import SynchronousTestCase
+
+from sre_server.api.lane import KEPT_HEADS, FastLane, plain_head
+from sre_server.errors import NotIdentified
+from sre_server.security.authorization import Authorizer, Verb
+from sre_server.security.limits import Rate
+from sre_server.security.policy import Policy, PolicyDocument, Rule
+from tests.fakes import deployment, namespace
+from tests.memory_server import ALICE, Answer, MemoryServer, Wire
+
+READS: Final = (
+    "/deployments",
+    "/deployments/shop",
+    "/deployments/empty",
+    "/deployments/shop/web/replicas",
+    "/deployments/shop/w.eb/replicas",
+    "/namespaces",
+    "/namespaces/ANY/deployments",
+    "/namespaces/shop/deployments",
+    "/namespaces/empty/deployments",
+    "/namespaces/shop/deployments/web/replica_count",
+    "/namespaces/shop/deployments/ANY/replica_count",
+    "/namespaces/ANY/deployments/ANY/replica_count",
+)
+FIELDS: Final = (
+    "User-Agent: curl/8.1\r\nAccept: */*\r\n",
+    "host: b\r\n",
+    "Accept-Encoding: gzip, br\r\n",
+    "accept-encoding: gzip;q=0\r\n",
+    "If-None-Match: *\r\n",
+    'If-None-Match: W/"nothing", "else"\r\n',
+    "Cache-Control: max-stale=5\r\n",
+    "X-Request-Id: r-17\r\n",
+    "X-Request-Id: not sane\r\n",
+    "Connection: keep-alive\r\n",
+    "Connection: close\r\n",
+    "Content-Length: 0\r\n",
+    "Expect: 100-continue\r\n",
+    "X-Anything: else\r\n",
+    "Empty:\r\n",
+)
+
+
+class LaneTests(SynchronousTestCase):
+    """Two servers that know the same, one of them with a lane."""
+
+    def serve(self, authorizer: Authorizer | None = None, *, limit: Rate = Rate(1000, 2000)) -> None:  # noqa: B008
+        """Make them."""
+        self.served = 0
+        whole = FastLane.serve
+
+        def serve(lane: FastLane, channel: object, data: bytes) -> bool:
+            served = whole(lane, channel, data)  # type: ignore[arg-type]
+            self.served += served
+            return served
+
+        self.patch(FastLane, "serve", serve)
+        limits = dict.fromkeys(Verb, limit)
+        self.ordinary = MemoryServer(authorizer=authorizer, limits=limits)
+        self.patch(MemoryServer, "has_lane", True)
+        self.fast = MemoryServer(authorizer=authorizer, limits=limits)
+        for server in (self.ordinary, self.fast):
+            many = [deployment(f"a-name-that-is-long-{number}", "shop") for number in range(60)]
+            server.sync(
+                namespace("shop"), namespace("empty"), deployment("web", "shop"), deployment("w.eb", "shop"), *many
+            )
+
+    def both(self, data: bytes) -> tuple[list[Answer], list[Answer]]:
+        """What each of the two answers to the same bytes."""
+        return _answers(self.ordinary.connect(), data), _answers(self.fast.connect(), data)
+
+    def assert_same(self, data: bytes) -> None:
+        """Send bytes to both; the answers must be the same but for the time, and ids that were made up."""
+        ordinary, fast = self.both(data)
+        self.assertEqual([_shown(answer, data) for answer in fast], [_shown(answer, data) for answer in ordinary], data)
+
+
+def _answers(wire: Wire, data: bytes) -> list[Answer]:
+    wire.write(data)
+    answers = wire.answers(head=data.startswith(b"HEAD"))
+    wire.hang_up()
+    return answers
+
+
+def _shown(answer: Answer, request: bytes) -> tuple[int, bytes, list[tuple[bytes, Sequence[bytes]]]]:
+    headers = [(name.lower(), values) for name, values in answer.headers.getAllRawHeaders()]
+    told = [
+        (name, values)
+        for name, values in headers
+        if name != b"date" and (name != b"x-request-id" or values[0] in request)
+    ]
+    return answer.status, answer.body, sorted(told)
+
+
+def get(path: str, *fields: str) -> bytes:
+    """The bytes of a GET request."""
+    return f"GET {path} HTTP/1.1\r\nHost: localhost\r\n{''.join(fields)}\r\n".encode()
+
+
+class SameAnswersTests(LaneTests):
+    """What clients see."""
+
+    def test_every_read(self) -> None:
+        """Every read of both families is served by the lane, and is what the ordinary way answers."""
+        self.serve()
+        for path in READS:
+            self.assert_same(get(path))
+        self.assertEqual(self.served, len(READS))
+
+    def test_with_all_kinds_of_fields(self) -> None:
+        """Whatever a client sends besides, the answer is the same; that it has the answer already, too."""
+        self.serve()
+        for path in (*READS, "/livez", "/nowhere", "/deployments/none/web/replicas", "/deployments/shop/none/replicas"):
+            for field in FIELDS:
+                self.assert_same(get(path, field))
+            for coding in ("", "Accept-Encoding: gzip\r\n"):
+                etag = self.both(get(path, coding))[0][0].header("ETag")
+                if etag is not None:
+                    self.assert_same(get(path, coding, f"If-None-Match: {etag}\r\n"))
+                    self.assert_same(get(path, coding, f'If-None-Match: "a", W/{etag}\r\n'))
+        self.assertGreater(self.served, len(READS) * 8)
+
+    def test_compressed_lists(self) -> None:
+        """A long list is compressed by both in the same way, under a tag of its own."""
+        self.serve()
+        gzip = "Accept-Encoding: gzip\r\n"
+        for path in ("/deployments", "/namespaces/ANY/deployments/ANY/replica_count"):
+            (plain,), (fast,) = self.both(get(path))[0], self.both(get(path, gzip))[1]
+            self.assertEqual(fast.header("Content-Encoding"), "gzip")
+            self.assertEqual(fast.header("ETag"), f'{(plain.header("ETag") or "")[:-1]}-gzip"')
+            self.assertLess(len(fast.body), len(plain.body))
+            self.assert_same(get(path, gzip))
+
+    def test_under_a_policy(self) -> None:
+        """The lane serves what is allowed as a whole; what is allowed in part, or refused, is the same as ever."""
+        rules = (Rule(identities=("alice",), verbs=("read",), namespaces=("shop",)),)
+        self.serve(Policy(PolicyDocument(rules)))
+        for path in READS:
+            self.assert_same(get(path))
+        self.assertEqual(self.served, sum("shop" in path for path in READS))
+
+    def test_a_certificate_that_ends_soon(self) -> None:
+        """Clients of the lane are told, and counted."""
+        self.serve()
+        for server in (self.ordinary, self.fast):
+            server.clients.who = replace(ALICE, not_after=datetime.now(UTC) + timedelta(hours=1))
+        self.assert_same(get(READS[0]))
+        self.assertEqual(self.served, 1)
+        self.assert_same_counts()
+
+    def test_the_age(self) -> None:
+        """The age is that of the ordinary way, and past the bound the lane has nothing to say."""
+        self.serve()
+        for seconds in (0, 1, 119, 1, 4, 3):
+            for server in (self.ordinary, self.fast):
+                server.clock.advance(seconds)
+            for fields in ("", "Cache-Control: max-stale\r\n", "Cache-Control: max-stale=5\r\n"):
+                self.assert_same(get(READS[3], fields))
+
+    def test_the_limit(self) -> None:
+        """The lane takes from the same bucket, and leaves the refusal to the ordinary way."""
+        self.serve(limit=Rate(1, 4))
+        for path in READS[:6]:
+            self.assert_same(get(path))
+        self.assertEqual(self.served, 4)
+
+    def test_whoever_is_nobody_by_now(self) -> None:
+        """A client whose certificate is no longer good is not served by the lane either."""
+        self.serve()
+        wire = self.fast.connect()
+        self.assertEqual([answer.status for answer in wire.send(get(READS[0]))], [200])
+        self.fast.clients.who = NotIdentified("The client certificate has been revoked.")
+        self.assertEqual([answer.status for answer in wire.send(get(READS[0]))], [200, 401])
+        self.assertTrue(wire.closing)
+
+    def assert_same_counts(self) -> None:
+        """Both servers' metrics have the same values."""
+        counts = [
+            {
+                (sample.name, tuple(sample.labels.items())): sample.value
+                for metric in server.metrics.registry.collect()
+                for sample in metric.samples
+                if sample.name.startswith("sre_server_http_") and not sample.name.endswith("_created") and sample.value
+            }
+            for server in (self.ordinary, self.fast)
+        ]
+        self.assertEqual(counts[1], counts[0])
+
+    def test_metrics_and_access_lines(self) -> None:
+        """Both ways count and log the same: reads, answers that were not new, and what the lane leaves alone."""
+        self.serve()
+        with capturedLogs() as events:
+            for path in (*READS, "/nowhere", "/livez"):
+                for fields in ("X-Request-Id: r-17\r\n", "X-Request-Id: r-17\r\nIf-None-Match: *\r\n"):
+                    self.assert_same(get(path, fields))
+            self.assert_same_counts()
+            self.ordinary.site.access.flush()
+            self.fast.site.access.flush()
+        ordinary, fast = ([str(line) for line in event["access_lines"]] for event in events if "access_lines" in event)
+        self.assertEqual(fast, ordinary)
+
+    def test_what_changes_is_seen(self) -> None:
+        """Every change of the cluster is in the very next answer: counts, new ones, deleted ones, a whole new list."""
+        self.serve()
+        wire = self.fast.connect()
+        path = "/namespaces/ANY/deployments/ANY/replica_count"
+
+        def counts() -> dict[str, int]:
+            listed = wire.send(get(path))[-1].json()
+            return {item["deployment"]: item["replica_count"] for part in listed for item in part["deployments"]}
+
+        before = counts()
+        self.fast.cache.written(deployment("web", "shop", replicas=9, version="900"))
+        self.assertEqual(counts(), {**before, "web": 9})
+        self.fast.cache.written(deployment("new", "empty", replicas=2, version="901"))
+        self.assertEqual(counts(), {**before, "web": 9, "new": 2})
+        self.fast.clock.advance(1)
+        self.fast.sync(namespace("shop"), deployment("only", "shop", replicas=4))
+        self.assertEqual(counts(), {"only": 4})
+        self.assertEqual(wire.send(get("/namespaces"))[-1].json(), {"namespaces": ["shop"]})
+
+
+class PlainTests(LaneTests):
+    """What the lane does not touch."""
+
+    def test_what_is_not_plain(self) -> None:
+        """Anything but one whole plain GET goes the ordinary way, and what it comes to is the same."""
+        self.serve()
+        whole = get(READS[3])
+        for data in (
+            whole.replace(b"GET", b"HEAD"),
+            whole.replace(b"HTTP/1.1", b"HTTP/1.0"),
+            whole.replace(b"/replicas", b"/replicas?a=b"),
+            whole.replace(b"/shop", b"/%73hop"),
+            whole.replace(b"\r\nHost", b"\nHost"),
+            whole.replace(b"Host: localhost", b"Host: local host"),
+            whole.replace(b"Host: localhost", b"X: y"),
+            whole.replace(b"Host: localhost", b"Host : localhost"),
+            whole.replace(b"Host: localhost\r\n", b"Host: a\r\nHost: a\r\n"),
+            whole.replace(b"Host: localhost\r\n", b"Host: a\r\n folded\r\n"),
+            whole.replace(b"\r\n\r\n", b"\r\nUser-Agent: caf\xe9\r\n\r\n"),
+            whole.replace(b"\r\n\r\n", b"\r\nUser-Agent: " + b"x" * 1024 + b"\r\n\r\n"),
+            whole.replace(b"\r\n\r\n", b"\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
+            whole.replace(b"\r\n\r\n", b"\r\nContent-Length: 3\r\n\r\nabc"),
+            whole.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"),
+            whole * 2,
+            whole + b"GET",
+            b"\r\n" + whole,
+            b"X" + whole,
+        ):
+            self.assert_same(data)
+            self.assertEqual(self.served, 0, data)
+
+    def test_a_request_in_pieces(self) -> None:
+        """What comes in pieces is no business of the lane, until the connection is idle again."""
+        self.serve()
+        wire = self.fast.connect()
+        wire.write(get(READS[0])[:20])
+        wire.write(get(READS[0])[20:])
+        self.assertEqual(self.served, 0)
+        self.assertEqual([answer.status for answer in wire.send(get(READS[0]))], [200, 200])
+        self.assertEqual(self.served, 1)
+
+    def test_behind_a_slow_write(self) -> None:
+        """A read that comes while a write is under way waits for it, in order."""
+        self.serve()
+        self.fast.outcome = pending = self.fast.pending()
+        wire = self.fast.connect()
+        wire.write(b"PUT /namespaces/shop/deployments/web/replica_count/9 HTTP/1.1\r\nHost: a\r\n\r\n")
+        self.assertEqual(wire.send(get(READS[3])), [])
+        pending.callback(deployment("web", "shop", replicas=9))
+        self.assertEqual([max(answer.json()) for answer in wire.answers()], ["replica_count", "replicas"])
+
+    def test_a_peer_that_does_not_read(self) -> None:
+        """Nothing more is answered to a client that has yet to read."""
+        self.serve()
+        wire = self.fast.connect()
+        wire.stop_reading()
+        wire.write(get(READS[0]))
+        self.assertEqual(self.served, 0)
+
+    def test_while_the_server_stops(self) -> None:
+        """Answers say that the connection closes."""
+        self.serve()
+        wire = self.fast.connect()
+        self.fast.site.draining = True
+        self.assertEqual(wire.send(get(READS[0]))[0].header("Connection"), "close")
+
+    def test_the_first_request(self) -> None:
+        """A connection whose client was not looked at yet goes the ordinary way, where it is counted in."""
+        self.serve()
+        self.patch(MemoryServer, "has_lane", False)
+        lane, self.fast.site.lane = self.fast.site.lane, None
+        wire = self.fast.connect()
+        self.fast.site.lane = lane
+        for served in (0, 1, 2):
+            self.assertEqual(wire.send(get(READS[0]))[-1].status, 200)
+            self.assertEqual(self.served, served)
+
+    @settings(deadline=None, max_examples=300)
+    @given(
+        st.lists(st.sampled_from([*FIELDS, "a b: c\r\n", "Host: x\r\n", "\r\n", "x\n", "If-Match: *\r\n"]), max_size=4)
+    )
+    def test_arbitrary_heads(self, fields: Iterable[str]) -> None:
+        """Whatever heads are made of, both ways say the same."""
+        self.serve()
+        self.assert_same(f"GET {READS[3]} HTTP/1.1\r\n{''.join(fields)}\r\n".encode())
+
+    def test_heads_that_are_kept(self) -> None:
+        """Heads that were read are kept, but for those that never come back, and not without end."""
+        self.serve()
+        lane = self.fast.site.lane
+        assert lane is not None
+        for number in range(KEPT_HEADS * 3):
+            self.fast.connect().write(get(READS[0], f"User-Agent: {number}\r\n"))
+            self.fast.connect().write(get(READS[0], f"X-Request-Id: {number}\r\n"))
+        self.assertEqual(self.served, KEPT_HEADS * 6)
+        self.assertLessEqual(len(lane._heads), KEPT_HEADS)
+        self.assertFalse([head for head in lane._heads.values() if head.request_id])
+
+    def test_a_plain_head(self) -> None:
+        """Names are read in any case, and values without the spaces around them."""
+        head = plain_head(b'HOST:a\r\nif-none-match: "x"\r\nAccept-Encoding: gzip\r\nCache-Control: max-stale\r\n\r\n')
+        assert head is not None
+        self.assertEqual((head.if_none_match, head.gzip, head.max_stale), (b'"x"', True, float("inf")))

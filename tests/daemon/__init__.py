@@ -1,0 +1,1 @@
+"""Tests of how the process runs, in memory."""

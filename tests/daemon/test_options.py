@@ -1,0 +1,296 @@
+"""The command line and its environment variables: what they come to, and the one line that each mistake gets."""
+
+import logging
+import sys
+from collections.abc import Mapping
+from functools import partial
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+from twisted.python.usage import Options as UsageOptions
+from twisted.python.usage import UsageError
+from twisted.trial.unittest import SynchronousTestCase
+
+from sre_server import __version__
+from sre_server.cluster.credentials import InCluster
+from sre_server.daemon import options
+from sre_server.daemon.config import ClusterKind, ServerConfig
+from sre_server.daemon.options import Options
+from tests.certificates import Authority
+from tests.fakes import temporary_folder
+
+POD = {"KUBERNETES_SERVICE_HOST": "10.96.0.1", "KUBERNETES_SERVICE_PORT": "443"}
+KUBECONFIG = """
+apiVersion: v1
+kind: Config
+clusters: [{name: c, cluster: {server: "http://127.0.0.1:1"}}]
+users: [{name: u, user: {}}]
+contexts: [{name: main, context: {cluster: c, user: u}}, {name: other, context: {cluster: c, user: u}}]
+current-context: main
+"""
+
+
+class OptionsTests(SynchronousTestCase):
+    """Options with good TLS files, in a home without a kubeconfig."""
+
+    def setUp(self) -> None:
+        """Issue a pair, and have neither a pod nor a home."""
+        self.folder = temporary_folder(self)
+        authority = Authority(self.folder)
+        pair = authority.issue("localhost")
+        self.tls = {
+            "tls-certificate": str(pair.certificate),
+            "tls-private-key": str(pair.key),
+            "tls-client-ca": str(authority.file),
+        }
+        self.service_account = self.folder / "serviceaccount"
+        self.patch(options, "InCluster", partial(InCluster, folder=self.service_account))
+        self.patch(options, "DEFAULT_KUBECONFIG", str(self.folder / "home" / "config"))
+        self.kubeconfig = self.folder / "kubeconfig"
+        self.kubeconfig.write_text(KUBECONFIG)
+        self.patch(logging.getLogger("kubernetes"), "disabled", True)
+
+    def mount_service_account(self) -> None:
+        """Be in a pod."""
+        self.service_account.mkdir()
+        (self.service_account / "token").write_text("t")
+        (self.service_account / "ca.crt").write_bytes(Path(self.tls["tls-client-ca"]).read_bytes())
+
+    def arguments(self, *more: str, **tls: str | None) -> list[str]:
+        """A command line with the TLS files, but for those that are given, and more."""
+        files = self.tls | {name.replace("_", "-"): value for name, value in tls.items()}
+        return [*(f"--{name}={value}" for name, value in files.items() if value is not None), *more]
+
+    def parse(self, *more: str, environ: Mapping[str, str] | None = None, **tls: str | None) -> ServerConfig:
+        """Parse a command line."""
+        parsed = Options(environ or {})
+        parsed.parseOptions(self.arguments(*more, **tls))
+        return parsed.config
+
+    def refusal(self, *more: str, environ: Mapping[str, str] | None = None, **tls: Any) -> str:
+        """The one line that a command line gets: as a usage error alone, and as the end of the process in twistd."""
+        error = str(self.assertRaises(UsageError, self.parse, *more, environ=environ, **tls))
+        self.assertEqual(len(error.splitlines()), 1, error)
+        parsed = Options(environ or {})
+        parsed.parent = UsageOptions()
+        ended = self.assertRaises(SystemExit, parsed.parseOptions, self.arguments(*more, **tls))
+        self.assertEqual(ended.code, f"sre-server: {error}")
+        return error
+
+
+class ValueTests(OptionsTests):
+    """What the options come to."""
+
+    def test_defaults(self) -> None:
+        """What is not said has the design's value; the TLS files have none."""
+        config = self.parse("--cluster=simulated")
+        self.assertEqual((config.listen, config.ops_listen), ("tcp:8443", None))
+        self.assertEqual((config.max_staleness, config.simulated_deployments, config.namespaces), (120.0, 12, ()))
+        self.assertEqual((config.cluster, config.context), (ClusterKind.SIMULATED, None))
+
+    def test_every_option(self) -> None:
+        """Each option is heard, on the command line and from its environment variable; the command line wins."""
+        said: dict[str, tuple[str, object]] = {
+            "listen": ("tcp:1:interface=127.0.0.1", "tcp:1:interface=127.0.0.1"),
+            "ops-listen": ("tcp:2", "tcp:2"),
+            "cluster": ("kubeconfig", ClusterKind.KUBECONFIG),
+            "kubeconfig": (str(self.kubeconfig), str(self.kubeconfig)),
+            "context": ("other", "other"),
+            "namespace": ("shop", ("shop",)),
+            "max-staleness": ("7.5", 7.5),
+            "simulated-deployments": ("3", 3),
+        }
+        expected = {
+            name.replace("-", "_").replace("namespace", "namespaces"): value for name, (_, value) in said.items()
+        }
+        from_arguments = self.parse(*(f"--{name}={text}" for name, (text, _) in said.items()))
+        variables = {f"SRE_SERVER_{name.upper().replace('-', '_')}": text for name, (text, _) in said.items()}
+        from_environment = self.parse(environ=variables)
+        for name, value in expected.items():
+            self.assertEqual(getattr(from_arguments, name), value, name)
+            self.assertEqual(getattr(from_environment, name), value, name)
+        others = ("--listen=tcp:9", "--ops-listen=tcp:8", "--cluster=simulated", "--max-staleness=9", "--namespace=a")
+        both = self.parse(*others, environ=variables)
+        self.assertEqual((both.listen, both.ops_listen, both.cluster), ("tcp:9", "tcp:8", ClusterKind.SIMULATED))
+        self.assertEqual((both.max_staleness, both.namespaces), (9.0, ("a",)))
+
+    def test_tls_files_from_the_environment(self) -> None:
+        """The TLS files have variables like all others; paths become absolute, as twistd may change its directory."""
+        variables = {f"SRE_SERVER_{name.upper().replace('-', '_')}": path for name, path in self.tls.items()}
+        parsed = Options(variables)
+        parsed.parseOptions(["--cluster=simulated"])
+        self.assertEqual(str(parsed.config.tls.client_ca), self.tls["tls-client-ca"])
+        self.assertTrue(parsed.config.tls.certificate.is_absolute())
+
+    def test_empty_variables_say_nothing(self) -> None:
+        """An empty variable, as a chart may leave it, is the default."""
+        variables = {"SRE_SERVER_LISTEN": "", "SRE_SERVER_NAMESPACE": "", "SRE_SERVER_OPS_LISTEN": ""}
+        config = self.parse("--cluster=simulated", environ=variables)
+        self.assertEqual((config.listen, config.ops_listen, config.namespaces), ("tcp:8443", None, ()))
+
+    def test_namespaces(self) -> None:
+        """The option is repeatable, its variable separated by commas; repetitions count once, and neither is mixed."""
+        parse = partial(self.parse, "--cluster=simulated")
+        variables = {"SRE_SERVER_NAMESPACE": "shop, staff,,shop"}
+        self.assertEqual(parse("--namespace=b", "--namespace=a", "--namespace=b").namespaces, ("b", "a"))
+        self.assertEqual(parse(environ=variables).namespaces, ("shop", "staff"))
+        self.assertEqual(parse("--namespace=a", "--namespace=b", environ=variables).namespaces, ("a", "b"))
+
+    def test_the_policy_is_made_once(self) -> None:
+        """The TLS files are read while parsing, and what they came to is handed on."""
+        parsed = Options({})
+        parsed.parseOptions(self.arguments("--cluster=simulated"))
+        self.assertEqual(parsed.tls.files, parsed.config.tls)
+
+    def test_version(self) -> None:
+        """`--version` tells ours and exits."""
+        stream = StringIO()
+        self.patch(sys, "stdout", stream)
+        ended = self.assertRaises(SystemExit, Options({}).parseOptions, ["--version"])
+        self.assertEqual((ended.code, stream.getvalue()), (0, f"sre-server {__version__}\n"))
+
+    def test_json_logs_under_twistd(self) -> None:
+        """Once twistd has read all of its own options, it has a logger; plain text spares what the user chose."""
+        for log_format, chosen, expected in (
+            ("json", {}, True),
+            ("text", {}, True),
+            ("json", {"logger": "a.b"}, True),
+            ("text", {"logger": "a.b"}, False),
+            ("text", {"syslog": 1}, False),
+        ):
+            parent: Any = UsageOptions()
+            parent.update({"logfile": None, "nodaemon": 1, "logger": None, **chosen})
+            parsed = Options({})
+            parsed.parent = parent
+            parsed.parseOptions(self.arguments("--cluster=simulated", f"--log-format={log_format}"))
+            parent.postOptions()
+            self.assertEqual(callable(parent["logger"]), expected, (log_format, chosen))
+
+    def test_every_option_is_in_the_help(self) -> None:
+        """`--help` lists the design's options, and says how variables are named."""
+        text = str(Options({}))
+        for name in (
+            *self.tls,
+            "listen",
+            "cluster",
+            "kubeconfig",
+            "context",
+            "namespace",
+            "ops-listen",
+            "max-staleness",
+        ):
+            self.assertIn(f"--{name}=", text)
+        self.assertIn("SRE_SERVER_", text)
+
+
+class ClusterTests(OptionsTests):
+    """`--cluster auto`."""
+
+    def test_in_a_pod(self) -> None:
+        """With a service account the pod's own cluster is meant, whatever kubeconfig lies around."""
+        self.mount_service_account()
+        config = self.parse(environ=POD | {"KUBECONFIG": str(self.kubeconfig)})
+        self.assertIs(config.cluster, ClusterKind.IN_CLUSTER)
+
+    def test_a_pod_without_a_token(self) -> None:
+        """The variables alone make no service account."""
+        self.assertIs(self.parse(environ=POD | {"KUBECONFIG": str(self.kubeconfig)}).cluster, ClusterKind.KUBECONFIG)
+
+    def test_a_token_without_a_pod(self) -> None:
+        """Nor does the token alone."""
+        self.mount_service_account()
+        self.assertIs(self.parse(environ={"KUBECONFIG": str(self.kubeconfig)}).cluster, ClusterKind.KUBECONFIG)
+
+    def test_a_kubeconfig_that_is_asked_for(self) -> None:
+        """`--kubeconfig` and `--context` mean a kubeconfig even in a pod."""
+        self.mount_service_account()
+        for more in ([f"--kubeconfig={self.kubeconfig}"], ["--context=other"]):
+            config = self.parse(*more, environ=POD | {"KUBECONFIG": str(self.kubeconfig)})
+            self.assertEqual((config.cluster, config.kubeconfig), (ClusterKind.KUBECONFIG, str(self.kubeconfig)))
+
+    def test_the_kubeconfig_of_the_home(self) -> None:
+        """Without a variable it is kubectl's default."""
+        home = self.folder / "home"
+        home.mkdir()
+        (home / "config").write_text(KUBECONFIG)
+        config = self.parse()
+        self.assertEqual((config.cluster, config.kubeconfig), (ClusterKind.KUBECONFIG, str(home / "config")))
+
+    def test_several_kubeconfigs(self) -> None:
+        """$KUBECONFIG may name several files, some of which do not exist."""
+        joined = f"{self.folder / 'nowhere'}:{self.kubeconfig}"
+        self.assertEqual(self.parse(environ={"KUBECONFIG": joined}).kubeconfig, joined)
+
+    def test_no_cluster_at_all(self) -> None:
+        """Nothing is never taken for the simulator: the line tells what was looked for, and the way out."""
+        text = self.refusal()
+        for part in ("no cluster", str(self.folder / "home" / "config"), "--kubeconfig", "--cluster=simulated"):
+            self.assertIn(part, text)
+
+    def test_the_simulator_is_asked_for_by_name(self) -> None:
+        """It is not what auto comes to, and a kubeconfig does not keep it away."""
+        config = self.parse("--cluster=simulated", environ={"KUBECONFIG": str(self.kubeconfig)})
+        self.assertIs(config.cluster, ClusterKind.SIMULATED)
+
+    def test_clusters_that_are_not_there(self) -> None:
+        """What is asked for and cannot be used is told at the start."""
+        nowhere = self.folder / "nowhere"
+        self.assertIn(str(nowhere), self.refusal(f"--kubeconfig={nowhere}"))
+        self.assertIn("other-than-these", self.refusal(f"--kubeconfig={self.kubeconfig}", "--context=other-than-these"))
+        self.assertIn("KUBERNETES_SERVICE_HOST", self.refusal("--cluster=in-cluster"))
+        self.assertIn("ca.crt", self.refusal("--cluster=in-cluster", environ=POD))
+        broken = self.folder / "broken"
+        for text in ("{", "[]", "hello", "clusters: 7", "\x00", ""):
+            broken.write_text(text)
+            self.assertIn(str(broken), self.refusal(f"--kubeconfig={broken}"))
+
+
+class UsageErrorTests(OptionsTests):
+    """Mistakes, each in one line that names the option or the file."""
+
+    def test_missing_tls_files(self) -> None:
+        """None of the three has a default."""
+        for name in self.tls:
+            self.assertEqual(
+                self.refusal("--cluster=simulated", **dict[str, Any]({name: None})), f"--{name} is required"
+            )
+
+    def test_unusable_tls_files(self) -> None:
+        """Whatever is wrong with a file, the line names it."""
+        empty = self.folder / "empty.pem"
+        empty.write_bytes(b"")
+        for name in self.tls:
+            for path in (empty, self.folder, self.folder / "nowhere"):
+                self.assertIn(str(path), self.refusal("--cluster=simulated", **dict[str, Any]({name: str(path)})))
+        other = Authority(self.folder, "Other CA").issue("localhost")
+        self.assertIn("does not belong", self.refusal("--cluster=simulated", tls_private_key=str(other.key)))
+
+    def test_bad_numbers(self) -> None:
+        """Numbers are numbers, within bounds; the line names the option."""
+        for name, values in {
+            "max-staleness": ("", "soon", "0", "-1", "nan", "inf", "1e9", "0x10"),
+            "simulated-deployments": ("", "many", "-1", "1.5", "200001", "1e3"),
+        }.items():
+            for value in values:
+                self.assertIn(f"--{name}", self.refusal("--cluster=simulated", f"--{name}={value}"), value)
+        self.assertIn("--max-staleness", self.refusal("--cluster=simulated", environ={"SRE_SERVER_MAX_STALENESS": "x"}))
+
+    def test_bad_choices(self) -> None:
+        """The line lists what there is to choose from."""
+        text = "--cluster is auto, in-cluster, kubeconfig or simulated, not 'Simulated'"
+        self.assertEqual(self.refusal("--cluster=Simulated"), text)
+        text = "--log-format is text or json, not 'xml'"
+        self.assertEqual(self.refusal("--cluster=simulated", "--log-format=xml"), text)
+
+    def test_bad_namespaces(self) -> None:
+        """A namespace that could not be one is refused, from the command line and from the environment."""
+        for name in ("Shop", "a.b", "a" * 64, ""):
+            self.assertIn(f"'{name}'", self.refusal("--cluster=simulated", f"--namespace={name}"))
+        variables = {"SRE_SERVER_NAMESPACE": "shop,ANY"}
+        self.assertIn("'ANY'", self.refusal("--cluster=simulated", environ=variables))
+
+    def test_unknown_options_and_arguments(self) -> None:
+        """What is not an option is told, and so is a word too many."""
+        self.assertIn("nonsense", self.refusal("--cluster=simulated", "--nonsense"))
+        self.refusal("--cluster=simulated", "word")

@@ -1,0 +1,187 @@
+"""How many connections there may be, and for how long one may take over its handshake or over reading answers."""
+
+from msgspec.structs import replace
+from twisted.internet.address import IPv4Address
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+from twisted.web.resource import Resource
+
+from sre_server.security.limits import Rate
+from sre_server.web.channel import HANDSHAKE_SECONDS, WRITE_SECONDS, Channel
+from sre_server.web.site import APISite, ConnectionLimits
+from tests.fakes import namespace
+from tests.memory_server import ALICE, ClientTransport, MemoryServer, Wire
+
+GET = b"GET /deployments HTTP/1.1\r\nHost: a\r\n\r\n"
+
+
+def peer(host: str) -> IPv4Address:
+    """Make an address."""
+    return IPv4Address("TCP", host, 40000)
+
+
+class CapsTests(SynchronousTestCase):
+    """How many."""
+
+    def serve(self, limits: ConnectionLimits) -> None:
+        """Serve with these limits."""
+        self.server = MemoryServer(connections=limits).sync(namespace("shop"))
+        self.site = self.server.site
+
+    def refused(self, reason: str) -> float | None:
+        """How many were turned away."""
+        metric = self.server.metrics.registry.get_sample_value
+        return metric("sre_server_connections_refused_total", {"reason": reason})
+
+    def open(self) -> float | None:
+        """How many are open, by the metric."""
+        return self.server.metrics.registry.get_sample_value("sre_server_connections")
+
+    def test_without_limits(self) -> None:
+        """A site that was given none lets everybody in."""
+        self.serve(ConnectionLimits())
+        wires = [self.server.connect() for _ in range(50)]
+        self.assertTrue(self.site.admits(peer("192.0.2.7")))
+        self.assertEqual((len(wires), self.open()), (50, 50))
+
+    def test_the_total(self) -> None:
+        """Past it nobody is let in, wherever from; one that closes makes room for one."""
+        self.serve(ConnectionLimits(total=2))
+        wires = [self.server.connect(), self.server.connect()]
+        self.assertFalse(self.site.admits(peer("198.51.100.1")))
+        self.assertEqual(self.refused("total"), 1)
+        wires.pop().hang_up()
+        self.assertTrue(self.site.admits(peer("198.51.100.1")))
+
+    def test_each_address(self) -> None:
+        """One address that has all of its own leaves others theirs."""
+        self.serve(ConnectionLimits(total=10, per_address=2))
+        wires = [self.server.connect(), self.server.connect()]
+        self.assertFalse(self.site.admits(peer("192.0.2.7")))
+        self.assertTrue(self.site.admits(peer("192.0.2.8")))
+        self.assertEqual((self.refused("address"), self.refused("total")), (1, None))
+        wires.pop().hang_up()
+        self.assertTrue(self.site.admits(peer("192.0.2.7")))
+
+    def test_each_identity(self) -> None:
+        """One connection too many of a client is answered 429 and closed; its others, and others' own, go on."""
+        self.serve(ConnectionLimits(per_identity=2))
+        wires = [self.server.connect() for _ in range(3)]
+        statuses = [wire.send(GET)[0].status for wire in wires]
+        self.assertEqual((statuses, self.refused("identity")), ([200, 200, 429], 1))
+        refusals = [
+            each for each in self.server.metrics.registry.collect() if each.name == "sre_server_identity_refusals"
+        ]
+        counted = {sample.labels["identity"]: sample.value for sample in refusals[0].samples if "_total" in sample.name}
+        self.assertEqual(counted, {ALICE.name: 1})
+        self.assertEqual([wire.closing for wire in wires], [False, False, True])
+        self.assertEqual(wires[2].answers()[0].header("Retry-After"), "1")
+        self.assertEqual([answer.status for answer in wires[0].send(GET)], [200, 200])
+        self.server.clients.who = replace(ALICE, name="bob")
+        self.assertEqual(self.server.get("/deployments").status, 200)
+
+    def test_a_connection_counts_once_for_its_identity(self) -> None:
+        """However many requests it makes; one that was refused counts for nothing when it closes."""
+        self.serve(ConnectionLimits(per_identity=1))
+        first = self.server.connect()
+        self.assertEqual([answer.status for answer in first.send(GET * 5)], [200] * 5)
+        for _ in range(3):
+            self.assertEqual(self.server.get("/deployments").status, 429)
+        first.hang_up()
+        self.assertEqual(self.server.get("/deployments").status, 200)
+
+    def test_connections_without_a_request_are_nobodys(self) -> None:
+        """Only a request tells who it is; until then the address counts."""
+        self.serve(ConnectionLimits(per_identity=1))
+        silent = [self.server.connect() for _ in range(5)]
+        self.assertEqual(self.server.get("/deployments").status, 200)
+        self.assertEqual(len(silent), 5)
+
+    def test_handshakes(self) -> None:
+        """So many at once and so many a second, all clients together; the rest is turned away before its handshake."""
+        self.serve(ConnectionLimits(handshakes=Rate(2, 3)))
+        admitted = [self.site.admits(peer(f"192.0.2.{number}")) for number in range(5)]
+        self.assertEqual((admitted, self.refused("handshakes")), ([True] * 3 + [False] * 2, 2))
+        self.server.clock.advance(1)
+        admitted = [self.site.admits(peer(f"192.0.2.{number}")) for number in range(5, 8)]
+        self.assertEqual(admitted, [True, True, False])
+
+    def test_handshakes_of_one_address(self) -> None:
+        """One address has half of the handshakes at most, so that it cannot keep all others out."""
+        self.serve(ConnectionLimits(handshakes=Rate(2, 4)))
+        self.assertEqual([self.site.admits(peer("192.0.2.1")) for _ in range(3)], [True, True, False])
+        self.assertEqual([self.site.admits(peer("192.0.2.2")) for _ in range(3)], [True, True, False])
+
+    def test_one_that_is_turned_away_anyhow_costs_no_handshake(self) -> None:
+        """Whoever is past his own limit takes nothing from the others' handshakes."""
+        self.serve(ConnectionLimits(per_address=1, handshakes=Rate(0.1, 1)))
+        wire = self.server.connect()
+        for _ in range(5):
+            self.assertFalse(self.site.admits(peer("192.0.2.7")))
+        self.assertTrue(self.site.admits(peer("192.0.2.8")))
+        self.assertFalse(wire.closing)
+
+    def test_nothing_is_left_of_connections_that_are_gone(self) -> None:
+        """Counters and timers go back to where they were, however a connection ends."""
+        self.serve(ConnectionLimits(total=100, per_address=100, per_identity=2))
+        for sent in (b"", b"GE", GET, GET * 3, GET + b"GET /", b"\r\n" * 9, b"garbage\r\n\r\n", GET, GET):
+            wires = [self.server.connect() for _ in range(4)]
+            for wire in wires:
+                wire.write(sent)
+            for wire in wires:
+                wire.hang_up()
+        self.site.access.flush()
+        self.assertEqual((self.open(), self.site.channels, self.server.clock.getDelayedCalls()), (0, set(), []))
+        self.assertEqual((dict(self.site._of_address), dict(self.site._of_identity)), ({}, {}))
+        in_flight = self.server.metrics.registry.get_sample_value("sre_server_http_requests_in_flight")
+        self.assertEqual(in_flight, 0)
+
+
+class DeadlinesTests(SynchronousTestCase):
+    """For how long."""
+
+    def setUp(self) -> None:
+        """Accept a connection whose handshake has yet to come."""
+        self.server = MemoryServer().sync(namespace("shop"))
+        self.transport = ClientTransport()
+        channel = self.server.site.buildProtocol(self.transport.getPeer())
+        assert isinstance(channel, Channel)
+        self.channel = channel
+        self.channel.makeConnection(self.transport)
+
+    def test_the_handshake(self) -> None:
+        """Five seconds, then the connection is cut."""
+        self.assertEqual(HANDSHAKE_SECONDS, 5)
+        self.server.clock.advance(4.9)
+        self.assertFalse(self.transport.disconnected)
+        self.server.clock.advance(0.2)
+        self.assertTrue(self.transport.disconnected)
+
+    def test_a_handshake_in_time(self) -> None:
+        """Once it is over its clock has stopped, and the idle one alone runs."""
+        self.server.clock.advance(4.9)
+        self.channel.handshakeCompleted()
+        self.server.clock.advance(30)
+        self.assertFalse(self.transport.disconnected or self.transport.disconnecting)
+
+    def test_a_plain_port_waits_for_none(self) -> None:
+        """Where there is no TLS there is no handshake to wait for."""
+        clock = Clock()
+        wire = Wire(APISite(Resource(), clock))
+        clock.advance(HANDSHAKE_SECONDS * 2)
+        self.assertFalse(wire.aborted or wire.closing)
+
+    def test_a_client_that_does_not_read(self) -> None:
+        """Ten seconds from when the transport is full, then the connection is cut; reading in time saves it."""
+        self.assertEqual(WRITE_SECONDS, 10)
+        self.channel.handshakeCompleted()
+        self.channel.pauseProducing()
+        self.server.clock.advance(9.9)
+        self.channel.resumeProducing()
+        self.server.clock.advance(9.9)
+        self.assertFalse(self.transport.disconnected)
+        self.channel.pauseProducing()
+        self.server.clock.advance(5)
+        self.channel.pauseProducing()
+        self.server.clock.advance(5.1)
+        self.assertTrue(self.transport.disconnected)
