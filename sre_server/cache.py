@@ -5,7 +5,7 @@ caught up with them.
 """
 
 from collections.abc import Callable, Collection, Mapping
-from typing import Final
+from typing import Final, Protocol
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -26,6 +26,16 @@ from sre_server.model import (
 
 SYNC_RETRY_SECONDS: Final = 2
 STALE_RETRY_SECONDS: Final = 5
+
+
+class Listener(Protocol):
+    """Whoever wants to know what the cache has taken in; told in the reactor thread, once it has."""
+
+    def applied(self, event: Event) -> None:
+        """Learn of news from the cluster."""
+
+    def written(self, deployment: Deployment) -> None:
+        """Learn of the state that a write of ours left."""
 
 
 class _Written(Struct, frozen=True):
@@ -55,8 +65,13 @@ class ClusterCache:
         self._tree: dict[str, dict[str, Deployment]] | None = None
         self._revision = 0
         self._changed_at: dict[str, int] = {}
+        self._listeners: list[Listener] = []
 
     # What the cluster says.
+
+    def subscribe(self, listener: Listener) -> None:
+        """Tell `listener` of everything that is taken in from now on."""
+        self._listeners.append(listener)
 
     def apply(self, event: Event) -> None:
         """Take in what a watch thread has seen; the only entrance for news from the cluster."""
@@ -73,22 +88,26 @@ class ClusterCache:
         heard = [heard_at for heard_at in self._heard_at.values() if heard_at is not None]
         self._heard_from_all_at = min(heard)
         self._synced = len(heard) == len(self._heard_at)
+        for listener in self._listeners:
+            listener.applied(event)
 
     def written(self, deployment: Deployment) -> None:
         """Remember the state that a successful write left, until the watch is known to have passed it.
 
-        An older event may still be under way: it is ignored when it arrives. Rule: api.md, "The cache, honestly".
+        An older event may still be under way: it is ignored when it arrives.
         """
         key = (deployment.namespace, deployment.name)
         known = self._deployments.get(deployment.namespace, {}).get(deployment.name)
         told = self._told.get(None) or self._told.get(deployment.namespace, "")
         newest = known.resource_version if known else told
-        if not at_least_as_new(deployment.resource_version, newest):
-            return
-        if known and known.guards and known.uid == deployment.uid:
-            deployment = replace(deployment, guards=known.guards)  # a Scale, which writes answer, has no annotations
-        self._put(deployment)
-        self._written[key] = _Written(deployment, self._now())
+        if at_least_as_new(deployment.resource_version, newest):
+            if known and known.guards and known.uid == deployment.uid:
+                # A Scale, which is what a write answers, has no annotations.
+                deployment = replace(deployment, guards=known.guards)
+            self._put(deployment)
+            self._written[key] = _Written(deployment, self._now())
+        for listener in self._listeners:
+            listener.written(deployment)
 
     def _replace(self, listed: Listed) -> None:
         """Swap in a whole list: readers see the old world or the new one, never a mix."""

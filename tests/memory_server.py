@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple, Self
 
@@ -14,16 +13,8 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from twisted.web.http_headers import Headers
 
-from sre_server.api.bodies import ListBodies, counts_in, names_in
-from sre_server.api.deployments import DeploymentsAPI
-from sre_server.api.gate import Gate
-from sre_server.api.health import Health, HealthAPI
-from sre_server.api.lane import FastLane
-from sre_server.api.metrics import MetricsAPI
-from sre_server.api.namespaces import NamespacesAPI
-from sre_server.api.routing import Root
-from sre_server.api.statuses import FAMILY_A, FAMILY_B, StatusTable
-from sre_server.api.writing import Scaler, Writer
+from sre_server.api.factory import Guards, make_api
+from sre_server.api.writing import Scaler
 from sre_server.cache import ClusterCache
 from sre_server.errors import SreServerError, Unavailable
 from sre_server.model import Deployment, Expected, Listed, Namespace, Resource, Source
@@ -31,9 +22,10 @@ from sre_server.security.audit import Record
 from sre_server.security.authorization import AnyClient, Authorizer, Verb
 from sre_server.security.guardrails import Guardrails
 from sre_server.security.identity import Identity
-from sre_server.security.limits import Rate, TokenBuckets
+from sre_server.security.limits import Rate
 from sre_server.telemetry.metrics import Metrics
-from sre_server.web.site import APISite, ConnectionLimits
+from sre_server.web.connections import ConnectionLimits
+from sre_server.web.site import APISite
 from tests.fakes import deployment
 
 
@@ -132,9 +124,6 @@ class Wire:
         channel.makeConnection(self._transport)
         if site.clients is not None:
             channel.handshakeCompleted()
-        if site.lane is not None:
-            with suppress(SreServerError):
-                channel.identify()
 
     def write(self, data: bytes) -> None:
         """Send bytes."""
@@ -229,11 +218,9 @@ class MemoryAuditLog:
 class MemoryServer:
     """Everything that the API port serves, over one cache, and a cluster that does what `outcome` says of writes.
 
-    `outcome` None lets a write succeed; an error or a Deferred is what it comes to. With `has_lane`, plain reads go
-    through the fast lane from the first one on, as they do on a real connection from the second one on.
+    `outcome` None lets a write succeed; an error or a Deferred is what it comes to. Plain reads take the fast lane from
+    the first one on, as they do on a real connection from the second one on; with `lane=False` there is none.
     """
-
-    has_lane = False
 
     def __init__(
         self,
@@ -244,6 +231,7 @@ class MemoryServer:
         limits: Mapping[Verb, Rate] | None = None,
         guardrails: Guardrails = Guardrails(),  # noqa: B008  # frozen
         connections: ConnectionLimits = ConnectionLimits(),  # noqa: B008  # frozen
+        lane: bool = True,
     ) -> None:
         self.clock = Clock()
         scopes = namespaces or (None,)
@@ -261,33 +249,28 @@ class MemoryServer:
         self.audit = MemoryAuditLog()
         self.clients = KnownClients()
         self.told: list[tuple[Deployment, int | None, str, str | None]] = []
-        self.health = Health(self.cache, lambda: self.watching, lambda: self.warnings)
-        buckets = {verb: TokenBuckets(rate, self.clock.seconds) for verb, rate in (limits or {}).items()}
-        asked = authorizer or AnyClient()
-
-        def gate(statuses: StatusTable) -> Gate:
-            return Gate(asked, buckets, self.audit, self.metrics, timedelta(days=7), statuses)
-
-        def writer(statuses: StatusTable) -> Writer:
-            return Writer(self.cache, self._scale, lambda: guardrails, self.audit, self.metrics, self._tell, statuses)
-
-        names, counts = ListBodies(self.cache, names_in), ListBodies(self.cache, counts_in)
-        api_a = DeploymentsAPI(self.cache, gate(FAMILY_A), writer(FAMILY_A), names)
-        api_b = NamespacesAPI(self.cache, gate(FAMILY_B), writer(FAMILY_B), names, counts)
-        family_a = api_a.resource()
-        health = HealthAPI(self.health).resource()
-        metrics = MetricsAPI(self.metrics, lambda: None, gate(FAMILY_A)).resource()
-        families = {
-            b"deployments": family_a,
-            b"namespaces": api_b.resource(),
-            b"livez": health,
-            b"readyz": health,
-            b"metrics": metrics,
-        }
-        root = Root(families, otherwise=family_a)
-        self.site = APISite(root, self.clock, self.metrics, self.clients, connections)
-        if self.has_lane:
-            self.site.lane = FastLane([api_a, api_b], self.site.turns, self.site.access, self.metrics)
+        guards = Guards(
+            clients=self.clients,
+            authorizer=authorizer or AnyClient(),
+            limits=limits or {},
+            guardrails=lambda: guardrails,
+            audit=self.audit,
+            connections=connections,
+            expiry_warning=timedelta(days=7),
+        )
+        api = make_api(
+            self.clock,
+            self.cache,
+            self.metrics,
+            guards,
+            scale=self._scale,
+            tell=self._tell,
+            watching=lambda: self.watching,
+            warnings=lambda: self.warnings,
+        )
+        self.site, self.health = api.site, api.health
+        if not lane:
+            self.site.lane = None
 
     def _tell(self, deployment: Deployment, before: int | None, identity: str, reason: str | None) -> None:
         self.told.append((deployment, before, identity, reason))

@@ -2,7 +2,8 @@
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,6 +13,21 @@ import sre_server
 
 ROOT = Path(sre_server.__file__).parent
 MAX_LINES = 400
+_PURE = {"model", "errors"}
+_INNER = {*_PURE, "telemetry"}
+BELOW: dict[str, set[str]] = {
+    "errors": set(),
+    "model": _PURE,
+    "telemetry": _PURE,
+    "cache": _PURE,
+    "cluster": _INNER,
+    "security": _INNER,
+    "web": {*_INNER, "security"},
+    "api": {*_INNER, "cache", "security", "web"},
+    "daemon": {*_INNER, "cache", "cluster", "security", "web", "api", "simulator"},
+    "tap": {*_INNER, "cache", "cluster", "security", "web", "api", "daemon", "simulator"},
+}
+"""What each room may import of the others; the simulator and the synthetic query are strangers to all."""
 
 
 class Imported(NamedTuple):
@@ -40,6 +56,23 @@ class Module:
             for dotted in (f"{module}.{name}".removeprefix("."),)
             if any(f"{dotted}.".startswith(f"{prefix}.") for prefix in prefixes)
         ]
+
+    def needs(self, modules: Iterable["Module"]) -> set[str]:
+        """Name the modules of ours that it imports, wherever the import stands."""
+        names = {module.name for module in modules}
+        dotted = {(found.module, f"{found.module}.{found.name}".removeprefix(".")) for found in self.imports}
+        return {whole if whole in names else module for module, whole in dotted if {whole, module} & names} - {
+            "sre_server"
+        }
+
+
+def _circle(needs: Mapping[str, set[str]]) -> list[str]:
+    """Return the modules of one circle, the first of them again at its end; nothing if there is none."""
+    try:
+        tuple(TopologicalSorter(needs).static_order())
+    except CycleError as error:
+        return list(reversed(error.args[1]))
+    return []
 
 
 def _imports(node: ast.AST, inside: tuple[str, ...]) -> Iterator[Imported]:
@@ -91,30 +124,49 @@ class ArchitectureTests(SynchronousTestCase):
         expected = {"api", "cache", "cluster", "daemon", "errors", "model", "security", "telemetry", "web"}
         self.assertEqual((expected | {"simulator", "synthetic", "tap", ""}) - rooms, set())
 
-    def test_the_model_knows_nobody(self) -> None:
-        """`model` and `errors` are pure: nothing of ours but each other, no Twisted, no Kubernetes."""
-        others = {module.name for module in self.modules} - {"sre_server", "sre_server.model", "sre_server.errors"}
-        self.assert_never({"model", "errors"}, *others, "twisted", "kubernetes", "klein")
+    def test_no_circles(self) -> None:
+        """No module needs itself by way of others, not even for the sake of types."""
+        needs = {module.name: module.needs(self.modules) for module in self.modules}
+        self.assertEqual(_circle(needs), [])
 
-    def test_the_cache_knows_only_the_model(self) -> None:
-        """`cache` is plain Python over `model` and `errors`."""
-        others = {module.name for module in self.modules} - {"sre_server", "sre_server.model", "sre_server.errors"}
-        self.assert_never({"cache"}, *(others - {"sre_server.cache"}), "twisted", "kubernetes", "klein")
+    def test_circles_are_found(self) -> None:
+        """A circle is told as the modules that it goes through."""
+        self.assertEqual(_circle({"a": {"b"}, "b": {"c"}, "c": {"b"}, "d": {"a"}}), ["b", "c", "b"])
+        self.assertEqual(_circle({"a": {"b", "c"}, "b": {"c"}, "c": set()}), [])
 
-    def test_cluster_and_api_do_not_know_each_other(self) -> None:
-        """They meet in `tap`; the cluster's side does not know the cache either."""
-        self.assert_never({"cluster"}, "sre_server.api", "sre_server.cache")
-        self.assert_never({"api"}, "sre_server.cluster")
+    def test_imports_point_one_way(self) -> None:
+        """A room imports of the rooms below it, and of those only: see `BELOW`."""
+        broken = [
+            f"{module.name} needs {needed}"
+            for module in self.modules
+            if module.room in BELOW
+            for needed in sorted(module.needs(self.modules))
+            if needed.split(".")[1] not in {*BELOW[module.room], module.room}
+        ]
+        self.assertEqual(broken, [])
+        rooms = {module.room for module in self.modules} - {""}
+        self.assertEqual(rooms - BELOW.keys(), {"simulator", "synthetic"})
 
-    def test_nobody_looks_up(self) -> None:
-        """Wiring, options, logs and lifecycle are on top: what is below imports none of them."""
-        top = [f"sre_server.{name}" for name in ("tap", "daemon")]
-        self.assert_never({"api", "cache", "cluster", "errors", "model", "security", "simulator"}, *top)
-        self.assert_never({"tap"}, "sre_server.tap", allowed=True)
+    def test_the_model_is_pure(self) -> None:
+        """`model`, `errors` and `cache` are plain Python: no Twisted, no Kubernetes, no Klein."""
+        self.assert_never({"model", "errors", "cache"}, "twisted", "kubernetes", "klein")
 
-    def test_security_stands_alone(self) -> None:
-        """The trust boundary knows nothing of what it protects."""
-        self.assert_never({"security"}, *(f"sre_server.{name}" for name in ("api", "cache", "cluster", "simulator")))
+    def test_the_api_never_touches_a_channel(self) -> None:
+        """Connections are web/'s business: api/ asks a request, or a `Connection`."""
+        self.assert_never({"api"}, "sre_server.web.channel", "sre_server.web.twisted_channel")
+        touched = {
+            module.name
+            for module in self.modules
+            for node in ast.walk(module.tree)
+            if module.room == "api" and isinstance(node, ast.Attribute) and node.attr == "channel"
+        }
+        self.assertEqual(touched, set())
+
+    def test_each_room_is_made_by_one_factory(self) -> None:
+        """`tap` composes: of the rooms that have a factory it takes nothing that the factory makes."""
+        factories = [module.name for module in self.modules if module.name.endswith(".factory")]
+        (tap,) = [module for module in self.modules if module.name == "sre_server.tap"]
+        self.assertEqual(set(factories) - tap.needs(self.modules), set())
 
     def test_the_simulator_is_a_stranger(self) -> None:
         """The simulated cluster shares no line with the product that is tested against it; only `tap` starts it."""

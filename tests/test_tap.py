@@ -68,7 +68,8 @@ class MakeServiceTests(SynchronousTestCase):
 
     def test_the_order(self) -> None:
         """Logs come first and unreadiness last, so that stopping begins with the one and ends with the other."""
-        core = ["SettledHeap", "Reloading", "Feed", "ScalingService", "EventService", "SiteService", "Unreadiness"]
+        core = ["SettledHeap", "Reloading", "Feed", "ReviewService", "ScalingService", "EventService"]
+        core += ["SiteService", "Unreadiness"]
         names = [type(service).__name__ for service in self.make(ops_listen="tcp:8080")._services]
         expected = ["StdlibLogs", "LogCounter", "SiteService", *core]
         self.assertEqual(names, expected)
@@ -116,7 +117,7 @@ class MakeServiceTests(SynchronousTestCase):
         services = self.make(namespaces=("a", "b"))._services
         pools = [service._pool for service in services if hasattr(service, "_pool")]
         self.assertEqual({type(pool) for pool in pools}, {DaemonThreadPool})
-        self.assertEqual([pool.max for pool in pools], [3, 16, 1])
+        self.assertEqual([pool.max for pool in pools], [3, 8, 16, 1])
 
     def test_limited_to_namespaces(self) -> None:
         """With namespaces there is one watch for each, and one look at the namespaces themselves."""

@@ -1,6 +1,7 @@
 """The two families of URLs, health, metrics and the OpenAPI document, on top of `sre_server.web`.
 
-`lane` answers plain reads from bytes to bytes; `gate` admits clients; `routing` maps errors to the `statuses` of a
-family, and values to JSON. `deployments` and `namespaces` are the two families, `bodies` and `conditional` what both do
-to read, `writing` what both do to write; `health`, `metrics` and `openapi` serve what their names say.
+`factory` makes the sites. `lane` answers plain reads from bytes to bytes; `gate` admits clients; `routing` maps errors
+to the `statuses` of a family, and values to JSON; `routes` has the kinds of routes: reads, lists and writes.
+`deployments` and `namespaces` are the two families, `bodies` and `conditional` what both do to read, `writing` what
+both do to write; `health`, `metrics` and `openapi` serve what their names say.
 """

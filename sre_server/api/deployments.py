@@ -8,7 +8,8 @@ from twisted.web.resource import IResource
 
 from sre_server.api.bodies import Body, ByName, ListBodies, one
 from sre_server.api.gate import Gate
-from sre_server.api.routing import Read, json_app, json_route, list_route, read_route, write_route
+from sre_server.api.routes import Read, list_route, read_route, write_route
+from sre_server.api.routing import json_app, json_route
 from sre_server.api.statuses import FAMILY_A
 from sre_server.api.writing import Writer, replicas_in_body
 from sre_server.cache import ClusterCache

@@ -31,7 +31,7 @@ _T = TypeVar("_T")
 _R = TypeVar("_R")
 
 
-def then(value: _T | Deferred[_T], use: Callable[[_T], _R]) -> _R | Deferred[_R]:
+def map_now_or_later(value: _T | Deferred[_T], use: Callable[[_T], _R]) -> _R | Deferred[_R]:
     """Use a value now if it is here, else when it comes: what is known at once is answered at once."""
     return value.addCallback(use) if isinstance(value, Deferred) else use(value)
 
@@ -56,7 +56,7 @@ class Gate:
         self._statuses = statuses
         self._policies = {verb: _policy(verb, buckets.rate) for verb, buckets in limits.items()}
 
-    def passes(self, identity: Identity, namespace: str | None, name: str | None) -> bytes | None:
+    def try_admit_read(self, identity: Identity, namespace: str | None, name: str | None) -> bytes | None:
         """Let a read pass if nobody has to be asked and nothing refused: return the headers that it gets, or None.
 
         Nothing is taken or counted for whoever gets None; that request has to go through `admit`, and `permit` or
@@ -92,8 +92,7 @@ class Gate:
         try:
             identity = request.identify()
         except (NotIdentified, TooManyRequests) as error:
-            request.channel.persistent = 0
-            request.setHeader(b"Connection", b"close")
+            request.close_afterwards()
             outcome = "not identified" if isinstance(error, NotIdentified) else "too many connections"
             raise self._refused(asked, error, outcome) from None
         if self._ends_soon(identity):
@@ -118,7 +117,7 @@ class Gate:
         request.setHeader(b"RateLimit-Policy", self._policies[verb])
         request.setHeader(b"RateLimit", _left(verb, allowance))
         if not allowance.allowed:
-            request.channel.hold_back()
+            request.hold_back()
             what = "reads" if verb is Verb.READ else "writes"
             raise TooManyRequests(
                 f"Too many {what}: {rate.per_second:g} a second are allowed, {rate.burst} at once.",
@@ -136,7 +135,7 @@ class Gate:
                 error = NotPermitted(f"'{identity.name}' may not {asked}: {decision.rule}.")
                 raise self._refused(asked, error, "not permitted", decision.rule)
 
-        return then(self._authorizer.decide(identity, verb, namespace, name), enforce)
+        return map_now_or_later(self._authorizer.decide(identity, verb, namespace, name), enforce)
 
     def readable(
         self, request: APIRequest, identity: Identity, tree: Tree[Deployment], namespace: str | None
@@ -149,7 +148,7 @@ class Gate:
                 raise self._refused(asked, NotPermitted(f"'{identity.name}' may not {asked}."), "not permitted")
             return readable
 
-        return then(self._authorizer.readable(identity, tree), enforce)
+        return map_now_or_later(self._authorizer.readable(identity, tree), enforce)
 
     def decide(self, identity: Identity, verb: Verb, namespace: str, name: str) -> Decision | Deferred[Decision]:
         """Return what would be decided, for a client that asks what it may do."""

@@ -9,22 +9,18 @@ import re
 from collections.abc import Sequence
 from itertools import accumulate
 from time import time
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from msgspec import Struct
 from twisted.web.http import datetimeToString
 
 from sre_server.api.bodies import Body
 from sre_server.api.conditional import accepts_gzip
-from sre_server.api.routing import Family, Read, max_stale
-from sre_server.telemetry.access import AccessLog
+from sre_server.api.routes import Family, Read, max_stale
 from sre_server.telemetry.metrics import Count, Metrics
 from sre_server.web.answers import request_id
+from sre_server.web.interfaces import Connection
 from sre_server.web.request import is_host
-from sre_server.web.turns import Turns
-
-if TYPE_CHECKING:
-    from sre_server.web.channel import Channel
 
 MAX_HEAD: Final = 1024
 KEPT_HEADS: Final = 256
@@ -34,8 +30,7 @@ _NO_NAMES: Final = (None, None)
 _COMMON: Final = b"X-Request-Id: %s\r\nDate: %s\r\nCache-Control: no-cache\r\n%sAge: %d\r\nETag: %s\r\n%s"
 _OK: Final = b"HTTP/1.1 200 OK\r\n" + _COMMON + b"%sContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s"
 _NOT_MODIFIED: Final = b"HTTP/1.1 304 Not Modified\r\n" + _COMMON + b"\r\n"
-# What may stand in a plain head without a meaning for a GET of ours, and what has one that is understood here.
-_ALL_ELSE: Final = frozenset(
+IGNORED_FIELDS: Final = frozenset(
     {
         b"user-agent",
         b"accept",
@@ -48,7 +43,8 @@ _ALL_ELSE: Final = frozenset(
         b"x-reason",
     }
 )
-_UNDERSTOOD: Final = frozenset({b"host", b"x-request-id", b"cache-control", b"if-none-match", b"accept-encoding"})
+"""Fields that mean nothing to a GET of ours."""
+UNDERSTOOD_FIELDS: Final = frozenset({b"host", b"x-request-id", b"cache-control", b"if-none-match", b"accept-encoding"})
 
 
 class PlainHead(Struct, frozen=True):
@@ -71,7 +67,7 @@ def plain_head(section: bytes) -> PlainHead | None:
         if found is None:
             return None
         name = found[1].lower()
-        if name in fields or not (name in _UNDERSTOOD or name in _ALL_ELSE or _keeps_alive(name, found[2])):
+        if name in fields or not (name in UNDERSTOOD_FIELDS or name in IGNORED_FIELDS or _keeps_alive(name, found[2])):
             return None
         fields[name] = found[2]
     if b"host" not in fields or not is_host(fields[b"host"]):
@@ -97,16 +93,14 @@ class _Lane(Struct, frozen=True):
 
 
 class FastLane:
-    """Serves the reads of the families, in their turn."""
+    """Serves the reads of the families."""
 
-    def __init__(self, families: Sequence[Family], turns: Turns, access: AccessLog, metrics: Metrics) -> None:
+    def __init__(self, families: Sequence[Family], metrics: Metrics) -> None:
         lanes = [
             _Lane(family, read, metrics.counter(read.template, "GET", 200, 304))
             for family in families
             for read in family.reads
         ]
-        self._turns = turns
-        self._access = access
         self._line = re.compile(
             rb"GET (?:%s) HTTP/1\.1\r\n" % b"|".join(b"(%s)" % lane.read.pattern.encode("ascii") for lane in lanes)
         )
@@ -115,33 +109,36 @@ class FastLane:
         self._heads: dict[bytes, PlainHead] = {}
         self._date = (0, b"")
 
-    def serve(self, channel: "Channel", data: bytes) -> bool:
-        """Answer if `data` is a plain read that may be answered now; otherwise do nothing and return False."""
+    def serve(self, connection: Connection, data: bytes) -> bool:
+        """See `Lane.serve`: what is answered is a plain read that nothing speaks against."""
         line = self._line.match(data)
         head = self._head(data[line.end() :]) if line is not None else None
         if line is None or head is None:
             return False
-        began = self._turns.now()
+        turns = connection.site.turns
+        began = turns.now()
         group = line.lastindex or 0
         lane = self._by_group[group]
         names = [name.decode("ascii") for name in line.groups()[group : group + lane.read.names]]
         known_as = request_id(head.request_id)
         try:
-            identity = channel.identify()
+            identity = connection.identify()
             age = lane.family.cache.check_fresh(head.max_stale)
             body = lane.read.look(lane.family, *names)
-            limits = lane.family.gate.passes(identity, *names, *_NO_NAMES[lane.read.names :])
+            limits = lane.family.gate.try_admit_read(identity, *names, *_NO_NAMES[lane.read.names :])
             if limits is None:
                 return False
             status, answer, size = self._answer(head, body, age, known_as, limits)
         except Exception:  # noqa: BLE001  # the ordinary way runs into the same, and answers and logs it
             return False
-        channel.transport.write(answer)
-        seconds = self._turns.now() - began
-        self._turns.spend(identity.name, seconds)
+        connection.transport.write(answer)
+        seconds = turns.now() - began
+        turns.spend(identity.name, seconds)
         lane.count(status, seconds)
         path = line[group].decode("ascii")
-        self._access.note(channel.address, status, known_as.decode("ascii"), identity.name, "GET", path, size, seconds)
+        connection.site.access.note(
+            connection.address, status, known_as.decode("ascii"), identity.name, "GET", path, size, seconds
+        )
         return True
 
     def _head(self, section: bytes) -> PlainHead | None:

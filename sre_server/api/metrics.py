@@ -6,7 +6,7 @@ from klein import Klein
 from twisted.internet.defer import Deferred
 from twisted.web.resource import IResource
 
-from sre_server.api.gate import Gate, then
+from sre_server.api.gate import Gate, map_now_or_later
 from sre_server.api.routing import json_app
 from sre_server.api.statuses import FAMILY_A
 from sre_server.security.authorization import EVERY, Verb
@@ -36,7 +36,7 @@ class MetricsAPI:
             return self._expose(request)
         identity = self._gate.admit(request, Verb.READ, EVERY, EVERY)
         permitted = self._gate.permit(request, identity, Verb.READ, EVERY, EVERY)
-        return then(permitted, lambda _: self._expose(request))
+        return map_now_or_later(permitted, lambda _: self._expose(request))
 
     def _expose(self, request: APIRequest) -> bytes:
         self._refresh()

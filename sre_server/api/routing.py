@@ -1,17 +1,16 @@
-"""The Klein base of both families: plain values in JSON out, errors in a status of the family's own table out.
+"""The Klein base of both families: plain values go out as JSON, errors in a status of the family's own table.
 
 A handler takes checked names, returns plain data, and raises the errors of `sre_server.errors`. What a family's clients
 were promised for each of them is that family's table; nothing else here knows which family it serves.
 """
 
 import re
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from functools import partial, wraps
 from http import HTTPStatus
-from typing import Final, Protocol, TypeVar, cast
+from typing import Final, TypeVar, cast
 
 from klein import Klein
-from msgspec import Struct
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -21,44 +20,18 @@ from werkzeug.routing import BaseConverter
 
 from sre_server.api.bodies import Body
 from sre_server.api.conditional import accepts_gzip, replicas_tag
-from sre_server.api.gate import Gate, then
+from sre_server.api.gate import map_now_or_later
 from sre_server.api.statuses import StatusTable, status_of
-from sre_server.cache import ClusterCache
 from sre_server.errors import Malformed, PreconditionFailed, SreServerError
-from sre_server.model import Deployment, is_deployment_name, is_namespace_name
-from sre_server.security.authorization import Tree, Verb
+from sre_server.model import is_deployment_name, is_namespace_name
 from sre_server.web.answers import JSON, encode
 from sre_server.web.request import APIRequest
 
 WILDCARD: Final = "ANY"
-_MAX_STALE: Final = re.compile(r"(?:^|[\s,])max-stale(?:\s*=\s*\"?(\d{1,9})\"?)?(?=[\s,]|$)", re.IGNORECASE)
-_SEGMENT: Final = re.compile(r"<(?:\w+:)?(\w+)>")
-_NAME: Final = "([a-z0-9.-]+)"
-"""Whatever could name something; what is in the cache has a proper name."""
+SEGMENT: Final = re.compile(r"<(?:\w+:)?(\w+)>")
 _log: Final = Logger(namespace="sre_server.api")
 
 Handler = TypeVar("Handler", bound=Callable[..., object])
-
-
-class Family(Protocol):
-    """One of the two APIs: a cache to read, a gate before it, and the routes that read."""
-
-    cache: ClusterCache
-    gate: Gate
-    reads: "list[Read]"
-
-
-class Read(Struct, frozen=True):
-    """A route that reads the cache.
-
-    `template` names it for metrics; `pattern` matches its path as it is commonly written, with a group for each of the
-    `names` in it: a namespace, or a namespace and a Deployment. `look` takes those, without asking who wants to know.
-    """
-
-    template: str
-    pattern: str
-    names: int
-    look: Callable[..., Body]
 
 
 class NamespaceConverter(BaseConverter):
@@ -156,8 +129,9 @@ def _answer(request: APIRequest, value: object) -> bytes:
     return _body(request, value) if isinstance(value, Body) else _json(request, value)
 
 
-def _template(rule: str) -> str:
-    return _SEGMENT.sub(r"{\1}", rule)
+def template_of(rule: str) -> str:
+    """Return a werkzeug rule as metrics and people write it: `{name}` for what is in angle brackets."""
+    return SEGMENT.sub(r"{\1}", rule)
 
 
 def json_route(app: Klein, rule: str, method: str = "GET") -> Callable[[Handler], Handler]:
@@ -166,7 +140,7 @@ def json_route(app: Klein, rule: str, method: str = "GET") -> Callable[[Handler]
     The handler returns plain data, or a `Body`, or a Deferred or a coroutine of one of them, that is sent as JSON.
     Nobody is asked whether the client may: what this serves directly is for everybody who can connect.
     """
-    template = _template(rule)
+    template = template_of(rule)
 
     def decorate(handler: Handler) -> Handler:
         @app.route(rule, methods=[method], strict_slashes=True)
@@ -177,106 +151,11 @@ def json_route(app: Klein, rule: str, method: str = "GET") -> Callable[[Handler]
             value = handler(family, request, **segments)
             if isinstance(value, Coroutine):
                 value = Deferred.fromCoroutine(value)
-            return then(value, partial(_answer, request))
+            return map_now_or_later(value, partial(_answer, request))
 
         return handler
 
     return decorate
-
-
-def read_route(app: Klein, reads: list[Read], rule: str) -> Callable[[Handler], Handler]:
-    """Serve GET of one Deployment from the cache, to clients that may READ it; 503 unless the cache is fresh enough.
-
-    The handler takes the `namespace` and the `name` of the rule, and returns a body.
-    """
-
-    def decorate(handler: Handler) -> Handler:
-        def read(family: Family, request: APIRequest, namespace: str, name: str) -> object:
-            identity = family.gate.admit(request, Verb.READ, namespace, name)
-
-            def serve(_: None) -> object:
-                _check_fresh(family.cache, request)
-                return handler(family, namespace, name)
-
-            return then(family.gate.permit(request, identity, Verb.READ, namespace, name), serve)
-
-        json_route(app, rule)(wraps(handler)(read))
-        reads.append(_read(rule, handler))
-        return handler
-
-    return decorate
-
-
-def list_route(app: Klein, reads: list[Read], rule: str) -> Callable[[Handler], Handler]:
-    """Serve GET of the Deployments of one namespace, or of all, as far as the client may READ them.
-
-    The handler takes the tree of them, by namespace and name, or those of one namespace, by name, and the `namespace`
-    if the rule has one; it returns a body.
-    """
-
-    def decorate(handler: Handler) -> Handler:
-        def read(family: Family, request: APIRequest, namespace: str | None = None) -> object:
-            identity = family.gate.admit(request, Verb.READ, namespace, None)
-
-            def serve(readable: Tree[Deployment]) -> object:
-                _check_fresh(family.cache, request)
-                return show(family, readable, namespace)
-
-            tree = family.cache.tree(namespace)
-            return then(family.gate.readable(request, identity, tree, namespace), serve)
-
-        def show(family: Family, tree: Tree[Deployment], namespace: str | None) -> object:
-            if namespace is None:
-                return handler(family, tree)
-            family.cache.check_namespace(namespace)
-            return handler(family, tree[namespace], namespace)
-
-        def look(family: Family, namespace: str | None = None) -> object:
-            return show(family, family.cache.tree(namespace), namespace)
-
-        json_route(app, rule)(wraps(handler)(read))
-        reads.append(_read(rule, look))
-        return handler
-
-    return decorate
-
-
-def write_route(app: Klein, rule: str) -> Callable[[Handler], Handler]:
-    """Serve PUT of one Deployment to clients that may SCALE it; the handler is a coroutine of request and identity."""
-
-    def decorate(handler: Handler) -> Handler:
-        async def write(family: Family, request: APIRequest, namespace: str, name: str, **more: str) -> object:
-            identity = family.gate.admit(request, Verb.SCALE, namespace, name)
-            permitted = family.gate.permit(request, identity, Verb.SCALE, namespace, name)
-            if permitted is not None:
-                await permitted
-            return await cast("Awaitable[object]", handler(family, request, identity, namespace, name, **more))
-
-        json_route(app, rule, "PUT")(wraps(handler)(write))
-        return handler
-
-    return decorate
-
-
-def _read(rule: str, look: Callable[..., object]) -> Read:
-    pattern = _SEGMENT.sub(_NAME, rule)
-    return Read(_template(rule), pattern, len(_SEGMENT.findall(rule)), cast("Callable[..., Body]", look))
-
-
-def _check_fresh(cache: ClusterCache, request: APIRequest) -> None:
-    """Raise Unavailable unless the cache is fresh enough for this client; say how old it is."""
-    cache.check_synced()
-    request.setHeader(b"Age", b"%d" % cache.age())
-    request.setHeader(b"Cache-Control", b"no-cache")
-    cache.check_fresh(max_stale(request.getHeader(b"cache-control")))
-
-
-def max_stale(cache_control: bytes | None) -> float:
-    """Seconds past the staleness bound that a client accepts by `Cache-Control: max-stale[=N]` (RFC 9111, 5.2.1.2)."""
-    asked = _MAX_STALE.search(cache_control.decode("latin-1")) if cache_control else None
-    if asked is None:
-        return 0.0
-    return float(asked[1]) if asked[1] else float("inf")
 
 
 class Root(Resource):

@@ -24,17 +24,17 @@ class _Ours(Struct, frozen=True):
 
 
 class CacheObserver:
-    """Stands between the cluster and the cache, and counts; `now` is a monotonic clock in seconds."""
+    """Counts what the cache takes in; `now` is a monotonic clock in seconds."""
 
     def __init__(self, cache: ClusterCache, metrics: Metrics, now: Callable[[], float]) -> None:
         self._cache = cache
         self._metrics = metrics
         self._now = now
         self._ours: dict[tuple[str, str], _Ours] = {}
+        cache.subscribe(self)
 
-    def apply(self, event: Event) -> None:
-        """Hand an event on to the cache."""
-        self._cache.apply(event)
+    def applied(self, event: Event) -> None:
+        """See `Listener.applied`."""
         self._metrics.cache_last_event.set(time.time())
         if isinstance(event, Listed):
             self._metrics.relists.labels(event.source.resource.value).inc()
@@ -44,8 +44,7 @@ class CacheObserver:
                 self._look_for_revert(change.object)
 
     def written(self, deployment: Deployment) -> None:
-        """Hand the state that a write left on to the cache, and remember it as ours for a while."""
-        self._cache.written(deployment)
+        """Remember the state that a write left as ours for a while; see `Listener.written`."""
         now = self._now()
         self._ours = {key: ours for key, ours in self._ours.items() if now - ours.at <= REVERT_SECONDS}
         self._ours[deployment.namespace, deployment.name] = _Ours(deployment, now)

@@ -1,4 +1,4 @@
-"""What the process asks of its system: descriptors, its turn among threads, a heap that the collector leaves alone."""
+"""What the process asks of its system: descriptors, how threads take turns, a heap that the collector leaves alone."""
 
 import gc
 import resource
@@ -14,10 +14,11 @@ LOOK_SECONDS: Final = 1.0
 SWITCH_SECONDS: Final = 0.001
 
 
-def room_for(connections: int) -> int:
-    """Have descriptors for so many connections, or for as many as the system lets; return for how many.
+def raise_descriptor_limit(connections: int) -> int:
+    """Raise the limit on descriptors to what so many connections need, as far as the system allows it.
 
-    What else the server needs stays free: without it, an attacker on the API port could take the ops port away, too.
+    Return how many connections there is room for. What else the server needs stays free: otherwise an attacker on the
+    API port could take the ops port away, too.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = connections + SPARE_DESCRIPTORS
@@ -27,16 +28,16 @@ def room_for(connections: int) -> int:
     return connections if soft == resource.RLIM_INFINITY else max(1, min(connections, soft - SPARE_DESCRIPTORS))
 
 
-def share_time() -> None:
-    """Have a thread that decodes give way to the reactor's after 1 ms; with Python's 5, requests wait for so long."""
+def shorten_switch_interval() -> None:
+    """Have a thread that decodes yield to the reactor's after 1 ms: with Python's 5 ms, requests wait for that long."""
     sys.setswitchinterval(SWITCH_SECONDS)
 
 
 class SettledHeap(Service):
-    """Takes what start-up has left out of the sight of the garbage collector: at once, and when all of it is there.
+    """Exempts what start-up created from garbage collection: at once, and again when all of it is there.
 
-    Each full collection would walk it in vain, while every client waits. The cache costs nothing there, as its objects
-    refer to nothing that could refer back; modules, routes and, in the demo, the simulated cluster do.
+    Each full collection would traverse it in vain, while every client waits. The cache's own objects are not tracked at
+    all; modules, routes and, in the demo, the simulated cluster are.
     """
 
     def __init__(self, reactor: IReactorTime, is_there: Callable[[], bool]) -> None:
@@ -45,7 +46,7 @@ class SettledHeap(Service):
         self._next: IDelayedCall | None = None
 
     def startService(self) -> None:
-        """Take out what there is, so that the one collection later on is a short one; then wait for the rest."""
+        """Exempt what there is, so that the one collection later on is a short one; then wait for the rest."""
         super().startService()
         gc.freeze()
         self._look()

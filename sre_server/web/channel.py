@@ -6,23 +6,21 @@ HTTP/2 is never offered: this is not Twisted's negotiating channel.
 from collections.abc import Callable
 from contextlib import suppress
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Final, cast
+from typing import Final, cast
 
 from twisted.internet.interfaces import IDelayedCall, IHandshakeListener, ITCPTransport
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
-from twisted.web.http import HTTPChannel
 from twisted.web.server import Request
 from zope.interface import implementer
 
-from sre_server.errors import NotIdentified, SreServerError
+from sre_server.errors import NotIdentified, SreServerError, TooManyRequests
 from sre_server.security.clients import Client
 from sre_server.security.identity import Identity
 from sre_server.web.answers import bare_response, request_id
+from sre_server.web.interfaces import Host
 from sre_server.web.request import BODY_BYTES, APIRequest, host_of
-
-if TYPE_CHECKING:
-    from sre_server.web.site import APISite
+from sre_server.web.twisted_channel import TwistedChannel
 
 HANDSHAKE_SECONDS: Final = 5.0
 REQUEST_SECONDS: Final = 10.0
@@ -37,23 +35,24 @@ _LENGTH_DIGITS: Final = 18
 
 
 @implementer(IHandshakeListener)
-class Channel(HTTPChannel):
+class Channel(TwistedChannel):
     """One connection: bounded in bytes and in time, and able to refuse in JSON."""
 
     transport: ITCPTransport
 
-    site: "APISite"
+    site: Host
     requestFactory = APIRequest
     MAX_LENGTH = HEADER_BYTES
     totalHeadersSize = 2 * HEADER_BYTES  # never reached: `lineReceived` refuses first, with a better status
 
     _refused = False
     _discarded = 0
-    _held = False
+    _held_back = False
     _postponed = b""
-    _overfull = False
+    _postponed_too_much = False
     _client: Client | None = None
     _identity: Identity | None = None
+    _excess: TooManyRequests | None = None
     _clocks: dict[str, IDelayedCall]
     address = "-"
     """The address of the other end, for logs."""
@@ -69,25 +68,26 @@ class Channel(HTTPChannel):
             self._start_clock("handshake", HANDSHAKE_SECONDS, self.transport.abortConnection)
 
     def handshakeCompleted(self) -> None:
-        """Stop the clock of the handshake; for Twisted's TLS."""
+        """Stop the clock of the handshake, and see whose connection it is; for Twisted's TLS."""
         self._stop_clock("handshake")
+        with suppress(SreServerError):  # the first request is told
+            self.identify()
 
     def identify(self) -> Identity:
-        """Return who is at the other end; see `APIRequest.identify`."""
+        """See `Connection.identify`; a connection that was one too many when it was made remains so."""
         if self._client is None:
             raise NotIdentified("This port does not ask for client certificates.")
+        if self._excess is not None:
+            raise self._excess
         identity = self._client.identity(self.transport)
         if self._identity is None:
-            self.site.count_identity(identity.name)
+            try:
+                self.site.count_identity(identity.name)
+            except TooManyRequests as error:
+                self._excess = error
+                raise
             self._identity = identity
         return identity
-
-    def turn_of(self) -> str:
-        """Name whose turn its requests take: the client's, or its address' where it has no name."""
-        if self._client is not None:
-            with suppress(SreServerError):
-                return self._client.identity(self.transport).name
-        return f"address {self.address}"
 
     def _start_clock(self, name: str, seconds: float, rings: Callable[[], object]) -> None:
         """Call `rings` after so many seconds, unless the clock of that name is stopped; one that runs is left alone."""
@@ -107,25 +107,25 @@ class Channel(HTTPChannel):
         if self._refused:
             self._discarded += len(data)
             if self._discarded > DISCARDED_BYTES:
-                self._networkProducer.pauseProducing()
+                self.pause_reading()
             return
         if self._postponed:
             self._postponed += data
-            self._overfull = True
-            self._networkProducer.pauseProducing()
+            self._postponed_too_much = True
+            self.pause_reading()
         elif self._identity is None or self.site.turns.has_time(self._identity.name) or not self._is_idle():
             self._receive(data)
         else:
             self._postponed = data
-            self.site.turns.take(self._identity.name, self._take_up)
+            self.site.turns.take(self._identity.name, self.process_postponed)
 
-    def _take_up(self) -> None:
-        """Go on with what came when others had their turn."""
+    def process_postponed(self) -> None:
+        """Process bytes that were deferred to this client's next turn."""
         data, self._postponed = self._postponed, b""
-        if self._overfull:
-            self._overfull = False
-            if not self._waitingForTransport:
-                self._networkProducer.resumeProducing()
+        if self._postponed_too_much:
+            self._postponed_too_much = False
+            if not self.is_blocked:
+                self.resume_reading()
         if data:
             self._receive(data)
 
@@ -135,30 +135,22 @@ class Channel(HTTPChannel):
             self.resetTimeout()
             return
         super().dataReceived(data)
-        if self._incomplete() and not (self._refused or self.paused or self._busyReceiving):
+        if self.is_mid_request and not self._refused:
             self._start_clock("request", REQUEST_SECONDS, self._too_slow)
 
     def _is_idle(self) -> bool:
-        """Tell whether the next request could be answered as soon as it is here: nothing is under way, in any sense."""
-        return (
-            self._identity is not None
-            and not (self.requests or self._buffer or self._clocks or self._waitingForTransport)
-            and bool(self.persistent)
-            and not self.site.draining
-        )
-
-    def _incomplete(self) -> bool:
-        return not self._handlingRequest and bool(self.requests or self._buffer)
+        """Tell whether a request that arrives now could be answered at once: the client is known, nothing is open."""
+        return self._identity is not None and self.is_between_requests and not self._clocks and not self.site.draining
 
     def _too_slow(self) -> None:
         self.refuse(HTTPStatus.REQUEST_TIMEOUT, f"The request did not arrive within {REQUEST_SECONDS:.0f} s.")
 
     def lineReceived(self, line: bytes) -> None:
         """Bound the request line and the headers as a whole, and refuse folded headers."""
-        first = not self._receivedHeaderSize
+        first = not self.received_header_bytes
         if first and len(line) > REQUEST_LINE_BYTES:
             self.refuse(HTTPStatus.REQUEST_URI_TOO_LONG, f"The request line is longer than {REQUEST_LINE_BYTES} bytes.")
-        elif self._receivedHeaderSize + len(line) > HEADER_BYTES:
+        elif self.received_header_bytes + len(line) > HEADER_BYTES:
             self._refuse_headers()
         elif not first and line[:1] in (b" ", b"\t"):
             self.refuse(HTTPStatus.BAD_REQUEST, "A header is folded over several lines.")
@@ -167,7 +159,7 @@ class Channel(HTTPChannel):
 
     def lineLengthExceeded(self, line: bytes) -> None:
         """Say what a line that never ends was about to be."""
-        if self._receivedHeaderSize:
+        if self.received_header_bytes:
             self._refuse_headers()
         else:
             self.refuse(HTTPStatus.REQUEST_URI_TOO_LONG, f"The request line is longer than {REQUEST_LINE_BYTES} bytes.")
@@ -199,9 +191,10 @@ class Channel(HTTPChannel):
         if not self._refused:
             super().rawDataReceived(data)
 
-    def _send100Continue(self) -> None:
+    def send_continue(self) -> None:
+        """Ask for the body, unless the request was refused already."""
         if not self._refused:
-            super()._send100Continue()
+            super().send_continue()
 
     def checkPersistence(self, request: Request, version: bytes) -> bool:
         """Close after this response if the client asks so, or if the server is about to stop."""
@@ -220,16 +213,16 @@ class Channel(HTTPChannel):
         known_as = request_id(offered)
         self.site.log_refused(self, status, known_as.decode("ascii"))
         head, blank, body = bare_response(status, message, known_as).partition(b"\r\n\r\n")
-        to_head = getattr(self, "_command", b"") == b"HEAD"  # Twisted's, there once the request line is read
-        self.transport.write(head + blank + (b"" if to_head else body))
+        self.transport.write(head + blank + (b"" if self.parsed_method == b"HEAD" else body))
         self.loseConnection()
 
-    def _respondToBadRequestAndDisconnect(self) -> None:
+    def refuse_malformed(self) -> None:
+        """Answer 400 in JSON."""
         self.refuse(HTTPStatus.BAD_REQUEST, "The request is not proper HTTP/1.1.")
 
     def drain(self) -> None:
         """Close now if nothing is under way, else after the response, and say so in it."""
-        self._take_up()
+        self.process_postponed()
         if self.requests:
             self.persistent = 0
             self.requests[0].setHeader(b"Connection", b"close")
@@ -268,31 +261,29 @@ class Channel(HTTPChannel):
         """
         super().pauseProducing()
         if self.persistent:
-            self.paused = True
-            self._networkProducer.pauseProducing()
+            self.pause_parsing()
         self._start_clock("write", WRITE_SECONDS, self.transport.abortConnection)
 
     def resumeProducing(self) -> None:
         """Go on, as the peer has read."""
         self._stop_clock("write")
-        if not self._held:
+        if not self._held_back:
             super().resumeProducing()
             if self.paused:
-                self._read_on()
+                self._process_received()
 
     def hold_back(self) -> None:
         """Read nothing more for a second from a client that asks more often than it may: refusals cost time, too."""
-        if not self._held:
-            self._held = self._waitingForTransport = self.paused = True
-            self._networkProducer.pauseProducing()
-            self._start_clock("hold", HOLD_SECONDS, self._let_go)
+        if not self._held_back:
+            self._held_back = True
+            self.pause_parsing()
+            self._start_clock("hold", HOLD_SECONDS, self._release)
 
-    def _let_go(self) -> None:
-        self._held = False
+    def _release(self) -> None:
+        self._held_back = False
         if "write" not in self._clocks:  # else the peer does not read, and reading on would pile up answers
-            self._read_on()
+            self._process_received()
 
-    def _read_on(self) -> None:
-        self._waitingForTransport = self.paused = False
-        self._networkProducer.resumeProducing()
+    def _process_received(self) -> None:
+        self.resume_parsing()
         self.dataReceived(b"")

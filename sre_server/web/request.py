@@ -1,13 +1,13 @@
 """One HTTP request: what makes it ambiguous or malformed, who sent it, and how it fails.
 
-Twisted's parser is strict on most of RFC 9112; of the rows that it lets through (field-notes.md section 4, the bold
-ones) those are refused here that concern a whole request, and by `Channel` those that concern bytes on the way.
+Twisted's parser is strict on most of RFC 9112. Of what it lets through, what concerns a whole request is refused here,
+and what concerns bytes on the way by `Channel`.
 """
 
 import re
 from http import HTTPStatus
 from io import BytesIO
-from typing import TYPE_CHECKING, Final
+from typing import Final
 from urllib.parse import unquote_to_bytes
 
 from twisted.logger import Logger
@@ -15,11 +15,10 @@ from twisted.python.failure import Failure
 from twisted.web.http import datetimeToString
 from twisted.web.server import Request
 
+from sre_server.errors import NotIdentified, SreServerError
 from sre_server.security.identity import Identity
 from sre_server.web.answers import JSON, error_body, request_id
-
-if TYPE_CHECKING:
-    from sre_server.web.channel import Channel
+from sre_server.web.interfaces import Connection, Host
 
 BODY_BYTES: Final = 4096
 # The visible characters of a path; anything else, once unquoted, has no business in a Kubernetes name.
@@ -34,12 +33,14 @@ class APIRequest(Request):
     """A request whose body stays in memory, whose failures are JSON, and which always carries a request id."""
 
     defaultContentType = JSON
-    channel: "Channel"
+    channel: Connection  # type: ignore[assignment]  # no more of Twisted's channel than that
+    site: Host  # type: ignore[assignment]
     content: BytesIO
     route = "none"
     """The template of the URL, once it is known; for metrics."""
     identity: Identity | None = None
-    """Who asks, once that was asked; for the access log."""
+    """Who asks, once the request is here whole; None where that is unclear, and `_unidentified` says why."""
+    _unidentified: SreServerError | None = None
     started_at = 0.0
     begun = False
     log = Logger()
@@ -69,11 +70,22 @@ class APIRequest(Request):
         self.setHeader(b"X-Request-Id", request_id(self.getHeader(b"x-request-id")))
         self.setHeader(b"Date", datetimeToString())
         if problem := self._problem():
-            self.channel.persistent = 0
-            self.setHeader(b"Connection", b"close")
+            self.close_afterwards()
             self.respond(HTTPStatus.BAD_REQUEST, problem)
         else:
-            self.channel.site.turns.take(self.channel.turn_of(), self._serve)
+            self._ask_who()
+            self.channel.site.turns.take(self._fairness_key(), self._serve)
+
+    def _ask_who(self) -> None:
+        """Identify the client, once for all who want to know."""
+        try:
+            self.identity = self.channel.identify()
+        except SreServerError as error:
+            self._unidentified = error
+
+    def _fairness_key(self) -> str:
+        """Name whose turn this takes: the client's, or its address' where it has no name."""
+        return f"address {self.address}" if self.identity is None else self.identity.name
 
     def _serve(self) -> None:
         """Do as Twisted does, but for a header that names its version."""
@@ -127,8 +139,18 @@ class APIRequest(Request):
 
     def identify(self) -> Identity:
         """Return who is at the other end; raises NotIdentified, or TooManyRequests for one connection too many."""
-        self.identity = self.channel.identify()
+        if self.identity is None:
+            raise self._unidentified or NotIdentified("The request has not been received yet.")
         return self.identity
+
+    def close_afterwards(self) -> None:
+        """Close the connection after this answer, and say so in it."""
+        self.channel.persistent = 0
+        self.setHeader(b"Connection", b"close")
+
+    def hold_back(self) -> None:
+        """Read nothing more of this connection for a second, as its client asks more often than it may."""
+        self.channel.hold_back()
 
     def connectionLost(self, reason: Failure) -> None:
         """Be left without an answer: the client has gone."""

@@ -8,7 +8,7 @@ from sre_server.model import Guards
 from sre_server.security.audit import Record
 from sre_server.security.guardrails import Guardrails
 from sre_server.security.policy import Rule
-from sre_server.web.site import ConnectionLimits
+from sre_server.web.connections import ConnectionLimits
 from tests.api.test_gate import policy
 from tests.fakes import FakeReactor, FakeReply, FakeTransport, InlinePool, deployment, namespace
 from tests.memory_server import ALICE, Answer, MemoryServer

@@ -66,8 +66,7 @@ class LaneTests(SynchronousTestCase):
 
         self.patch(FastLane, "serve", serve)
         limits = dict.fromkeys(Verb, limit)
-        self.ordinary = MemoryServer(authorizer=authorizer, limits=limits)
-        self.patch(MemoryServer, "has_lane", True)
+        self.ordinary = MemoryServer(authorizer=authorizer, limits=limits, lane=False)
         self.fast = MemoryServer(authorizer=authorizer, limits=limits)
         for server in (self.ordinary, self.fast):
             many = [deployment(f"a-name-that-is-long-{number}", "shop") for number in range(60)]
@@ -297,13 +296,10 @@ class PlainTests(LaneTests):
         self.assertEqual(wire.send(get(READS[0]))[0].header("Connection"), "close")
 
     def test_the_first_request(self) -> None:
-        """A connection whose client was not looked at yet goes the ordinary way, where it is counted in."""
+        """A connection's first request takes the lane, too: the handshake has told whose it is."""
         self.serve()
-        self.patch(MemoryServer, "has_lane", False)
-        lane, self.fast.site.lane = self.fast.site.lane, None
         wire = self.fast.connect()
-        self.fast.site.lane = lane
-        for served in (0, 1, 2):
+        for served in (1, 2):
             self.assertEqual(wire.send(get(READS[0]))[-1].status, 200)
             self.assertEqual(self.served, served)
 
@@ -320,7 +316,7 @@ class PlainTests(LaneTests):
         """Heads that were read are kept, but for those that never come back, and not without end."""
         self.serve()
         lane = self.fast.site.lane
-        assert lane is not None
+        assert isinstance(lane, FastLane)
         for number in range(KEPT_HEADS * 3):
             self.fast.connect().write(get(READS[0], f"User-Agent: {number}\r\n"))
             self.fast.connect().write(get(READS[0], f"X-Request-Id: {number}\r\n"))

@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.resource import Resource
 from twisted.web.server import Request
 
-from sre_server.api.routing import max_stale
+from sre_server.api.routes import max_stale
 from sre_server.api.statuses import FAMILY_A, FAMILY_B
 from sre_server.errors import SreServerError
 from sre_server.model import Changed

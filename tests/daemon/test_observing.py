@@ -23,17 +23,17 @@ NAMESPACES, DEPLOYMENTS = Source(Resource.NAMESPACES), Source(Resource.DEPLOYMEN
 
 
 class ObserverTests(SynchronousTestCase):
-    """An observer before a cache that knows one Deployment of three replicas."""
+    """An observer of a cache that knows one Deployment of three replicas."""
 
     def setUp(self) -> None:
-        """Fill the cache through it."""
+        """Fill the cache."""
         self.clock, self.metrics = Clock(), Metrics()
         self.cache = ClusterCache(self.clock.seconds, [NAMESPACES, DEPLOYMENTS], 120)
         self.observer = CacheObserver(self.cache, self.metrics, self.clock.seconds)
         self.observer.refresh()
         self.synced_at_first = self.sample("cache_synced")
-        self.observer.apply(Listed(NAMESPACES, "100", 0, namespaces={"shop": namespace("shop")}))
-        self.observer.apply(Listed(DEPLOYMENTS, "100", 0, deployments=by_name([deployment()])))
+        self.cache.apply(Listed(NAMESPACES, "100", 0, namespaces={"shop": namespace("shop")}))
+        self.cache.apply(Listed(DEPLOYMENTS, "100", 0, deployments=by_name([deployment()])))
 
     def sample(self, name: str, **labels: str) -> float | None:
         """The value of a metric."""
@@ -41,14 +41,14 @@ class ObserverTests(SynchronousTestCase):
 
     def changed(self, *found: Deployment) -> None:
         """Let the watch tell of these."""
-        self.observer.apply(Changed(DEPLOYMENTS, [Put(each) for each in found]))
+        self.cache.apply(Changed(DEPLOYMENTS, [Put(each) for each in found]))
 
     def reverts(self) -> float | None:
         """How many reverts were seen."""
         return self.sample("reverts_detected_total")
 
     def test_the_cache(self) -> None:
-        """Everything reaches the cache, and its gauges say what it holds, and how old that is."""
+        """The gauges say what the cache holds, and how old that is."""
         self.assertEqual((self.synced_at_first, self.cache.deployment("shop", "web").replicas), (0, 3))
         self.changed(deployment("api", version="101"))
         self.clock.advance(7)
@@ -61,13 +61,13 @@ class ObserverTests(SynchronousTestCase):
     def test_lists(self) -> None:
         """Each complete list is counted for its resource, and watch events are not."""
         self.changed(deployment("api", version="101"))
-        self.observer.apply(Listed(DEPLOYMENTS, "102", 0, deployments={}))
+        self.cache.apply(Listed(DEPLOYMENTS, "102", 0, deployments={}))
         self.assertEqual(self.sample("relists_total", resource="deployments"), 2)
         self.assertEqual(self.sample("relists_total", resource="namespaces"), 1)
 
     def test_a_revert(self) -> None:
         """A count of ours that somebody else changes soon after is counted, once."""
-        self.observer.written(deployment(replicas=20, version="200"))
+        self.cache.written(deployment(replicas=20, version="200"))
         self.assertEqual(self.cache.deployment("shop", "web").replicas, 20)
         self.changed(deployment(replicas=20, version="200"), deployment(replicas=20, version="201"))
         self.assertEqual(self.reverts(), 0)
@@ -78,37 +78,37 @@ class ObserverTests(SynchronousTestCase):
 
     def test_late_events_are_no_revert(self) -> None:
         """What the cluster was before our write, told after it, is not somebody else's doing."""
-        self.observer.written(deployment(replicas=20, version="200"))
+        self.cache.written(deployment(replicas=20, version="200"))
         self.changed(deployment(replicas=3, version="150"))
         self.assertEqual((self.reverts(), self.cache.deployment("shop", "web").replicas), (0, 20))
 
     def test_our_own_next_write(self) -> None:
         """A second write of ours is no revert of the first."""
-        self.observer.written(deployment(replicas=20, version="200"))
-        self.observer.written(deployment(replicas=30, version="201"))
+        self.cache.written(deployment(replicas=20, version="200"))
+        self.cache.written(deployment(replicas=30, version="201"))
         self.changed(deployment(replicas=20, version="200"), deployment(replicas=30, version="201"))
         self.assertEqual(self.reverts(), 0)
 
     def test_later_changes(self) -> None:
         """After a minute a change is ordinary life."""
         self.assertEqual(REVERT_SECONDS, 60)
-        self.observer.written(deployment(replicas=20, version="200"))
+        self.cache.written(deployment(replicas=20, version="200"))
         self.clock.advance(REVERT_SECONDS + 0.1)
         self.changed(deployment(replicas=5, version="202"))
         self.assertEqual(self.reverts(), 0)
 
     def test_other_objects(self) -> None:
         """Another Deployment, one of the same name that was made anew, and one that was deleted are no reverts."""
-        self.observer.written(deployment(replicas=20, version="200"))
+        self.cache.written(deployment(replicas=20, version="200"))
         self.changed(deployment("api", replicas=1, version="201"), deployment(namespace="pay", version="202"))
-        self.observer.apply(Changed(DEPLOYMENTS, [Deleted(deployment(replicas=20, version="203"))]))
+        self.cache.apply(Changed(DEPLOYMENTS, [Deleted(deployment(replicas=20, version="203"))]))
         self.changed(deployment(replicas=1, version="204", uid="another"))
         self.assertEqual(self.reverts(), 0)
 
     def test_what_is_remembered_is_bounded_in_time(self) -> None:
         """Writes of more than a minute ago are forgotten with the next one."""
         for number in range(100):
-            self.observer.written(deployment(f"web-{number}", version=f"{200 + number}"))
+            self.cache.written(deployment(f"web-{number}", version=f"{200 + number}"))
             self.clock.advance(1)
         self.assertLessEqual(len(self.observer._ours), REVERT_SECONDS + 1)
 

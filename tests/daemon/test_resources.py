@@ -7,11 +7,17 @@ import sys
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from sre_server.daemon.resources import LOOK_SECONDS, SPARE_DESCRIPTORS, SettledHeap, room_for, share_time
+from sre_server.daemon.resources import (
+    LOOK_SECONDS,
+    SPARE_DESCRIPTORS,
+    SettledHeap,
+    raise_descriptor_limit,
+    shorten_switch_interval,
+)
 
 
 class RoomTests(SynchronousTestCase):
-    """`room_for`, with limits that are only looked at."""
+    """`raise_descriptor_limit`, with limits that are only looked at."""
 
     def limits(self, soft: int, hard: int) -> list[tuple[int, int]]:
         """Pretend that these are the limits; return what they are set to."""
@@ -23,31 +29,31 @@ class RoomTests(SynchronousTestCase):
     def test_enough(self) -> None:
         """Where there are descriptors enough nothing is changed."""
         new = self.limits(4096, 4096)
-        self.assertEqual((room_for(1000), new), (1000, []))
+        self.assertEqual((raise_descriptor_limit(1000), new), (1000, []))
 
     def test_raised(self) -> None:
         """A soft limit that is too low is raised as far as is needed."""
         new = self.limits(1024, 65536)
-        self.assertEqual((room_for(4096), new), (4096, [(4096 + SPARE_DESCRIPTORS, 65536)]))
+        self.assertEqual((raise_descriptor_limit(4096), new), (4096, [(4096 + SPARE_DESCRIPTORS, 65536)]))
 
     def test_capped(self) -> None:
         """Where the hard limit is too low there is room for fewer connections, and something to spare."""
         new = self.limits(256, 512)
-        self.assertEqual((room_for(4096), new), (512 - SPARE_DESCRIPTORS, [(512, 512)]))
+        self.assertEqual((raise_descriptor_limit(4096), new), (512 - SPARE_DESCRIPTORS, [(512, 512)]))
 
     def test_unlimited(self) -> None:
         """Where nothing limits us, nothing is changed."""
         new = self.limits(resource.RLIM_INFINITY, resource.RLIM_INFINITY)
-        self.assertEqual((room_for(4096), new), (4096, []))
+        self.assertEqual((raise_descriptor_limit(4096), new), (4096, []))
 
 
 class TimeTests(SynchronousTestCase):
-    """`share_time`, and the interpreter's own setting."""
+    """`shorten_switch_interval`, and the interpreter's own setting."""
 
     def test_turns(self) -> None:
         """A thread that computes gives way after a millisecond."""
         self.addCleanup(sys.setswitchinterval, sys.getswitchinterval())
-        share_time()
+        shorten_switch_interval()
         self.assertAlmostEqual(sys.getswitchinterval(), 0.001)
 
 

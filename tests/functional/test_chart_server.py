@@ -11,11 +11,11 @@ from twisted.internet.testing import MemoryReactor
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from sre_server.cluster import feed
-from sre_server.daemon import lifecycle
 from sre_server.daemon.config import Authorization, ClusterKind
 from sre_server.daemon.options import Options
 from sre_server.security.guardrails import load_guardrails
 from sre_server.security.policy import load_policy
+from sre_server.web import service
 from tests.certificates import Authority
 from tests.fakes import temporary_folder
 from tests.functional.daemon import Daemon, environment
@@ -128,7 +128,7 @@ class StoppingTests(SynchronousTestCase):
         """Past the preStop hook there is time for both ports to drain and the watch to end, and then some."""
         pod = named(render({}), "Deployment")["spec"]["template"]["spec"]
         pause = pod["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"]
-        longest = 2 * lifecycle.DRAIN_SECONDS + feed.STOP_SECONDS + SPARE_SECONDS
+        longest = 2 * service.DRAIN_SECONDS + feed.STOP_SECONDS + SPARE_SECONDS
         self.assertGreater(pause, 0)
         self.assertLessEqual(longest, 15, "the margin that templates/_validation.tpl insists on")
         self.assertGreaterEqual(pod["terminationGracePeriodSeconds"] - pause, longest)

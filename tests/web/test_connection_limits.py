@@ -8,7 +8,8 @@ from twisted.web.resource import Resource
 
 from sre_server.security.limits import Rate
 from sre_server.web.channel import HANDSHAKE_SECONDS, WRITE_SECONDS, Channel
-from sre_server.web.site import APISite, ConnectionLimits
+from sre_server.web.connections import ConnectionLimits
+from sre_server.web.site import APISite
 from tests.fakes import namespace
 from tests.memory_server import ALICE, ClientTransport, MemoryServer, Wire
 
@@ -90,12 +91,13 @@ class CapsTests(SynchronousTestCase):
         first.hang_up()
         self.assertEqual(self.server.get("/deployments").status, 200)
 
-    def test_connections_without_a_request_are_nobodys(self) -> None:
-        """Only a request tells who it is; until then the address counts."""
-        self.serve(ConnectionLimits(per_identity=1))
-        silent = [self.server.connect() for _ in range(5)]
+    def test_connections_count_before_their_first_request(self) -> None:
+        """The handshake tells whose a connection is; one too many stays that, though others close meanwhile."""
+        self.serve(ConnectionLimits(per_identity=2))
+        silent = [self.server.connect() for _ in range(3)]
+        silent[0].hang_up()
+        self.assertEqual([wire.send(GET)[0].status for wire in silent[1:]], [200, 429])
         self.assertEqual(self.server.get("/deployments").status, 200)
-        self.assertEqual(len(silent), 5)
 
     def test_handshakes(self) -> None:
         """So many at once and so many a second, all clients together; the rest is turned away before its handshake."""
@@ -131,8 +133,8 @@ class CapsTests(SynchronousTestCase):
             for wire in wires:
                 wire.hang_up()
         self.site.access.flush()
-        self.assertEqual((self.open(), self.site.channels, self.server.clock.getDelayedCalls()), (0, set(), []))
-        self.assertEqual((dict(self.site._of_address), dict(self.site._of_identity)), ({}, {}))
+        self.assertEqual((self.open(), self.site.open, self.server.clock.getDelayedCalls()), (0, 0, []))
+        self.assertEqual(self.site.connections.identities, 0)
         in_flight = self.server.metrics.registry.get_sample_value("sre_server_http_requests_in_flight")
         self.assertEqual(in_flight, 0)
 

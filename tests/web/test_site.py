@@ -106,7 +106,7 @@ class AccessLogTests(SynchronousTestCase):
         (line,) = self.logged(head)
         self.assertEqual(str(line), "192.0.2.7 alice GET /deployments 200 45B 0.0ms r-17")
         (line,) = self.logged(head.replace(b"/deployments?token=secret", b"/nowhere"))
-        self.assertRegex(str(line), r"\A192\.0\.2\.7 - GET /nowhere 404 \d+B 0\.0ms r-17\Z")
+        self.assertRegex(str(line), r"\A192\.0\.2\.7 alice GET /nowhere 404 \d+B 0\.0ms r-17\Z")
 
     def test_time_is_measured(self) -> None:
         """The milliseconds are those that the answer took."""

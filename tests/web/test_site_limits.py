@@ -309,4 +309,4 @@ class TimeTests(LimitTests):
             wire.hang_up()
             self.server.site.access.flush()
             self.assertEqual(self.server.clock.getDelayedCalls(), [], request)
-            self.assertEqual(self.server.site.channels, set(), request)
+            self.assertEqual(self.server.site.open, 0, request)

@@ -1,0 +1,104 @@
+"""The one factory of this room: a cache and what guards it in, the sites that serve it out."""
+
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+
+from msgspec import Struct
+from twisted.internet.interfaces import IReactorTime
+
+from sre_server.api.bodies import ListBodies, counts_in, names_in
+from sre_server.api.deployments import DeploymentsAPI
+from sre_server.api.gate import Gate
+from sre_server.api.health import Health, HealthAPI
+from sre_server.api.lane import FastLane
+from sre_server.api.metrics import MetricsAPI
+from sre_server.api.namespaces import NamespacesAPI
+from sre_server.api.openapi import OpenAPI
+from sre_server.api.routing import Root
+from sre_server.api.statuses import FAMILY_A, FAMILY_B, StatusTable
+from sre_server.api.writing import Scaler, TellScaled, Writer
+from sre_server.cache import ClusterCache
+from sre_server.security.audit import AuditLog
+from sre_server.security.authorization import Authorizer, Verb
+from sre_server.security.clients import Clients
+from sre_server.security.guardrails import Guardrails
+from sre_server.security.limits import Rate, TokenBuckets
+from sre_server.telemetry.metrics import Metrics
+from sre_server.web.connections import ConnectionLimits
+from sre_server.web.site import APISite
+
+
+class Guards(Struct, frozen=True):
+    """What stands between a client and the cache, or the cluster; `limits` is how often each client may."""
+
+    clients: Clients
+    authorizer: Authorizer
+    limits: Mapping[Verb, Rate]
+    guardrails: Callable[[], Guardrails]
+    audit: AuditLog
+    connections: ConnectionLimits
+    expiry_warning: timedelta
+
+
+class API(Struct, frozen=True):
+    """What is served: to clients by `site`, to the platform by `ops_site`; and how well, as `health` knows."""
+
+    site: APISite
+    ops_site: APISite
+    health: Health
+
+
+def make_api(
+    reactor: IReactorTime,
+    cache: ClusterCache,
+    metrics: Metrics,
+    guards: Guards,
+    *,
+    scale: Scaler,
+    tell: TellScaled,
+    watching: Callable[[], bool] = lambda: True,
+    warnings: Callable[[], list[str]] = list,
+    refresh: Callable[[], None] = lambda: None,
+) -> API:
+    """Serve both families from the cache; `scale` writes to the cluster, and `tell` leaves word of it there.
+
+    `watching` tells whether the cache is still fed, `warnings` what should be mended; `refresh` brings those metrics up
+    to date that are read off something else.
+    """
+    limits = {verb: TokenBuckets(rate, reactor.seconds) for verb, rate in guards.limits.items()}
+
+    def gate(statuses: StatusTable) -> Gate:
+        return Gate(guards.authorizer, limits, guards.audit, metrics, guards.expiry_warning, statuses)
+
+    def writer(statuses: StatusTable) -> Writer:
+        return Writer(cache, scale, guards.guardrails, guards.audit, metrics, tell, statuses)
+
+    def refresh_all() -> None:
+        refresh()
+        metrics.ready.set(health.ready)
+        metrics.clients_connected.set(site.connections.identities)
+
+    health = Health(cache, watching, warnings)
+    health_api = HealthAPI(health).resource()
+    names, counts = ListBodies(cache, names_in), ListBodies(cache, counts_in)
+    family_a = DeploymentsAPI(cache, gate(FAMILY_A), writer(FAMILY_A), names)
+    family_b = NamespacesAPI(cache, gate(FAMILY_B), writer(FAMILY_B), names, counts)
+    deployments = family_a.resource()
+    resources = {
+        b"deployments": deployments,
+        b"namespaces": family_b.resource(),
+        b"metrics": MetricsAPI(metrics, refresh_all, gate(FAMILY_A)).resource(),
+        b"openapi.json": OpenAPI().resource(),
+        b"livez": health_api,
+        b"readyz": health_api,
+    }
+    site = APISite(
+        Root(resources, otherwise=deployments),
+        reactor,
+        metrics,
+        guards.clients,
+        guards.connections,
+        FastLane([family_a, family_b], metrics),
+    )
+    ops = {b"metrics": MetricsAPI(metrics, refresh_all).resource()}
+    return API(site, APISite(Root(ops, otherwise=health_api), reactor), health)

@@ -1,0 +1,76 @@
+"""The one factory of this room: files and the cluster's reviews in, what guards the server out."""
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from msgspec import Struct
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+
+from sre_server.security.audit import AuditLog, open_audit_log
+from sre_server.security.authorization import AnyClient, Authorizer
+from sre_server.security.clients import CertificateClients, Clients
+from sre_server.security.delegation import KubernetesAuthorizer, review_spec
+from sre_server.security.guardrails import Guardrails, GuardrailsFile
+from sre_server.security.policy import PolicyFile
+from sre_server.security.reloading import Reloading, Watched
+from sre_server.security.tls import ServerTLS
+from sre_server.telemetry.metrics import Metrics
+
+Review = Callable[[Mapping[str, object]], Deferred[bool]]
+"""Asks the cluster whether the user of a SubjectAccessReview's spec may do what it says."""
+
+
+class Security(Struct, frozen=True):
+    """What guards the server, and the service that takes over changed files while it runs."""
+
+    clients: Clients
+    authorizer: Authorizer
+    guardrails: Callable[[], Guardrails]
+    audit: AuditLog
+    reloading: Service
+    warnings: Callable[[], list[str]]
+
+
+def make_security(
+    reactor: IReactorTime,
+    metrics: Metrics,
+    tls: ServerTLS,
+    *,
+    policy: Path | None,
+    review: Review | None,
+    guardrails: Path | None,
+    audit_log: str | None,
+) -> Security:
+    """Guard by the files given; with `review` the cluster decides, else `policy` does, or everybody may everything.
+
+    Raises SystemExit with one line for an audit log that cannot be opened.
+    """
+    watched = [Watched("TLS files", tls.files.paths(), tls.reload)]
+    authorizer: Authorizer = AnyClient()
+    if review is not None:
+        authorizer = KubernetesAuthorizer(lambda question: review(review_spec(question)), time.monotonic)
+    elif policy is not None:
+        policy_file = PolicyFile(policy)
+        watched.append(Watched("policy", [policy], policy_file.reload))
+        authorizer = policy_file.policy
+    rules: Callable[[], Guardrails] = Guardrails
+    if guardrails is not None:
+        rules = guardrails_file = GuardrailsFile(guardrails)
+        watched.append(Watched("guardrails", [guardrails], guardrails_file.reload))
+    reloading = Reloading(reactor, metrics, watched)
+
+    def warnings() -> list[str]:
+        lists = tls.trust().expired_revocations()
+        return reloading.warnings() + [f"the revocation list of {issuer} is past its next update" for issuer in lists]
+
+    return Security(CertificateClients(tls.trust), authorizer, rules, _audit_log(audit_log), reloading, warnings)
+
+
+def _audit_log(place: str | None) -> AuditLog:
+    try:
+        return open_audit_log(place)
+    except OSError as error:
+        raise SystemExit(f"sre-server: the audit log {place} cannot be opened: {error.strerror}") from error

@@ -1,0 +1,135 @@
+"""A site at an endpoint, as a service, on a clock that the test moves and a port that it closes."""
+
+from twisted.internet.address import IPv4Address
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IAddress, IListeningPort, IProtocolFactory, IStreamServerEndpoint
+from twisted.logger import capturedLogs, formatEvent
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
+
+from sre_server.web.service import SiteService
+from tests.fakes import deployment, namespace
+from tests.memory_server import MemoryServer, Wire
+
+PUT = b"PUT /namespaces/shop/deployments/web/replica_count/9 HTTP/1.1\r\nHost: a\r\n\r\n"
+
+
+@implementer(IListeningPort)
+class FakePort:
+    """A port that notes when it is closed."""
+
+    def __init__(self) -> None:
+        self.closing = Deferred[None]()
+        self.asked_to_close = False
+
+    def startListening(self) -> None:
+        """Listen already."""
+
+    def stopListening(self) -> Deferred[None]:
+        """Close when the test says so."""
+        self.asked_to_close = True
+        return self.closing
+
+    def getHost(self) -> IAddress:
+        """Be somewhere."""
+        return IPv4Address("TCP", "192.0.2.1", 8443)
+
+
+@implementer(IStreamServerEndpoint)
+class FakeEndpoint:
+    """An endpoint that listens, or fails to, as told."""
+
+    def __init__(self, result: FakePort | Exception) -> None:
+        self._result = result
+        self.factories: list[IProtocolFactory] = []
+
+    def listen(self, protocolFactory: IProtocolFactory) -> Deferred[IListeningPort]:
+        """Note the factory."""
+        self.factories.append(protocolFactory)
+        return fail(self._result) if isinstance(self._result, Exception) else succeed(self._result)
+
+
+class SiteServiceTests(SynchronousTestCase):
+    """A site at an endpoint."""
+
+    def setUp(self) -> None:
+        """Serve at a fake port."""
+        self.server = MemoryServer().sync(namespace("shop"), deployment("web", "shop"))
+        self.clock = self.server.clock
+        self.port = FakePort()
+        self.endpoint = FakeEndpoint(self.port)
+        self.service = SiteService(self.clock, self.endpoint, self.server.site, "API")
+
+    def test_listens_before_privileges_are_shed(self) -> None:
+        """The site is bound in `privilegedStartService`, not before, and the log says where."""
+        self.assertEqual(self.endpoint.factories, [])
+        with capturedLogs() as events:
+            self.service.privilegedStartService()
+        self.assertEqual(self.endpoint.factories, [self.server.site])
+        self.assertEqual([formatEvent(event) for event in events], ["API: listening on 192.0.2.1:8443"])
+
+    def test_a_port_that_is_taken_ends_the_process_with_one_line(self) -> None:
+        """The line names the service, the port and the reason."""
+        for interface, where in (("", "*:8443"), ("127.0.0.1", "127.0.0.1:8443")):
+            error = CannotListenError(interface, 8443, OSError(98, "Address already in use"))
+            service = SiteService(self.clock, FakeEndpoint(error), self.server.site, "ops port")
+            exit_ = self.assertRaises(SystemExit, service.privilegedStartService)
+            expected = f"sre-server: ops port: cannot listen on {where}: Address already in use"
+            self.assertEqual(exit_.code, expected)
+
+    def test_a_port_that_there_cannot_be_ends_it_with_one_line_too(self) -> None:
+        """Python refuses `tcp:99999` with an OverflowError, which is no less the operator's mistake."""
+        error = OverflowError("bind(): port must be 0-65535.")
+        service = SiteService(self.clock, FakeEndpoint(error), self.server.site, "API")
+        exit_ = self.assertRaises(SystemExit, service.privilegedStartService)
+        self.assertEqual(exit_.code, "sre-server: API: bind(): port must be 0-65535.")
+
+    def test_the_port_is_closed_before_the_drain(self) -> None:
+        """Nobody new is let in while those inside are seen out."""
+        self.service.privilegedStartService()
+        wire = self.server.connect()
+        stopped = self.service.stopService()
+        self.assertTrue(self.port.asked_to_close)
+        self.assertFalse(wire.closing)
+        self.port.closing.callback(None)
+        self.assertTrue(wire.closing)
+        wire.hang_up()
+        self.successResultOf(stopped)
+
+    def busy_stop(self) -> tuple[Wire, Deferred[None], Deferred[None]]:
+        """Begin to stop while a client waits for a write; return its wire, what ends the stop, and what the write."""
+        self.port.closing.callback(None)
+        self.service.privilegedStartService()
+        wire = self.server.connect()
+        written = self.server.pending()
+        self.server.outcome = written
+        wire.write(PUT)
+        answered: Deferred[None] = Deferred()
+        answered.addCallback(lambda _: written.callback(deployment("web", "shop", replicas=9)))
+        return wire, self.service.stopService(), answered
+
+    def test_a_busy_request_is_waited_for(self) -> None:
+        """The stop ends with the answer, not with the deadline."""
+        wire, stopped, answered = self.busy_stop()
+        self.clock.advance(4)
+        self.assertNoResult(stopped)
+        answered.callback(None)
+        self.assertEqual([answer.status for answer in wire.answers()], [200])
+        wire.hang_up()
+        self.successResultOf(stopped)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_the_drain_has_a_deadline(self) -> None:
+        """After 5 s what is still open is aborted, and the stop ends."""
+        wire, stopped, _ = self.busy_stop()
+        self.clock.advance(4.9)
+        self.assertFalse(wire.aborted)
+        self.clock.advance(0.1)
+        self.assertTrue(wire.aborted)
+        wire.hang_up()
+        self.successResultOf(stopped)
+
+    def test_stopping_what_never_listened(self) -> None:
+        """A service whose bind failed can be stopped like any other."""
+        self.successResultOf(self.service.stopService())
