@@ -4,13 +4,14 @@ A kind asks for its own verb, so that no route can forget to. What reads the cac
 fast lane to look it up.
 """
 
-import re
 from collections.abc import Awaitable, Callable
 from functools import wraps
 from typing import Final, Protocol, cast
 
 from klein import Klein
 from msgspec import Struct
+from werkzeug.datastructures import RequestCacheControl
+from werkzeug.http import parse_cache_control_header
 
 from sre_server.api.bodies import Body
 from sre_server.api.gate import Gate, map_now_or_later
@@ -20,7 +21,6 @@ from sre_server.model import Deployment
 from sre_server.security.authorization import Tree, Verb
 from sre_server.web.request import APIRequest
 
-_MAX_STALE: Final = re.compile(r"(?:^|[\s,])max-stale(?:\s*=\s*\"?(\d{1,9})\"?)?(?=[\s,]|$)", re.IGNORECASE)
 _NAME: Final = "([a-z0-9.-]+)"
 """Whatever could name something; what is in the cache has a proper name."""
 
@@ -135,7 +135,7 @@ def _check_fresh(cache: ClusterCache, request: APIRequest) -> None:
 
 def max_stale(cache_control: bytes | None) -> float:
     """Seconds past the staleness bound that a client accepts by `Cache-Control: max-stale[=N]` (RFC 9111, 5.2.1.2)."""
-    asked = _MAX_STALE.search(cache_control.decode("latin-1")) if cache_control else None
-    if asked is None:
+    if not cache_control:
         return 0.0
-    return float(asked[1]) if asked[1] else float("inf")
+    asked = parse_cache_control_header(cache_control.decode("latin-1").lower(), cls=RequestCacheControl).max_stale
+    return float("inf") if asked is True else max(0.0, float(asked or 0))

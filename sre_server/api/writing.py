@@ -5,12 +5,14 @@ import re
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Final, Protocol
+from urllib.parse import parse_qsl
 
 from msgspec.structs import replace
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
+from werkzeug.http import parse_options_header
 
-from sre_server.api.conditional import expected_by, is_known, replicas_tag
+from sre_server.api.conditional import excludes, expected_by, replicas_tag
 from sre_server.api.gate import Asked
 from sre_server.api.statuses import StatusTable, status_of
 from sre_server.cache import ClusterCache
@@ -18,7 +20,7 @@ from sre_server.errors import GuardrailRefused, Malformed, NotFound, Preconditio
 from sre_server.model import MAX_REPLICAS, Deployment, Expected, Guards
 from sre_server.security.audit import AuditLog, Entry, Record
 from sre_server.security.authorization import Verb
-from sre_server.security.guardrails import Guardrails, Write
+from sre_server.security.guardrails import CONFIRMATIONS, Guardrails, Write
 from sre_server.security.identity import Identity
 from sre_server.telemetry.metrics import Metrics
 from sre_server.web.request import APIRequest
@@ -26,7 +28,7 @@ from sre_server.web.request import APIRequest
 _RANGE: Final = f"0..{MAX_REPLICAS}"
 _SHAPE: Final = f'The body must be a JSON object with exactly one integer "replicas" in {_RANGE}'
 _WHOLE_NUMBER: Final = re.compile(r"0|[1-9][0-9]{0,9}", re.ASCII)
-_JSON_TYPE: Final = re.compile(rb'application/json\s*(?:;\s*charset\s*=\s*"?utf-?8"?\s*)?', re.IGNORECASE)
+_UTF_8: Final = frozenset({"utf-8", "utf8"})
 _NO_TAG: Final = b"-"
 
 Done = Callable[[Deployment | Failure], object]
@@ -110,7 +112,7 @@ class Writer:
             replicas=record.new_replicas or 0,
             current=known.replicas if known else None,
             guards=(known.guards if known else None) or Guards(),
-            confirmed=frozenset(value.decode("latin-1") for value in request.args.get(b"confirm", ())),
+            confirmed=confirmed_in(request),
         )
         try:
             self._guardrails().check(write)
@@ -129,7 +131,7 @@ class Writer:
         current = replicas_tag(known.replicas, known.uid) if known else None
         if_match = request.getHeader(b"if-match")
         expected = Expected() if if_match is None else expected_by(if_match, current)
-        excluded = is_known(current or _NO_TAG, request.getHeader(b"if-none-match"))
+        excluded = excludes(request.getHeader(b"if-none-match"), current or _NO_TAG)
         if known is not None and (expected is None or excluded):
             status = int(HTTPStatus.PRECONDITION_FAILED)
             self._count(replace(record, outcome=PreconditionFailed.__name__))
@@ -155,6 +157,21 @@ class Writer:
         self._metrics.by_identity.wrote(record.identity, record.outcome)
 
 
+def confirmed_in(request: APIRequest) -> frozenset[str]:
+    """Read what `?confirm=` confirms; raises Malformed for any other parameter, as that may be a mistyped one."""
+    query = request.uri.partition(b"?")[2].decode("ascii")
+    given = parse_qsl(query, keep_blank_values=True)
+    if unknown := sorted({name for name, _ in given} - {"confirm"}):
+        raise Malformed(
+            f"A write knows the query parameter 'confirm', and not '{unknown[0][:80]}'; nothing was changed."
+        )
+    confirmed = frozenset(value for _, value in given)
+    if unknown := sorted(confirmed - CONFIRMATIONS):
+        known = " and ".join(f"'{value}'" for value in sorted(CONFIRMATIONS))
+        raise Malformed(f"'confirm' knows {known}, and not '{unknown[0][:80]}'; nothing was changed.")
+    return confirmed
+
+
 def replicas_in_path(text: str) -> int:
     """Read the count that ends a URL of family B; raises Malformed for all but plain decimal digits in range."""
     if not _WHOLE_NUMBER.fullmatch(text) or int(text) > MAX_REPLICAS:
@@ -164,8 +181,7 @@ def replicas_in_path(text: str) -> int:
 
 def replicas_in_body(request: APIRequest) -> int:
     """Read the count from a body of family A; raises Malformed, or UnsupportedMediaType if it is not sent as JSON."""
-    media_type = request.getHeader(b"content-type")
-    if (media_type is not None and not _JSON_TYPE.fullmatch(media_type)) or request.getHeader(b"content-encoding"):
+    if not _is_json(request.getHeader(b"content-type")) or request.getHeader(b"content-encoding"):
         raise UnsupportedMediaType("The body must be plain UTF-8 JSON, sent with 'Content-Type: application/json'.")
     try:
         pairs = json.loads(request.content.read().decode("utf-8"), object_pairs_hook=_Pairs)
@@ -177,6 +193,15 @@ def replicas_in_body(request: APIRequest) -> int:
     if type(replicas) is not int or not 0 <= replicas <= MAX_REPLICAS:
         raise Malformed(f"{_SHAPE}.")
     return replicas
+
+
+def _is_json(content_type: bytes | None) -> bool:
+    """Tell whether a body is sent as JSON, which is what it is taken for where nothing is said."""
+    if content_type is None:
+        return True
+    media_type, parameters = parse_options_header(content_type.decode("latin-1"))
+    charset = parameters.pop("charset", "utf-8").lower()
+    return content_type.isascii() and media_type.lower() == "application/json" and not parameters and charset in _UTF_8
 
 
 class _Pairs(list[tuple[str, object]]):

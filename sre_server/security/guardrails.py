@@ -40,6 +40,10 @@ class Protected(Struct, frozen=True, forbid_unknown_fields=True):
         return in_namespaces and any(fnmatchcase(name, glob) for glob in self.names)
 
 
+CONFIRMATIONS: Final = frozenset({"zero", "step"})
+"""The rules that a client may overrule by saying that it means it."""
+
+
 class Guardrails(Struct, frozen=True, forbid_unknown_fields=True):
     """The document, and the built-in defaults of what it leaves out. Counts are replicas."""
 

@@ -29,6 +29,7 @@ CLOSE_SECONDS: Final = 5.0
 HOLD_SECONDS: Final = 1.0
 REQUEST_LINE_BYTES: Final = 8192
 HEADER_BYTES: Final = 16384
+MAX_HEADERS: Final = 500
 DISCARDED_BYTES: Final = 65536
 """How much more of a refused connection is read, so that a client that still sends sees the answer."""
 _LENGTH_DIGITS: Final = 18
@@ -44,9 +45,11 @@ class Channel(TwistedChannel):
     requestFactory = APIRequest
     MAX_LENGTH = HEADER_BYTES
     totalHeadersSize = 2 * HEADER_BYTES  # never reached: `lineReceived` refuses first, with a better status
+    maxHeaders = 2 * MAX_HEADERS  # likewise
 
     _refused = False
     _discarded = 0
+    _header_lines = 0
     _held_back = False
     _postponed = b""
     _postponed_too_much = False
@@ -154,7 +157,10 @@ class Channel(TwistedChannel):
             self._refuse_headers()
         elif not first and line[:1] in (b" ", b"\t"):
             self.refuse(HTTPStatus.BAD_REQUEST, "A header is folded over several lines.")
+        elif line and not first and self._header_lines >= MAX_HEADERS:
+            self.refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, f"There are more than {MAX_HEADERS} headers.")
         else:
+            self._header_lines = 0 if first else self._header_lines + 1
             super().lineReceived(line)
 
     def lineLengthExceeded(self, line: bytes) -> None:
@@ -198,10 +204,11 @@ class Channel(TwistedChannel):
 
     def checkPersistence(self, request: Request, version: bytes) -> bool:
         """Close after this response if the client asks so, or if the server is about to stop."""
-        if self.site.draining:
+        options = [option.strip().lower() for option in (request.getHeader(b"connection") or b"").split(b",")]
+        if self.site.draining or b"close" in options:
             request.setHeader(b"connection", b"close")
             return False
-        return cast("bool", super().checkPersistence(request, version))
+        return version == b"HTTP/1.1"
 
     def refuse(self, status: HTTPStatus, message: str) -> None:
         """Answer an error and close; nothing more of this connection is read."""

@@ -99,6 +99,14 @@ class APIRequest(Request):
         except Exception:  # noqa: BLE001  # it is answered, and logged
             self.processingFailed(Failure())
 
+    def getHeader(self, key: str | bytes) -> bytes | None:  # type: ignore[override]  # of Twisted's two forms, one
+        """Return all lines of a field as the one list that they are (RFC 9110, section 5.3); None if there is none.
+
+        A field that is not a list, and stands there twice, has a value so that nothing takes for a proper one.
+        """
+        lines = self.requestHeaders.getRawHeaders(key.encode("ascii") if isinstance(key, str) else key)
+        return b", ".join(lines) if lines else None
+
     def _problem(self) -> str | None:
         """Say what makes this request ambiguous or malformed (RFC 9112 sections 3.2, 6.1), or None."""
         hosts = self.requestHeaders.getRawHeaders(b"host") or []

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from sre_server.api.bodies import ListBodies, counts_in, names_in
-from sre_server.api.conditional import accepts_gzip, expected_by, is_known, replicas_tag, tags_in
+from sre_server.api.conditional import accepts_gzip, excludes, expected_by, is_known, replicas_tag, tags_in
 from sre_server.cluster.scaling import set_replicas
-from sre_server.errors import ClusterBroke, ClusterRefused, PreconditionFailed
+from sre_server.errors import ClusterBroke, ClusterRefused, Malformed, PreconditionFailed
 from sre_server.model import Changed, Deleted, Deployment, Expected, Put, Resource, Source
 from tests.fakes import FakeReply, FakeTransport, deployment, namespace
 from tests.memory_server import MemoryServer
@@ -26,20 +26,36 @@ class FieldTests(SynchronousTestCase):
     """The fields as RFC 9110 has them."""
 
     def test_tags(self) -> None:
-        """Lists of tags, weak ones where they count, and what is no list up to where it ceases to be one."""
+        """Lists of tags, weak ones where they count; empty elements are nothing (RFC 9110, section 5.6.1)."""
         for text, weak, strong in (
             (b'"a"', [b'"a"'], [b'"a"']),
             (b' "a" , W/"b","c"', [b'"a"', b'"b"', b'"c"'], [b'"a"', b'"c"']),
             (b'"a,b", "c"', [b'"a,b"', b'"c"'], [b'"a,b"', b'"c"']),
             (b'""', [b'""'], [b'""']),
             (b" * ", [b"*"], [b"*"]),
-            (b'w/"a"', [], []),
-            (b"a", [], []),
-            (b'"a" "b"', [b'"a"'], [b'"a"']),
-            (b'"a', [], []),
+            (b',, "a" ,\t,"b",', [b'"a"', b'"b"'], [b'"a"', b'"b"']),
             (b"", [], []),
+            (b" , ,", [], []),
         ):
             self.assertEqual((tags_in(text), tags_in(text, strong=True)), (weak, strong), text)
+
+    def test_what_is_not_a_list_of_tags(self) -> None:
+        """It is refused, wherever it ceases to be one: half a condition is none."""
+        for text in (
+            b'w/"a"',
+            b"a",
+            b'"a" "b"',
+            b'"a',
+            b'"a", b',
+            b'"a", *',
+            b'*, "a"',
+            b'"a";q=1',
+            b'"a\x00"',
+            b'"a"\n',
+        ):
+            self.assertRaises(Malformed, tags_in, text)
+            self.assertRaises(Malformed, excludes, text, b'"x"')
+            self.assertFalse(is_known(b'"x"', text))
 
     def test_what_is_known(self) -> None:
         """A tag of the list, weak or not, or any at all."""
