@@ -28,11 +28,12 @@ from sre_server.daemon.resources import SettledHeap, raise_descriptor_limit, sho
 from sre_server.model import Resource, Source
 from sre_server.security.authorization import Verb
 from sre_server.security.factory import make_security
-from sre_server.security.tls import MutualTLSEndpoint, ServerTLS
+from sre_server.security.tls import ServerTLS
 from sre_server.telemetry.logs import StdlibLogs
 from sre_server.telemetry.metrics import Metrics
 from sre_server.web.connections import ConnectionLimits
 from sre_server.web.service import SiteService
+from sre_server.web.transport import MutualTLSEndpoint
 
 __all__ = ["Options", "makeService"]
 
@@ -119,7 +120,7 @@ def make_service(config: ServerConfig, tls: ServerTLS, reactor: IServerReactor) 
     if config.ops_listen is not None:
         ops = _endpoint(reactor, config.ops_listen, "--ops-listen")
         services.append(SiteService(reactor, ops, api.ops_site, "ops port"))
-    endpoint = MutualTLSEndpoint(_endpoint(reactor, config.listen, "--listen"), tls, api.site.admits)
+    endpoint = MutualTLSEndpoint(_endpoint(reactor, config.listen, "--listen"), tls)
     services += [
         SettledHeap(reactor, lambda: api.health.ready),
         security.reloading,

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from datetime import timedelta
+from typing import Final
 
 from msgspec import Struct
 from twisted.internet.interfaces import IReactorTime
@@ -26,6 +27,9 @@ from sre_server.security.limits import Rate, TokenBuckets
 from sre_server.telemetry.metrics import Metrics
 from sre_server.web.connections import ConnectionLimits
 from sre_server.web.site import APISite
+
+OPS_CONNECTIONS: Final = 256
+"""So many the ops port has at a time: enough for probes and scrapes, too few to use up the process's descriptors."""
 
 
 class Guards(Struct, frozen=True):
@@ -101,4 +105,5 @@ def make_api(
         FastLane([family_a, family_b], metrics),
     )
     ops = {b"metrics": MetricsAPI(metrics, refresh_all).resource()}
-    return API(site, APISite(Root(ops, otherwise=health_api), reactor), health)
+    ops_site = APISite(Root(ops, otherwise=health_api), reactor, limits=ConnectionLimits(total=OPS_CONNECTIONS))
+    return API(site, ops_site, health)

@@ -115,8 +115,8 @@ class FastLane:
         head = self._head(data[line.end() :]) if line is not None else None
         if line is None or head is None:
             return False
-        turns = connection.site.turns
-        began = turns.now()
+        site = connection.site
+        began = site.now()
         group = line.lastindex or 0
         lane = self._by_group[group]
         names = [name.decode("ascii") for name in line.groups()[group : group + lane.read.names]]
@@ -132,11 +132,10 @@ class FastLane:
         except Exception:  # noqa: BLE001  # the ordinary way runs into the same, and answers and logs it
             return False
         connection.transport.write(answer)
-        seconds = turns.now() - began
-        turns.spend(identity.name, seconds)
+        seconds = site.now() - began
         lane.count(status, seconds)
         path = line[group].decode("ascii")
-        connection.site.access.note(
+        site.access.note(
             connection.address, status, known_as.decode("ascii"), identity.name, "GET", path, size, seconds
         )
         return True

@@ -9,7 +9,8 @@ from typing import Final
 from twisted.application.service import Service
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-SPARE_DESCRIPTORS: Final = 128
+SPARE_DESCRIPTORS: Final = 512
+"""For the ops port, connections that are being refused, the cluster, files and logs."""
 LOOK_SECONDS: Final = 1.0
 SWITCH_SECONDS: Final = 0.001
 

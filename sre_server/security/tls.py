@@ -5,7 +5,6 @@ TLS 1.3 `acceptableCiphers` does nothing), no session resumption, as a resumed s
 cannot be changed once it was used, so a change of any file makes a new one, for the connections from then on.
 """
 
-from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -18,16 +17,9 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from msgspec import Struct
 from OpenSSL import SSL
 from OpenSSL.crypto import X509
-from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import (
-    IAddress,
-    IListeningPort,
-    IOpenSSLServerConnectionCreator,
-    IProtocolFactory,
-    IStreamServerEndpoint,
-)
+from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
 from twisted.internet.ssl import Certificate, CertificateOptions, TLSVersion, trustRootFromCertificates
-from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
+from twisted.protocols.tls import TLSMemoryBIOProtocol
 from zope.interface import implementer
 
 from sre_server.security.pem import TLSFilesError, read_pem
@@ -126,39 +118,3 @@ class ServerTLS:
     def serverConnectionForTLS(self, tlsProtocol: TLSMemoryBIOProtocol) -> SSL.Connection:
         """Make the connection object of one handshake; for Twisted."""
         return SSL.Connection(self.policy.context, None)
-
-
-class AdmittingTLSFactory(TLSMemoryBIOFactory):
-    """Closes a connection before its handshake, which is the costly part, unless `admits` lets its address in."""
-
-    noisy = False
-
-    def __init__(
-        self, tls: IOpenSSLServerConnectionCreator, factory: IProtocolFactory, admits: Callable[[IAddress | None], bool]
-    ) -> None:
-        super().__init__(tls, False, factory)
-        self._admits = admits
-
-    # Twisted's annotation forgets that a factory may decline, as IProtocolFactory lets it.
-    def buildProtocol(self, addr: IAddress | None) -> TLSMemoryBIOProtocol | None:  # type: ignore[override]
-        """Make the TLS end of a connection, or nothing."""
-        return super().buildProtocol(addr) if self._admits(addr) else None
-
-
-@implementer(IStreamServerEndpoint)
-class MutualTLSEndpoint:
-    """Wraps any stream endpoint, such as `tcp:8443`, in a TLS policy; `admits` decides on addresses."""
-
-    def __init__(
-        self,
-        endpoint: IStreamServerEndpoint,
-        tls: IOpenSSLServerConnectionCreator,
-        admits: Callable[[IAddress | None], bool] = lambda _: True,
-    ) -> None:
-        self._endpoint = endpoint
-        self._tls = tls
-        self._admits = admits
-
-    def listen(self, protocolFactory: IProtocolFactory) -> Deferred[IListeningPort]:
-        """Listen, and speak TLS before anything else."""
-        return self._endpoint.listen(AdmittingTLSFactory(self._tls, protocolFactory, self._admits))

@@ -3,8 +3,8 @@
 HTTP/2 is never offered: this is not Twisted's negotiating channel.
 """
 
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from http import HTTPStatus
 from typing import Final, cast
 
@@ -18,6 +18,7 @@ from sre_server.errors import NotIdentified, SreServerError, TooManyRequests
 from sre_server.security.clients import Client
 from sre_server.security.identity import Identity
 from sre_server.web.answers import bare_response, request_id
+from sre_server.web.intake import Intake
 from sre_server.web.interfaces import Host
 from sre_server.web.request import BODY_BYTES, APIRequest, host_of
 from sre_server.web.twisted_channel import TwistedChannel
@@ -51,8 +52,11 @@ class Channel(TwistedChannel):
     _discarded = 0
     _header_lines = 0
     _held_back = False
-    _postponed = b""
-    _postponed_too_much = False
+    _collected: list[bytes] | None = None
+    _takes_turns = False
+    _fairness_key = ""
+    intake: Intake
+    """What holds back bytes until it is this client's turn: the transport's own, or on a plain port the channel's."""
     _client: Client | None = None
     _identity: Identity | None = None
     _excess: TooManyRequests | None = None
@@ -65,6 +69,12 @@ class Channel(TwistedChannel):
         self._clocks = {}
         super().connectionMade()
         self.address = host_of(self.getPeer())
+        self._fairness_key = f"address {self.address}"
+        if not hasattr(self, "intake"):
+            self._takes_turns = True
+            self.intake = Intake(
+                self.site.turns, self.fairness_key, self._receive, self.pause_reading, self._resume_reading
+            )
         self.site.opened(self)
         if self.site.clients is not None:
             self._client = self.site.clients.accepted()
@@ -85,12 +95,21 @@ class Channel(TwistedChannel):
         identity = self._client.identity(self.transport)
         if self._identity is None:
             try:
-                self.site.count_identity(identity.name)
+                self.site.identified(self, identity)
             except TooManyRequests as error:
                 self._excess = error
                 raise
-            self._identity = identity
+            self._identity, self._fairness_key = identity, identity.name
         return identity
+
+    def fairness_key(self) -> str:
+        """Name whose turn its bytes and requests take: the client's, or its address' as long as it has no name."""
+        return self._fairness_key
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether it may be closed to make room for another: nobody has been identified, or nothing is under way."""
+        return not self.requests and (self._identity is None or self.site.clients is None)
 
     def _start_clock(self, name: str, seconds: float, rings: Callable[[], object]) -> None:
         """Call `rings` after so many seconds, unless the clock of that name is stopped; one that runs is left alone."""
@@ -105,34 +124,38 @@ class Channel(TwistedChannel):
         if (clock := self._clocks.pop(name, None)) is not None:
             clock.cancel()
 
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """Process in one go what is received within: many small pieces cost as much as one, and not as many."""
+        pieces: list[bytes] = []
+        self._collected = pieces
+        try:
+            yield
+        finally:
+            self._collected = None
+        if pieces:
+            self.dataReceived(b"".join(pieces))
+
     def dataReceived(self, data: bytes) -> None:
         """Parse, and give a request that is still incomplete 10 s in total, however it drips."""
+        if self._collected is not None:
+            self._collected.append(data)
+        elif self._takes_turns:
+            self.site.heard(self)
+            self.intake.take(data)
+        else:
+            self._receive(data)
+
+    def _resume_reading(self) -> None:
+        if not self.is_blocked:
+            self.resume_reading()
+
+    def _receive(self, data: bytes) -> None:
         if self._refused:
             self._discarded += len(data)
             if self._discarded > DISCARDED_BYTES:
                 self.pause_reading()
             return
-        if self._postponed:
-            self._postponed += data
-            self._postponed_too_much = True
-            self.pause_reading()
-        elif self._identity is None or self.site.turns.has_time(self._identity.name) or not self._is_idle():
-            self._receive(data)
-        else:
-            self._postponed = data
-            self.site.turns.take(self._identity.name, self.process_postponed)
-
-    def process_postponed(self) -> None:
-        """Process bytes that were deferred to this client's next turn."""
-        data, self._postponed = self._postponed, b""
-        if self._postponed_too_much:
-            self._postponed_too_much = False
-            if not self.is_blocked:
-                self.resume_reading()
-        if data:
-            self._receive(data)
-
-    def _receive(self, data: bytes) -> None:
         lane = self.site.lane
         if lane is not None and self._is_idle() and lane.serve(self, data):
             self.resetTimeout()
@@ -229,7 +252,7 @@ class Channel(TwistedChannel):
 
     def drain(self) -> None:
         """Close now if nothing is under way, else after the response, and say so in it."""
-        self.process_postponed()
+        self.intake.flush()
         if self.requests:
             self.persistent = 0
             self.requests[0].setHeader(b"Connection", b"close")
@@ -252,7 +275,7 @@ class Channel(TwistedChannel):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Count the connection out and stop its clocks."""
-        self._postponed = b""
+        self.intake.drop()
         for name in list(self._clocks):
             self._stop_clock(name)
         try:
@@ -293,4 +316,4 @@ class Channel(TwistedChannel):
 
     def _process_received(self) -> None:
         self.resume_parsing()
-        self.dataReceived(b"")
+        self._receive(b"")

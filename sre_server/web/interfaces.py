@@ -25,6 +25,13 @@ class Connection(Protocol):
     """Falsy once the connection is to be closed after the answer under way."""
     requests: list[object]
 
+    @property
+    def is_silent(self) -> bool:
+        """Whether it may be closed to make room for another."""
+
+    def fairness_key(self) -> str:
+        """Name whose turn its bytes and requests take."""
+
     def identify(self) -> Identity:
         """Return who is at the other end; raises NotIdentified, or TooManyRequests for one connection too many."""
 
@@ -82,11 +89,14 @@ class Host(Protocol):
     def opened(self, connection: Connection) -> None:
         """Note a new connection."""
 
-    def closed(self, connection: Connection, identity: Identity | None) -> None:
-        """Forget a connection, and whose it was if that was counted."""
+    def identified(self, connection: Connection, identity: Identity) -> None:
+        """Note whose a connection is; raises TooManyRequests if that is one too many."""
 
-    def count_identity(self, name: str) -> None:
-        """Note who is at the other end of one more connection; raises TooManyRequests if that is one too many."""
+    def heard(self, connection: Connection) -> None:
+        """Note that a connection is not silent."""
+
+    def closed(self, connection: Connection, identity: Identity | None) -> None:
+        """Forget a connection, and whose it was if that was noted."""
 
     def began(self, exchange: Exchange) -> None:
         """Count a request that was received whole."""

@@ -74,7 +74,7 @@ class APIRequest(Request):
             self.respond(HTTPStatus.BAD_REQUEST, problem)
         else:
             self._ask_who()
-            self.channel.site.turns.take(self._fairness_key(), self._serve)
+            self.channel.site.turns.take(self.channel.fairness_key(), self._serve)
 
     def _ask_who(self) -> None:
         """Identify the client, once for all who want to know."""
@@ -82,10 +82,6 @@ class APIRequest(Request):
             self.identity = self.channel.identify()
         except SreServerError as error:
             self._unidentified = error
-
-    def _fairness_key(self) -> str:
-        """Name whose turn this takes: the client's, or its address' where it has no name."""
-        return f"address {self.address}" if self.identity is None else self.identity.name
 
     def _serve(self) -> None:
         """Do as Twisted does, but for a header that names its version."""

@@ -57,12 +57,21 @@ class APISite(Site):
         self.turns = Turns(reactor)
         self.access = AccessLog(reactor)
         self._open: set[Connection] = set()
+        self._silent: dict[Connection, None] = {}
         self._waits_for_idle = True
         self._drained: Deferred[None] = Deferred()
 
     def admits(self, address: IAddress | None) -> bool:
-        """Tell whether one more connection, from this address, may begin its handshake."""
-        return self.connections.admits(host_of(address))
+        """Tell whether there is room for one more connection from this address; a silent one is closed to make some."""
+        return self.connections.admits(host_of(address), self._make_room)
+
+    def _make_room(self) -> None:
+        """Close the connection that has been silent the longest, if there is one."""
+        silent = next((connection for connection in self._silent if connection.is_silent), None)
+        if silent is not None:
+            self.closed(silent, None)
+            silent.transport.abortConnection()
+            self.metrics.connections_refused.labels("silent").inc()
 
     @property
     def open(self) -> int:
@@ -72,17 +81,26 @@ class APISite(Site):
     def opened(self, connection: Connection) -> None:
         """Note a new connection."""
         self._open.add(connection)
+        self._silent[connection] = None
         self.connections.opened(connection.address)
 
-    def count_identity(self, name: str) -> None:
-        """Note who is at the other end of one more connection; raises TooManyRequests if that is one too many."""
-        self.connections.identified(name)
+    def heard(self, connection: Connection) -> None:
+        """Note that a connection is not silent; nothing but this counts on a port that knows no clients."""
+        if connection in self._silent:
+            self._silent[connection] = self._silent.pop(connection)
+
+    def identified(self, connection: Connection, identity: Identity) -> None:
+        """Note whose a connection is; raises TooManyRequests if that is one too many."""
+        self._silent.pop(connection, None)
+        self.connections.identified(connection.address, identity.name)
 
     def closed(self, connection: Connection, identity: Identity | None) -> None:
-        """Forget a connection; the last one that is waited for ends a drain."""
-        self._open.discard(connection)
-        self.connections.closed(connection.address, identity.name if identity is not None else None)
-        self._check_drained()
+        """Forget a connection, unless it made room and is forgotten already; the last one ends a drain."""
+        if connection in self._open:
+            self._open.discard(connection)
+            self._silent.pop(connection, None)
+            self.connections.closed(connection.address, identity.name if identity is not None else None)
+            self._check_drained()
 
     def startFactory(self) -> None:
         """Start nothing: Twisted's own access log, with its file and its timer, is not used."""

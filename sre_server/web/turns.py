@@ -40,11 +40,12 @@ class Turns:
     def take(self, client: str, serve: Callable[[], object]) -> None:
         """Call `serve` now, or when it is this client's turn."""
         if self.has_time(client):
-            self._serve(client, serve)
+            self.serve(client, serve)
         else:
             self._waiting.setdefault(client, deque()).append(serve)
 
-    def _serve(self, client: str, serve: Callable[[], object]) -> None:
+    def serve(self, client: str, serve: Callable[[], object]) -> None:
+        """Call `serve` now, and take off the client's slice what that took, unless it was taken off within."""
         began, before = self.now(), self._used.get(client, 0.0)
         serve()
         within = self._used.get(client, 0.0) - before
@@ -53,7 +54,7 @@ class Turns:
     def _serve_late(self, client: str, serve: Callable[[], object]) -> None:
         """Serve one that waited; should that fail, the others are still to have their turn."""
         try:
-            self._serve(client, serve)
+            self.serve(client, serve)
         except Exception:  # noqa: BLE001  # it is logged
             self.log.failure("a request that had waited was not served")
 

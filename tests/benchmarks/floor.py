@@ -1,6 +1,7 @@
 """The floor: what Twisted over TLS costs when nothing is done. For `twistd --python`.
 
-The product's own endpoint, with a protocol that answers the same bytes to each complete request head, whatever it says.
+Twisted's own TLS under the product's policy, with a protocol that answers the same bytes to each complete request head,
+whatever it says.
 """
 
 import os
@@ -12,8 +13,9 @@ from twisted.internet import reactor
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import ITransport
 from twisted.internet.protocol import Factory, Protocol
+from twisted.protocols.tls import TLSMemoryBIOFactory
 
-from sre_server.security.tls import MutualTLSEndpoint, ServerTLS, TLSFiles
+from sre_server.security.tls import ServerTLS, TLSFiles
 
 
 class Canned(Protocol):
@@ -35,6 +37,6 @@ certificate, key, authority, answer = map(Path, os.environ["FLOOR"].splitlines()
 Canned.answer = answer.read_bytes()
 factory = Factory.forProtocol(Canned)
 tls = ServerTLS(TLSFiles(certificate, key, authority))
-endpoint = MutualTLSEndpoint(serverFromString(reactor, "tcp:0:interface=127.0.0.1:backlog=1024"), tls)
+endpoint = serverFromString(reactor, "tcp:0:interface=127.0.0.1:backlog=1024")
 application = Application("floor")
-StreamServerEndpointService(endpoint, factory).setServiceParent(application)
+StreamServerEndpointService(endpoint, TLSMemoryBIOFactory(tls, False, factory)).setServiceParent(application)

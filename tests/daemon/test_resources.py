@@ -38,8 +38,8 @@ class RoomTests(SynchronousTestCase):
 
     def test_capped(self) -> None:
         """Where the hard limit is too low there is room for fewer connections, and something to spare."""
-        new = self.limits(256, 512)
-        self.assertEqual((raise_descriptor_limit(4096), new), (512 - SPARE_DESCRIPTORS, [(512, 512)]))
+        new = self.limits(1024, 2048)
+        self.assertEqual((raise_descriptor_limit(4096), new), (2048 - SPARE_DESCRIPTORS, [(2048, 2048)]))
 
     def test_unlimited(self) -> None:
         """Where nothing limits us, nothing is changed."""

@@ -19,7 +19,8 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from sre_server.security.tls import MutualTLSEndpoint, ServerTLS, TLSFiles
+from sre_server.security.tls import ServerTLS, TLSFiles
+from sre_server.web.transport import MutualTLSEndpoint
 from tests.certificates import SERVER, Authority, Pair, PrivateKey, ecdsa_key, pem_of
 from tests.fakes import temporary_folder
 from tests.memory_server import ClientTransport, MemoryServer, read_answers
@@ -42,39 +43,39 @@ class KeepingEndpoint:
 class TLSClient:
     """A client's OpenSSL end, and the server that a `MutualTLSEndpoint` puts in front of it."""
 
-    def __init__(self, context: SSL.Context, options: ServerTLS) -> None:
+    def __init__(self, context: SSL.Context, options: ServerTLS, server: MemoryServer | None = None) -> None:
         self.end = SSL.Connection(context, None)
         self.end.set_connect_state()
-        self._server = MemoryServer().sync()
+        self.server = server or MemoryServer().sync()
         endpoint = KeepingEndpoint()
-        MutualTLSEndpoint(endpoint, options).listen(self._server.site)
+        MutualTLSEndpoint(endpoint, options).listen(self.server.site)
         assert isinstance(endpoint.factory, TLSMemoryBIOFactory)
-        endpoint.factory._clock = self._server.clock
-        self._transport = ClientTransport()
-        protocol = endpoint.factory.buildProtocol(self._transport.getPeer())
+        endpoint.factory._clock = self.server.clock
+        self.transport = ClientTransport()
+        protocol = endpoint.factory.buildProtocol(self.transport.getPeer())
         assert protocol is not None
-        self._protocol = protocol
-        self._protocol.makeConnection(self._transport)
+        self.protocol = protocol
+        self.protocol.makeConnection(self.transport)
 
     @property
     def requests(self) -> int:
         """How many requests have reached the server."""
-        return len(self._server.writes)
+        return len(self.server.writes)
 
     @property
     def closed(self) -> bool:
         """Whether the server has closed its side."""
-        return self._transport.disconnecting
+        return self.transport.disconnecting
 
     def send(self, data: bytes) -> None:
         """Send bytes as they are."""
-        self._protocol.dataReceived(data)
-        self._server.clock.advance(0)
+        self.protocol.dataReceived(data)
+        self.server.clock.advance(0)
 
     def received(self) -> bytes:
         """What the server has sent, as it is; once."""
-        data: bytes = self._transport.value()
-        self._transport.clear()
+        data: bytes = self.transport.value()
+        self.transport.clear()
         return data
 
     def pump(self) -> None:

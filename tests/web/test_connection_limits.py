@@ -6,9 +6,10 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.resource import Resource
 
+from sre_server.errors import NotIdentified
 from sre_server.security.limits import Rate
 from sre_server.web.channel import HANDSHAKE_SECONDS, WRITE_SECONDS, Channel
-from sre_server.web.connections import ConnectionLimits
+from sre_server.web.connections import ConnectionLimits, network_of
 from sre_server.web.site import APISite
 from tests.fakes import namespace
 from tests.memory_server import ALICE, ClientTransport, MemoryServer, Wire
@@ -99,29 +100,85 @@ class CapsTests(SynchronousTestCase):
         self.assertEqual([wire.send(GET)[0].status for wire in silent[1:]], [200, 429])
         self.assertEqual(self.server.get("/deployments").status, 200)
 
+    def handshakes(self, *addresses: str) -> list[bool]:
+        """Whether connections from these may have their handshakes, in this order."""
+        return [self.site.connections.may_shake_hands(address) for address in addresses]
+
     def test_handshakes(self) -> None:
-        """So many at once and so many a second, all clients together; the rest is turned away before its handshake."""
-        self.serve(ConnectionLimits(handshakes=Rate(2, 3)))
-        admitted = [self.site.admits(peer(f"192.0.2.{number}")) for number in range(5)]
-        self.assertEqual((admitted, self.refused("handshakes")), ([True] * 3 + [False] * 2, 2))
+        """So many at once and so many a second, all clients together."""
+        self.serve(ConnectionLimits(handshakes=Rate(2, 4)))
+        known = [f"192.0.2.{number}" for number in range(6)]
+        for address in known:
+            self.site.connections.identified(address, address)
+        self.assertEqual((self.handshakes(*known), self.refused("handshakes")), ([True] * 4 + [False] * 2, 2))
         self.server.clock.advance(1)
-        admitted = [self.site.admits(peer(f"192.0.2.{number}")) for number in range(5, 8)]
-        self.assertEqual(admitted, [True, True, False])
+        self.assertEqual(self.handshakes(*known[:3]), [True, True, False])
 
     def test_handshakes_of_one_address(self) -> None:
         """One address has half of the handshakes at most, so that it cannot keep all others out."""
         self.serve(ConnectionLimits(handshakes=Rate(2, 4)))
-        self.assertEqual([self.site.admits(peer("192.0.2.1")) for _ in range(3)], [True, True, False])
-        self.assertEqual([self.site.admits(peer("192.0.2.2")) for _ in range(3)], [True, True, False])
+        for address in ("192.0.2.1", "192.0.2.2"):
+            self.site.connections.identified(address, address)
+        self.assertEqual(self.handshakes(*["192.0.2.1"] * 3), [True, True, False])
+        self.assertEqual(self.handshakes(*["192.0.2.2"] * 3), [True, True, False])
 
-    def test_one_that_is_turned_away_anyhow_costs_no_handshake(self) -> None:
-        """Whoever is past his own limit takes nothing from the others' handshakes."""
+    def test_handshakes_of_strangers(self) -> None:
+        """Addresses without a client yet share half of the handshakes; the other half is for those that had one."""
+        self.serve(ConnectionLimits(handshakes=Rate(2, 8)))
+        wire = self.server.connect()
+        self.assertEqual(self.handshakes(*(f"198.51.100.{number}" for number in range(9))), [True] * 4 + [False] * 5)
+        self.assertEqual(self.handshakes(*["192.0.2.7"] * 5), [True] * 4 + [False])
+        wire.hang_up()
+
+    def test_networks(self) -> None:
+        """A client that has a /64 of IPv6 has no more than one that has an address."""
+        self.assertEqual(network_of("2001:db8:1:2:3:4:5:6"), network_of("2001:db8:1:2::1"))
+        self.assertNotEqual(network_of("2001:db8:1:2::1"), network_of("2001:db8:1:3::1"))
+        self.assertEqual(network_of("::ffff:192.0.2.7"), "192.0.2.7")
+        self.assertEqual((network_of("192.0.2.7"), network_of("-"), network_of("")), ("192.0.2.7", "-", ""))
+        self.serve(ConnectionLimits(handshakes=Rate(2, 4)))
+        self.site.connections.identified("2001:db8::1", "alice")
+        self.assertEqual(self.handshakes("2001:db8::2", "2001:db8::3", "2001:db8::4"), [True, True, False])
+
+    def test_one_that_is_turned_away_costs_no_handshake(self) -> None:
+        """Whoever is past a limit on connections takes nothing from the others' handshakes."""
         self.serve(ConnectionLimits(per_address=1, handshakes=Rate(0.1, 1)))
         wire = self.server.connect()
         for _ in range(5):
             self.assertFalse(self.site.admits(peer("192.0.2.7")))
-        self.assertTrue(self.site.admits(peer("192.0.2.8")))
+        self.assertEqual(self.handshakes("192.0.2.8"), [True])
         self.assertFalse(wire.closing)
+
+    def test_a_silent_connection_makes_room(self) -> None:
+        """Where the port is full, the one goes that has been without a client for the longest, and no other."""
+        self.serve(ConnectionLimits(total=3))
+        self.server.clients.who = NotIdentified("Nobody knows.")
+        silent = [self.server.connect(), self.server.connect()]
+        self.server.clients.who = ALICE
+        known = self.server.connect()
+        self.assertTrue(self.site.admits(peer("192.0.2.8")))
+        self.assertEqual(([wire.aborted for wire in silent], self.site.open), ([True, False], 2))
+        silent[0].hang_up()
+        self.assertEqual(self.site.open, 2)
+        others = [self.server.connect()]
+        self.assertTrue(self.site.admits(peer("192.0.2.8")))
+        others.append(self.server.connect())
+        self.assertEqual((silent[1].aborted, known.aborted, self.refused("silent")), (True, False, 2))
+        self.assertFalse(self.site.admits(peer("192.0.2.8")))
+        self.assertEqual(self.refused("total"), 1)
+
+    def test_the_ops_port_makes_room(self) -> None:
+        """There, where nobody is known, the one goes on which nothing was heard, or is under way, for the longest."""
+        clock = Clock()
+        site = APISite(Resource(), clock, limits=ConnectionLimits(total=3))
+        wires = [Wire(site) for _ in range(3)]
+        wires[0].write(b"GE")
+        wires[1].write(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        for expected in (2, 0, 1):
+            self.assertTrue(site.admits(peer("192.0.2.8")))
+            self.assertTrue(wires[expected].aborted, expected)
+            wires.append(Wire(site))
+        self.assertEqual(site.open, 3)
 
     def test_nothing_is_left_of_connections_that_are_gone(self) -> None:
         """Counters and timers go back to where they were, however a connection ends."""

@@ -1,0 +1,135 @@
+"""Mutual TLS before a site: who may begin a handshake, and in whose turn the bytes of a connection are decrypted."""
+
+from typing import Final
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import (
+    IAddress,
+    IListeningPort,
+    IOpenSSLServerConnectionCreator,
+    IProtocolFactory,
+    IPushProducer,
+    IStreamServerEndpoint,
+    ITCPTransport,
+    ITransport,
+)
+from twisted.internet.protocol import connectionDone
+from twisted.protocols.tls import BufferingTLSTransport, TLSMemoryBIOFactory, TLSMemoryBIOProtocol
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from sre_server.web.channel import Channel
+from sre_server.web.intake import Intake
+from sre_server.web.site import APISite
+
+_HEADER: Final = 5
+_HANDSHAKE: Final = 22
+"""The type of a TLS record that has a ClientHello (RFC 8446, section 5.1)."""
+
+
+class ITCPStream(ITCPTransport, IPushProducer):
+    """A TCP connection that is read from unless it is told not to."""
+
+
+class FairTLSTransport(BufferingTLSTransport):
+    """The TLS of one connection: bounded before its handshake, and decrypting a piece at a time from then on."""
+
+    factory: "FairTLSFactory"
+    wrappedProtocol: Channel
+    transport: ITCPStream
+
+    def makeConnection(self, transport: ITransport) -> None:
+        """Begin, and wait for the ClientHello."""
+        channel = self.wrappedProtocol
+        self._hello: bytes | None = b""
+        self._paused_above = False
+        self._intake = channel.intake = Intake(
+            self.factory.site.turns, channel.fairness_key, self._decrypt, self._pause, self._resume
+        )
+        super().makeConnection(transport)
+
+    def dataReceived(self, bytes: bytes) -> None:  # noqa: A002  # Twisted's name
+        """Take in what was received; a ClientHello counts as a handshake once it is whole, and nothing does before."""
+        if self._hello is not None:
+            self._hello += bytes
+            if not _is_whole(self._hello):
+                return
+            bytes, self._hello = self._hello, None  # noqa: A001
+            if not self.factory.site.connections.may_shake_hands(self.wrappedProtocol.address):
+                self.abortConnection()
+                return
+        self._intake.take(bytes)
+
+    def _decrypt(self, piece: bytes) -> None:
+        if _is_one_record(piece):
+            super().dataReceived(piece)
+        else:
+            with self.wrappedProtocol.at_once():
+                super().dataReceived(piece)
+
+    def pauseProducing(self) -> None:
+        """Stop reading, as the channel wants."""
+        self._paused_above = True
+        self.transport.pauseProducing()
+
+    def resumeProducing(self) -> None:
+        """Read again, unless it is others' turn."""
+        self._paused_above = False
+        if not self._intake.waiting:
+            self.transport.resumeProducing()
+
+    def _pause(self) -> None:
+        self.transport.pauseProducing()
+
+    def _resume(self) -> None:
+        if not self._paused_above:
+            self.transport.resumeProducing()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Forget what was still to be decrypted."""
+        self._intake.drop()
+        super().connectionLost(reason)
+
+
+def _is_whole(hello: bytes) -> bool:
+    """Tell whether the first record is complete; what is not a handshake is for OpenSSL to refuse at once."""
+    return hello[0] != _HANDSHAKE or (len(hello) >= _HEADER and len(hello) >= _record_length(hello))
+
+
+def _is_one_record(data: bytes) -> bool:
+    return len(data) >= _HEADER and len(data) == _record_length(data)
+
+
+def _record_length(data: bytes) -> int:
+    return _HEADER + int.from_bytes(data[3:_HEADER])
+
+
+class FairTLSFactory(TLSMemoryBIOFactory):
+    """Makes the TLS end of each connection that the site has room for; others are closed at once."""
+
+    noisy = False
+    protocol = FairTLSTransport
+
+    def __init__(self, tls: IOpenSSLServerConnectionCreator, site: APISite) -> None:
+        super().__init__(tls, False, site)
+        self.site = site
+
+    # Twisted's annotation forgets that a factory may decline, as IProtocolFactory lets it.
+    def buildProtocol(self, addr: IAddress | None) -> TLSMemoryBIOProtocol | None:  # type: ignore[override]
+        """Make the TLS end of a connection, or nothing."""
+        return super().buildProtocol(addr) if self.site.admits(addr) else None
+
+
+@implementer(IStreamServerEndpoint)
+class MutualTLSEndpoint:
+    """Wraps any stream endpoint, such as `tcp:8443`, in a TLS policy, for a site."""
+
+    def __init__(self, endpoint: IStreamServerEndpoint, tls: IOpenSSLServerConnectionCreator) -> None:
+        self._endpoint = endpoint
+        self._tls = tls
+
+    def listen(self, protocolFactory: IProtocolFactory) -> Deferred[IListeningPort]:
+        """Listen, and speak TLS before anything else."""
+        if not isinstance(protocolFactory, APISite):
+            raise TypeError("a site is what this endpoint is for")
+        return self._endpoint.listen(FairTLSFactory(self._tls, protocolFactory))

@@ -1,0 +1,204 @@
+"""TLS before a site, in memory: what counts as a handshake, and at whose expense bytes are decrypted."""
+
+import contextlib
+from itertools import count
+
+from OpenSSL import SSL
+from twisted.internet.error import ConnectionDone
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+
+from sre_server.security.limits import Rate
+from sre_server.security.tls import ServerTLS, TLSFiles
+from sre_server.web.channel import HANDSHAKE_SECONDS, Channel
+from sre_server.web.connections import ConnectionLimits
+from sre_server.web.intake import PIECE_BYTES, Intake
+from sre_server.web.turns import SLICE_SECONDS, Turns
+from tests.fakes import deployment, namespace
+from tests.memory_server import ALICE, MemoryServer, read_answers
+from tests.security.test_tls import FolderTests, TLSClient, client_context
+
+GET = b"GET /deployments/shop/web/replicas HTTP/1.1\r\nHost: localhost\r\n\r\n"
+
+
+class TransportTests(FolderTests):
+    """A server, and clients with certificates of its CA."""
+
+    def serve(self, limits: ConnectionLimits = ConnectionLimits()) -> None:  # noqa: B008  # frozen
+        """Serve one Deployment, within limits."""
+        pair = self.authority.issue("localhost")
+        self.tls = ServerTLS(TLSFiles(pair.certificate, pair.key, self.authority.file))
+        self.pair = self.authority.issue("client")
+        self.server = MemoryServer(connections=limits).sync(namespace("shop"), deployment("web", "shop"))
+
+    def connect(self) -> TLSClient:
+        """Open a connection, and say nothing."""
+        return TLSClient(client_context(self.authority.file, self.pair), self.tls, self.server)
+
+    def shake_hands(self) -> TLSClient:
+        """Open a connection, and have the handshake."""
+        client = self.connect()
+        for _ in range(6):
+            with contextlib.suppress(SSL.WantReadError):
+                client.end.do_handshake()
+            client.pump()
+        return client
+
+    def refused(self) -> float:
+        """How many handshakes were refused."""
+        labels = {"reason": "handshakes"}
+        return self.server.metrics.registry.get_sample_value("sre_server_connections_refused_total", labels) or 0
+
+
+def hello(client: TLSClient) -> bytes:
+    """The ClientHello of a client."""
+    with contextlib.suppress(SSL.WantReadError):
+        client.end.do_handshake()
+    return client.end.bio_read(1 << 16)
+
+
+class HandshakeTests(TransportTests):
+    """What counts as a handshake."""
+
+    def test_a_whole_hello(self) -> None:
+        """Connections that say nothing, or begin to, cost no handshake; a whole ClientHello does."""
+        self.serve(ConnectionLimits(handshakes=Rate(0.1, 2)))
+        for _ in range(5):
+            self.connect()
+            client = self.connect()
+            client.protocol.dataReceived(hello(client)[:-1])
+        self.assertEqual(self.refused(), 0)
+        served, turned_away = self.shake_hands(), self.shake_hands()
+        self.assertEqual((served.end.get_state_string()[:3], self.refused()), (b"SSL", 1))
+        self.assertTrue(turned_away.transport.disconnected)
+
+    def test_a_hello_in_pieces(self) -> None:
+        """It may arrive a byte at a time; one that does not end in time is cut off."""
+        self.serve()
+        client = self.connect()
+        for byte in hello(client):
+            client.protocol.dataReceived(bytes([byte]))
+        self.assertNotEqual(client.received(), b"")
+        slow = self.connect()
+        slow.protocol.dataReceived(hello(slow)[:100])
+        self.server.clock.advance(HANDSHAKE_SECONDS)
+        self.assertTrue(slow.transport.disconnected)
+
+    def test_what_is_no_hello(self) -> None:
+        """Anything else is left to OpenSSL, which closes the connection."""
+        self.serve()
+        for data in (b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", b"\x00", b"\x80\x01\x00", b"\x15\x03\x01\x00\x02\x02\x28"):
+            client = self.connect()
+            client.send(data + b"\x00" * 600)
+            self.assertTrue(client.closed, data)
+
+
+class DecryptingTests(TransportTests):
+    """Whose time it takes."""
+
+    def setUp(self) -> None:
+        """Have two clients connected."""
+        super().setUp()
+        self.serve()
+        self.client, self.other = self.shake_hands(), self.shake_hands()
+
+    def answers(self, client: TLSClient) -> list[int]:
+        """The statuses of what a client has been answered."""
+        if data := client.received():
+            client.end.bio_write(data)
+        try:
+            return [answer.status for answer in read_answers(client.end.recv(1 << 16))]
+        except SSL.WantReadError:
+            return []
+
+    def records(self, data: bytes, size: int = 1) -> bytes:
+        """Encrypt data in records of so many bytes."""
+        for at in range(0, len(data), size):
+            self.client.end.sendall(data[at : at + size])
+        return self.client.end.bio_read(1 << 20)
+
+    def test_many_small_records_are_parsed_at_once(self) -> None:
+        """A request in records of one byte each is served, and parsed in as few steps as it has pieces."""
+        parsed: list[int] = []
+        whole = Channel._receive
+
+        def receive(channel: Channel, data: bytes) -> None:
+            parsed.append(len(data))
+            whole(channel, data)
+
+        self.patch(Channel, "_receive", receive)
+        sent = self.records(GET)
+        self.client.send(sent)
+        self.assertEqual(self.answers(self.client), [200])
+        self.assertEqual(sum(parsed), len(GET))
+        self.assertLessEqual(len(parsed), len(sent) // PIECE_BYTES + 1)
+
+    def test_what_costs_too_much_waits(self) -> None:
+        """Past its slice a client's bytes wait, and its connection is not read from; another's request is served."""
+        sent = self.records(GET * 6)
+        self.assertGreater(len(sent), 3 * PIECE_BYTES // 2)
+        self.server.site.turns.now = count(step=SLICE_SECONDS).__next__
+        self.client.protocol.dataReceived(sent)
+        self.assertEqual(self.client.transport.producerState, "paused")
+        self.assertLess(len(self.answers(self.client)), 6)
+
+    def test_turns_come(self) -> None:
+        """What waits is served a piece in each turn, in order, and then the connection is read from again."""
+        sent = self.records(GET * 6)
+        now = count(step=SLICE_SECONDS)
+        self.server.site.turns.now = now.__next__
+        self.client.protocol.dataReceived(sent)
+        answered = self.answers(self.client)
+        for _ in range(20):
+            self.server.clock.advance(0)
+            answered += self.answers(self.client)
+        self.assertEqual(answered, [200] * 6)
+        self.assertEqual(self.client.transport.producerState, "producing")
+
+    def test_gone_meanwhile(self) -> None:
+        """Nothing is done any more for a client that has gone while its bytes waited."""
+        self.server.site.turns.spend(ALICE.name, 1.0)
+        self.client.protocol.dataReceived(self.records(GET))
+        self.client.protocol.connectionLost(Failure(ConnectionDone()))
+        self.server.clock.advance(0)
+        received = self.server.metrics.registry.get_sample_value
+        self.assertFalse(received("sre_server_http_requests_received_total", {"method": "GET"}))
+
+    def test_a_channel_that_wants_no_more(self) -> None:
+        """A turn that comes does not read on where the channel has stopped reading, and the other way round."""
+        self.server.site.turns.spend(ALICE.name, 1.0)
+        self.client.protocol.dataReceived(self.records(GET))
+        self.client.protocol.pauseProducing()
+        self.server.clock.advance(0)
+        self.assertEqual(self.client.transport.producerState, "paused")
+        self.client.protocol.resumeProducing()
+        self.assertEqual(self.client.transport.producerState, "producing")
+        self.server.site.turns.spend(ALICE.name, 1.0)
+        self.client.protocol.dataReceived(self.records(GET))
+        self.client.protocol.resumeProducing()
+        self.assertEqual(self.client.transport.producerState, "paused")
+
+
+class IntakeTests(FolderTests):
+    """Bytes, a piece at a time."""
+
+    def test_pieces(self) -> None:
+        """All bytes are handed on once, in order, in pieces; those that came while others waited, too."""
+        clock, handed = Clock(), bytearray()
+        turns = Turns(clock)
+        largest = 0
+
+        def process(piece: bytes) -> None:
+            nonlocal largest
+            handed.extend(piece)
+            largest = max(largest, len(piece))
+            clock.rightNow += SLICE_SECONDS
+
+        states: list[str] = []
+        intake = Intake(turns, lambda: "alice", process, lambda: states.append("paused"), lambda: states.append("read"))
+        data = bytes(range(256)) * 100
+        intake.take(data[:20_000])
+        intake.take(data[20_000:])
+        self.assertEqual(bytes(handed), data[:PIECE_BYTES])
+        clock.pump([0] * 10)
+        self.assertEqual((bytes(handed), largest, states[0], states[-1]), (data, PIECE_BYTES, "paused", "read"))
