@@ -167,22 +167,6 @@ class ValueTests(OptionsTests):
             parent.postOptions()
             self.assertEqual(callable(parent["logger"]), expected, (log_format, chosen))
 
-    def test_every_option_is_in_the_help(self) -> None:
-        """`--help` lists the design's options, and says how variables are named."""
-        text = str(Options({}))
-        for name in (
-            *self.tls,
-            "listen",
-            "cluster",
-            "kubeconfig",
-            "context",
-            "namespace",
-            "ops-listen",
-            "max-staleness",
-        ):
-            self.assertIn(f"--{name}=", text)
-        self.assertIn("SRE_SERVER_", text)
-
 
 class ClusterTests(OptionsTests):
     """`--cluster auto`."""
