@@ -1,7 +1,7 @@
 """Starting and stopping in order: who listens, who drains, and how long anybody may take.
 
-`MultiService` stops its children without waiting between them (field-notes.md section 7); here each one's stop is
-awaited, within a bound, before the next one's begins, so that the last response is out before the watch ends.
+Twisted's `MultiService` stops its children without waiting between them; here each one's stop is awaited, within a
+bound, before the next one's begins, so that the last response is out before the watch ends.
 """
 
 from collections.abc import Sequence

@@ -83,7 +83,7 @@ class ValueTests(OptionsTests):
     """What the options come to."""
 
     def test_defaults(self) -> None:
-        """What is not said has the design's value; the TLS files have none."""
+        """What is not said has its default; the TLS files have none."""
         config = self.parse("--cluster=simulated")
         self.assertEqual((config.listen, config.ops_listen), ("tcp:8443", None))
         self.assertEqual((config.max_staleness, config.simulated_deployments, config.namespaces), (120.0, 12, ()))
