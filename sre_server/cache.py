@@ -77,7 +77,7 @@ class ClusterCache:
     def written(self, deployment: Deployment) -> None:
         """Remember the state that a successful write left, until the watch is known to have passed it.
 
-        An older event may still be under way: it is ignored when it arrives. See docs/api.md, "The cache".
+        An older event may still be under way: it is ignored when it arrives.
         """
         key = (deployment.namespace, deployment.name)
         known = self._deployments.get(deployment.namespace, {}).get(deployment.name)

@@ -1,8 +1,7 @@
 """One HTTP request: what makes it ambiguous or malformed, who sent it, and how it fails.
 
-Twisted's parser is strict on most of RFC 9112, but not on all of its sections 3.2 (request target, Host), 5.2 (folded
-fields) and 6.1 (transfer codings). What it lets through is refused here where that concerns a whole request, and by
-`Channel` where it concerns bytes on the way.
+Twisted's parser is strict on most of RFC 9112. Of what it lets through, what concerns a whole request is refused here,
+and what concerns bytes on the way by `Channel`.
 """
 
 import re
