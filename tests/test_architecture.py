@@ -228,3 +228,10 @@ class ArchitectureTests(SynchronousTestCase):
         """Every module, and every class and function with a public name, says what it is for."""
         missing = [path for module in self.modules for path in _undocumented(module.tree, module.name)]
         self.assertEqual(missing, [])
+
+    def test_every_page_that_is_named_is_there(self) -> None:
+        """Docstrings and comments name no page, and no file of docs/ or tests/, that this repository does not have."""
+        named = re.compile(r"(?<![\w./-])(?:[\w./-]*\w\.md\b|(?:docs|tests)/[\w./-]*\w)")
+        found = {name for module in self.modules for name in named.findall("\n".join(module.lines))}
+        self.assertTrue(found)
+        self.assertEqual({name for name in found if not (ROOT.parent / name).exists()}, set())

@@ -42,7 +42,7 @@ class Credentials(Protocol):
 
 
 def _blank_configuration() -> "Configuration":
-    """Make a Configuration of our own, with the client's retries off (field-notes.md section 0, finding 6)."""
+    """Make a Configuration of our own, without retries: urllib3's default repeats even a PUT (util/retry.py)."""
     load_sparingly()
     from kubernetes.client import Configuration  # noqa: PLC0415  # half of the start-up time: only when needed
     from kubernetes.utils.keepalive import tcp_keepalive_socket_options  # noqa: PLC0415

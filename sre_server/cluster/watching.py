@@ -1,8 +1,8 @@
 """One blocking list+watch cycle of one source: the thread side of the cache, without Twisted.
 
-The rules are client-go's reflector's (field-notes.md section 1), made stricter where a Python client on HTTP/1.1 cannot
-ping: a read timeout of 90 s is one missed bookmark and a half. A list is emitted whole or not at all. Whatever ends a
-cycle, the next one goes on from the last resourceVersion, unless the cluster said that this one is of no more use.
+The rules are those of client-go's reflector (tools/cache/reflector.go), made stricter where a Python client on HTTP/1.1
+cannot ping: a read timeout of 90 s is one missed bookmark and a half. A list is emitted whole or not at all. Whatever
+ends a cycle, the next one goes on from the last resourceVersion, unless the cluster said that it is of no more use.
 
 A list is read in pages, or streamed: as the events that begin a watch, up to a bookmark that says so (KEP-3157). What
 a cluster refuses to stream, or does not end in time, is read in pages at once; after other faults, in the next cycle.

@@ -1,8 +1,8 @@
 """Mutual TLS 1.3 for the API port: our certificate, whom we trust for clients, and nothing older or weaker.
 
-The policy is field-notes.md section 4: verification through `trustRoot`, cipher suites set on the finished context (in
-TLS 1.3 `acceptableCiphers` does nothing), no session resumption, as a resumed session is not verified again. A context
-cannot be changed once it was used, so a change of any file makes a new one, for the connections from then on.
+The policy: verification through `trustRoot`, cipher suites set on the finished context (in TLS 1.3 `acceptableCiphers`
+does nothing, twisted#10058), no session resumption, as a resumed session is not verified again. A context cannot be
+changed once it was used, so a change of any file makes a new one, for the connections from then on.
 """
 
 from datetime import datetime

@@ -1,7 +1,7 @@
 """Whom we trust to vouch for clients, and whom they no longer vouch for: CAs and revocation lists.
 
 A handshake is judged by OpenSSL. What it once accepted is judged again by `Trust.check`, on the first request after any
-of the files changed, since a connection may outlive its certificate's good standing (field-notes.md section 6, 19-21).
+of the files changed, since a connection may outlive its certificate's good standing (docs/security.md).
 """
 
 from collections.abc import Sequence

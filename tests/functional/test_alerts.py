@@ -142,8 +142,7 @@ class DocumentationTests(SynchronousTestCase):
         self.assertEqual(told, {name for name in exposed if name.startswith("sre_server_")})
 
     def test_every_alert(self) -> None:
-        """It has a row for each alert, with its severity, its summary, and a link to its runbook."""
+        """It has a row for each alert, with its severity and a link to its runbook."""
         text = (CHECKOUT / "docs/observability.md").read_text()
         for rule in alerts():
-            name, severity, summary = rule["alert"], rule["labels"]["severity"], rule["annotations"]["summary"]
-            self.assertIn(f"| [{name}](runbooks/{name}.md) | {severity} | {summary} |\n", text)
+            self.assertIn(f"| [{rule['alert']}](runbooks/{rule['alert']}.md) | {rule['labels']['severity']} |", text)
