@@ -1,21 +1,22 @@
 """An embedded Kubernetes API: the demo of a newcomer and the engine of the fault tests.
 
 A small cluster lives in memory and is spoken to over real HTTP on the loopback interface, by the same client code
-that talks to a production cluster, and by kubectl. Nothing in here knows the product in front of it.
+that talks to a production cluster. Nothing in here knows the product in front of it.
 
-How the rooms depend on each other, from the bottom up:
+From the bottom up; no module imports from a line below its own:
 
-- `kinds`, `statuses`, `selection`, `patching`, `protobuf`, `objects`, `population`: values and functions, no Twisted.
+- `kinds`, `statuses`: the resources that are served, and how a refusal is worded.
+- `objects`, `population`, `patching`: objects as dictionaries, those of a new cluster, and patches of them.
 - `collection`: the objects of one resource, with a bounded history of their changes.
-- `events`, `rollout`, `validation`, `reviews`, `store`: the cluster itself; rollouts move on the clock that the caller
-  passes in.
-- `journal`, `faults`: what was asked of the API, and what goes wrong on purpose.
-- `answers`, `calls`, `listing`, `tables`, `watching`, `writing`: one HTTP request each, read or answered.
-- `gate`: the journal, the faults and the token, which every request passes.
-- `discovery`, `api`, `control`: the Klein apps.
-- `service`: the port. `python -m sre_server.simulator` runs it alone; `testtools` does without a network.
+- `rollout`, `reviews`, `store`: the cluster itself; rollouts move on the clock that the caller passes in.
+- `faults`: what goes wrong on purpose, and the count of requests.
+- `queries`, `listing`, `watching`, `discovery`: what one request asks for, and what answers it.
+- `api`, `control`: the Klein apps, of the Kubernetes API and of the faults.
+- `service`: the port. `python -m sre_server.simulator` runs it alone.
+
+A new resource is one more `Kind`; what acts on changes by itself, as a controller does, subscribes to the `store`.
 
 What is believable here is what a client can see: versions, Status objects, list pages cut from one snapshot, watch
-streams, preconditions, rollouts. There are no pods and no admission; Events are only what clients leave.
-SubjectAccessReviews are answered by rules that a test sets, but nobody is refused anything because of them.
+streams, preconditions, dry runs, rollouts. There are no pods and no admission, and SubjectAccessReviews decide nothing
+but themselves. `kubectl get`, `get --watch` and `scale` work; other commands may ask for what is not served here.
 """

@@ -22,15 +22,14 @@ from sre_server.simulator.service import SimulatorService
 from sre_server.simulator.store import SimulatedCluster
 
 
-def kubeconfig(url: str, token: str | None) -> Object:
+def kubeconfig(url: str) -> Object:
     """Return a kubeconfig that leads to the simulated API."""
-    user = {"token": token} if token else {}
     context = {"cluster": "simulated", "user": "simulated", "namespace": "default"}
     return {
         "apiVersion": "v1",
         "kind": "Config",
         "clusters": [{"name": "simulated", "cluster": {"server": url}}],
-        "users": [{"name": "simulated", "user": user}],
+        "users": [{"name": "simulated", "user": {}}],
         "contexts": [{"name": "simulated", "context": context}],
         "current-context": "simulated",
     }
@@ -42,8 +41,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--port", type=int, default=0, help="where to listen (default: any free port)")
     parser.add_argument("--deployments", type=int, default=12, help="how many to start with")
     parser.add_argument("--kubeconfig", type=Path, help="write a kubeconfig to this file")
-    parser.add_argument("--token", help="refuse requests without this bearer token")
-    parser.add_argument("--control", action="store_true", help="open /simulator/faults and the like")
+    parser.add_argument("--control", action="store_true", help="let tests switch faults, at /simulator/...")
     return parser
 
 
@@ -51,19 +49,11 @@ async def run(reactor: object, argv: Sequence[str]) -> None:
     """Serve until the process is told to end."""
     options = arguments().parse_args(argv)
     cluster = SimulatedCluster(IReactorTime(reactor), deployments=options.deployments)
-    service = SimulatorService(
-        IReactorTCP(reactor),
-        cluster,
-        port=options.port,
-        token=options.token,
-        control=options.control,
-    )
+    service = SimulatorService(IReactorTCP(reactor), cluster, port=options.port, control=options.control)
     service.startService()
     IReactorCore(reactor).addSystemEventTrigger("before", "shutdown", service.stopService)
     if options.kubeconfig is not None:
-        # JSON is YAML, too.
-        written = msgspec.json.format(msgspec.json.encode(kubeconfig(service.url, options.token)))
-        options.kubeconfig.write_bytes(written)
+        options.kubeconfig.write_bytes(msgspec.json.encode(kubeconfig(service.url)))  # JSON is YAML, too
     sys.stdout.write(f"simulated Kubernetes API at {service.url}\n")
     sys.stdout.flush()
     await Deferred()

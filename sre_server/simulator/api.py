@@ -1,77 +1,63 @@
 """The Kubernetes API of a simulated cluster, as a Klein app."""
 
 from collections.abc import Callable
-from typing import cast
+from functools import partial
+from typing import Any, cast
 
+import msgspec
 from klein import Klein
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.iweb import IRequest
 from twisted.web.resource import IResource
 from werkzeug.exceptions import HTTPException
 
-from sre_server.simulator import answers, calls, discovery, listing, objects, tables, writing
-from sre_server.simulator.answers import Answer
-from sre_server.simulator.collection import Change, Stored
-from sre_server.simulator.faults import Faults
-from sre_server.simulator.gate import Gate
-from sre_server.simulator.journal import Call, Resource, Verb
-from sre_server.simulator.kinds import DEPLOYMENTS, EVENTS, NAMESPACES, Kind, Object
-from sre_server.simulator.statuses import Refusal, status, too_large
+from sre_server.simulator import discovery, queries
+from sre_server.simulator.collection import Change, Collection
+from sre_server.simulator.faults import Call, Fault, Faults, Verb
+from sre_server.simulator.kinds import DEPLOYMENTS, REVIEWS, STORED, Kind, Object
+from sre_server.simulator.listing import list_page
+from sre_server.simulator.objects import scale_of
+from sre_server.simulator.queries import Options
+from sre_server.simulator.statuses import Refusal, invalid
 from sre_server.simulator.store import SimulatedCluster
-from sre_server.simulator.watching import Encoder, WatchStream
+from sre_server.simulator.watching import WatchStream, hang_up
 
-_VERBS: dict[bytes, Verb] = {
-    b"GET": "get",
-    b"HEAD": "get",
-    b"POST": "create",
-    b"PUT": "update",
-    b"PATCH": "patch",
-    b"DELETE": "delete",
-}
-_RESOURCES: dict[str, Resource] = {"namespaces": "namespaces", "events": "events", "deployments": "deployments"}
-_GROUPS = '<any(apps, autoscaling, "authorization.k8s.io"):name>'
+_app = Klein()
+_WRITES: dict[bytes, Verb] = {b"PUT": "update", b"PATCH": "patch"}
 
-Act = Callable[[], Answer]
+
+def _route(path: str, *methods: str) -> Callable[[Any], Any]:
+    """Route a path in every group."""
+
+    def decorate(handler: Any) -> Any:  # noqa: ANN401 - Klein's own type of a handler is private
+        _app.route(f"/api/<version>{path}", methods=methods)(handler)
+        return _app.route(f"/apis/<group>/<version>{path}", methods=methods)(handler)
+
+    return decorate
 
 
 class KubernetesAPI:
-    """Answers as a kube-apiserver does, from a simulated cluster, as faultily as it is told to."""
+    """Answers as a kube-apiserver does, from a simulated cluster, or as the faults have it that are on."""
 
     log = Logger()
-    _app = Klein()
+    _app = _app
 
-    def __init__(
-        self,
-        cluster: SimulatedCluster,
-        clock: IReactorTime,
-        *,
-        faults: Faults | None = None,
-        token: str | None = None,
-    ) -> None:
-        self.faults = faults or Faults()
+    def __init__(self, cluster: SimulatedCluster, clock: IReactorTime, faults: Faults) -> None:
         self._cluster = cluster
         self._clock = clock
-        self._gate = Gate(cluster, clock, self.faults, token)
+        self._faults = faults
         self._streams: list[WatchStream] = []
-        self._lost: set[int] = set()
-        self._detach: tuple[Callable[[], None], ...] = (
-            cluster.subscribe(self),
-            self.faults.when_changed(self._faults_changed),
-        )
+        cluster.subscribe(self)
+        faults.subscribe(self._faults_changed)
 
     def resource(self) -> IResource:
         """Return what a Site serves."""
         resource: IResource = self._app.resource()
         return resource
-
-    def stop(self) -> None:
-        """End every stream, and listen to the cluster no more."""
-        for detach in self._detach:
-            detach()
-        self._detach = ()
-        self.reset()
 
     @property
     def open_watches(self) -> int:
@@ -79,241 +65,162 @@ class KubernetesAPI:
         return len(self._streams)
 
     def changed(self, kind: Kind, change: Change) -> None:
-        """Tell every stream of a change, unless a fault loses it."""
-        call = Call("watch", _resource_of(kind))
-        if self.faults.take({"drop-event"}, call) is not None:
-            self._lost.add(change.version)
+        """Let every stream send the change; those of other resources note how far the version counter is."""
         for stream in list(self._streams):
-            if stream.kind is kind:
-                stream.pump()
+            stream.pump()
 
-    def reset(self) -> None:
+    def restored(self) -> None:
         """End every stream."""
-        self._lost.clear()
         for stream in list(self._streams):
             stream.end()
+
+    stop = restored
 
     # Discovery.
 
     @_app.route("/version", methods=["GET"])
-    async def version(self, request: IRequest) -> bytes | None:
+    async def version(self, request: IRequest) -> bytes:
         """Answer which version of Kubernetes this claims to be."""
-        return await self._describe(request, discovery.VERSION)
-
-    @_app.route("/healthz", methods=["GET"])
-    @_app.route("/livez", methods=["GET"])
-    @_app.route("/readyz", methods=["GET"])
-    async def health(self, request: IRequest) -> bytes | None:
-        """Answer that all is well."""
-        body = await self._serve(request, Call("discover"), lambda: Answer(b"ok"))
-        request.setHeader("content-type", "text/plain; charset=utf-8")
-        return body
+        return await self._serve(request, Call("discover"), lambda: discovery.VERSION)
 
     @_app.route("/api", methods=["GET"])
-    async def core_versions(self, request: IRequest) -> bytes | None:
+    async def core_versions(self, request: IRequest) -> bytes:
         """Answer which versions the core group has."""
-        address = (request.getHeader("host") or "127.0.0.1").strip()
-        return await self._describe(request, discovery.core_versions(address))
+        return await self._serve(request, Call("discover"), lambda: discovery.CORE_VERSIONS)
 
     @_app.route("/apis", methods=["GET"])
-    async def groups(self, request: IRequest) -> bytes | None:
+    async def groups(self, request: IRequest) -> bytes:
         """Answer which groups there are."""
-        return await self._describe(request, discovery.groups())
+        return await self._serve(request, Call("discover"), discovery.groups)
 
-    @_app.route(f"/apis/{_GROUPS}", methods=["GET"])
-    async def group(self, request: IRequest, name: str) -> bytes | None:
-        """Answer which versions a group has."""
-        return await self._describe(request, discovery.group(name))
-
-    @_app.route("/api/v1", methods=["GET"])
-    async def core_resources(self, request: IRequest) -> bytes | None:
-        """Answer which resources the core group has."""
-        return await self._describe(request, discovery.core_resources())
-
-    @_app.route(f"/apis/{_GROUPS}/v1", methods=["GET"])
-    async def group_resources(self, request: IRequest, name: str) -> bytes | None:
+    @_route("", "GET")
+    async def resources(self, request: IRequest, version: str, group: str = "") -> bytes:
         """Answer which resources a group has."""
-        return await self._describe(request, discovery.group_resources(name))
-
-    @_app.route("/openapi/v3", methods=["GET"])
-    async def openapi_index(self, request: IRequest) -> bytes | None:
-        """Answer where the schemas are."""
-        return await self._describe(request, discovery.openapi_index())
-
-    @_app.route("/openapi/v3/api/v1", methods=["GET"])
-    async def core_openapi(self, request: IRequest) -> bytes | None:
-        """Answer the schema of the core group."""
-        return await self._describe(request, discovery.openapi(""))
-
-    @_app.route(f"/openapi/v3/apis/{_GROUPS}/v1", methods=["GET"])
-    async def group_openapi(self, request: IRequest, name: str) -> bytes | None:
-        """Answer the schema of a group."""
-        return await self._describe(request, discovery.openapi(name))
+        return await self._serve(request, Call("discover"), lambda: discovery.resources(group, version))
 
     # Resources.
 
-    @_app.route("/api/v1/namespaces", methods=["GET", "POST"])
-    async def namespaces(self, request: IRequest) -> bytes | None:
-        """List, watch or create Namespaces."""
-        return await self._collection(request, NAMESPACES, "")
+    @_route("/<plural>", "GET", "POST")
+    @_route("/namespaces/<namespace>/<plural>", "GET", "POST")
+    async def collection(
+        self, request: IRequest, version: str, plural: str, group: str = "", namespace: str = ""
+    ) -> bytes:
+        """List or watch the objects of one namespace or of all, or create one."""
+        kind, options = _find(group, version, plural, namespace), queries.options(request)
+        if request.method == b"POST":
+            return await self._serve(
+                request, Call("create", plural), lambda: self._create(request, kind, namespace, options), code=201
+            )
+        collection = self._cluster.collection(kind)
+        if options.watch:
+            return await self._watch(request, collection, namespace, options)
+        return await self._serve(
+            request, Call("list", plural), lambda: list_page(collection, namespace, options, self._cluster.version)
+        )
 
-    @_app.route("/api/v1/namespaces/<name>", methods=["GET", "PUT", "PATCH", "DELETE"])
-    async def namespace(self, request: IRequest, name: str) -> bytes | None:
-        """Read or write one Namespace."""
-        return await self._item(request, NAMESPACES, "", name)
+    @_route("/<plural>/<name>", "GET", "DELETE")
+    @_route("/namespaces/<namespace>/<plural>/<name>", "GET", "DELETE")
+    async def item(
+        self, request: IRequest, version: str, plural: str, name: str, group: str = "", namespace: str = ""
+    ) -> bytes:
+        """Read or delete one object."""
+        kind, options = _find(group, version, plural, namespace), queries.options(request)
 
-    @_app.route("/api/v1/events", methods=["GET"])
-    async def all_events(self, request: IRequest) -> bytes | None:
-        """List or watch the Events of every Namespace."""
-        return await self._collection(request, EVENTS, "")
+        def delete() -> bytes:
+            return kind.single(self._cluster.delete(kind, namespace, name, dry_run=bool(options.dry_run)).body)
 
-    @_app.route("/api/v1/namespaces/<namespace>/events", methods=["GET", "POST"])
-    async def events(self, request: IRequest, namespace: str) -> bytes | None:
-        """List, watch or create the Events of one Namespace."""
-        return await self._collection(request, EVENTS, namespace)
+        if request.method == b"DELETE":
+            return await self._serve(request, Call("delete", plural), delete)
+        return await self._serve(
+            request, Call("get", plural), lambda: kind.single(self._cluster.get(kind, namespace, name).body)
+        )
 
-    @_app.route("/api/v1/namespaces/<namespace>/events/<name>", methods=["GET", "DELETE"])
-    async def event(self, request: IRequest, namespace: str, name: str) -> bytes | None:
-        """Read or delete one Event."""
-        return await self._item(request, EVENTS, namespace, name)
-
-    @_app.route("/apis/apps/v1/deployments", methods=["GET"])
-    async def all_deployments(self, request: IRequest) -> bytes | None:
-        """List or watch the Deployments of every Namespace."""
-        return await self._collection(request, DEPLOYMENTS, "")
-
-    @_app.route("/apis/apps/v1/namespaces/<namespace>/deployments", methods=["GET", "POST"])
-    async def deployments(self, request: IRequest, namespace: str) -> bytes | None:
-        """List, watch or create the Deployments of one Namespace."""
-        return await self._collection(request, DEPLOYMENTS, namespace)
-
-    @_app.route(
-        "/apis/apps/v1/namespaces/<namespace>/deployments/<name>",
-        methods=["GET", "PUT", "PATCH", "DELETE"],
-    )
-    async def deployment(self, request: IRequest, namespace: str, name: str) -> bytes | None:
-        """Read or write one Deployment."""
-        return await self._item(request, DEPLOYMENTS, namespace, name)
-
-    @_app.route("/apis/apps/v1/namespaces/<namespace>/deployments/<name>/status", methods=["GET"])
-    async def deployment_status(self, request: IRequest, namespace: str, name: str) -> bytes | None:
-        """Read one Deployment through its status."""
-        return await self._item(request, DEPLOYMENTS, namespace, name)
-
-    @_app.route(
-        "/apis/apps/v1/namespaces/<namespace>/deployments/<name>/scale",
-        methods=["GET", "PUT", "PATCH"],
-    )
-    async def scale(self, request: IRequest, namespace: str, name: str) -> bytes | None:
+    @_app.route("/apis/apps/v1/namespaces/<namespace>/deployments/<name>/scale", methods=["GET", "PUT", "PATCH"])
+    async def scale(self, request: IRequest, namespace: str, name: str) -> bytes:
         """Read or write the Scale of one Deployment."""
-        call = Call(_VERBS[request.method], "scale", namespace, name)
+        options = queries.options(request)
 
-        def act() -> Answer:
-            if call.verb == "get":
-                stored = self._cluster.get(DEPLOYMENTS, namespace, name)
-            else:
-                replaces, dry_run = request.method == b"PUT", calls.wants_dry_run(request)
-                stored = self._cluster.write_scale(
-                    namespace, name, _change(request), replaces=replaces, dry_run=dry_run
-                )
-            return answers.json(objects.scale_of(stored.decoded()))
+        def write() -> Object:
+            change, dry_run = partial(queries.changed_scale, request), bool(options.dry_run)
+            return scale_of(self._cluster.scale(namespace, name, change, dry_run=dry_run).decoded())
 
-        return await self._serve(request, call, act)
+        if request.method in _WRITES:
+            return await self._serve(request, Call(_WRITES[request.method], "scale"), write)
+        return await self._serve(
+            request, Call("get", "scale"), lambda: scale_of(self._cluster.get(DEPLOYMENTS, namespace, name).decoded())
+        )
 
     @_app.route("/apis/authorization.k8s.io/v1/subjectaccessreviews", methods=["POST"])
-    async def reviews(self, request: IRequest) -> bytes | None:
+    async def reviews(self, request: IRequest) -> bytes:
         """Tell whether somebody may do something."""
-
-        def act() -> Answer:
-            return answers.json(self._cluster.reviews.answered(calls.object_body(request)), 201)
-
-        return await self._serve(request, Call("create", "subjectaccessreviews"), act)
+        call = Call("create", REVIEWS.plural)
+        reviews = self._cluster.reviews
+        return await self._serve(request, call, lambda: reviews.answered(queries.json_body(request)), code=201)
 
     # What goes wrong.
 
     @_app.handle_errors(Refusal)
     def refused(self, request: IRequest, failure: Failure) -> bytes:
         """Answer with the Status of a refusal."""
-        refusal = cast("Refusal", failure.value)
-        if refusal.retry_after is not None:
-            request.setHeader("retry-after", str(refusal.retry_after))
-        return answers.sent(request, answers.json(refusal.status, refusal.code))
+        return _refuse(request, cast("Refusal", failure.value))
 
     @_app.handle_errors(HTTPException)
     def unroutable(self, request: IRequest, failure: Failure) -> bytes:
         """Answer a request for which there is no route."""
-        try:
-            self._gate.authenticate(request)
-        except Refusal as refusal:
-            return answers.sent(request, answers.json(refusal.status, refusal.code))
-        code = 405 if cast("HTTPException", failure.value).code == 405 else 404
-        details: Object = {}
-        return answers.sent(request, answers.json(status(code, details=details), code))
+        error = cast("HTTPException", failure.value)
+        return _refuse(request, Refusal(error.code or 404, error.description or error.name))
+
+    @_app.handle_errors(msgspec.DecodeError)
+    def malformed(self, request: IRequest, failure: Failure) -> bytes:
+        """Answer a request whose query or body is not what it should be."""
+        return _refuse(request, Refusal(400, failure.getErrorMessage()))
 
     @_app.handle_errors(Exception)
     def failed(self, request: IRequest, failure: Failure) -> bytes:
         """Answer that the simulator itself is broken."""
         self.log.failure("the simulated API failed at {uri!r}", failure, uri=request.uri)
-        told = status(500, f"Internal error occurred: {failure.getErrorMessage()}")
-        return answers.sent(request, answers.json(told, 500))
+        return _refuse(request, Refusal(500, f"Internal error occurred: {failure.getErrorMessage()}"))
 
     # How a request is served.
 
-    async def _describe(self, request: IRequest, answer: Object) -> bytes | None:
-        return await self._serve(request, Call("discover"), lambda: answers.json(answer))
-
-    async def _collection(self, request: IRequest, kind: Kind, namespace: str) -> bytes | None:
-        resource = _resource_of(kind)
-        if request.method == b"POST":
-            call = Call("create", resource, namespace)
-            return await self._serve(request, call, lambda: self._create(request, kind, namespace))
-        if calls.wants_watch(request):
-            return await self._watch(request, kind, Call("watch", resource, namespace))
-        continued = calls.is_continued(request)
-        call = Call("list", resource, namespace, continued=continued)
-        return await self._serve(request, call, lambda: self._list(request, kind, namespace))
-
-    async def _item(self, request: IRequest, kind: Kind, namespace: str, name: str) -> bytes | None:
-        call = Call(_VERBS[request.method], _resource_of(kind), namespace, name)
-
-        def act() -> Answer:
-            if call.verb == "get":
-                self._reach(calls.wanted_version(request))
-                return self._shown(request, kind, self._cluster.get(kind, namespace, name))
-            if call.verb == "delete":
-                return self._delete(request, kind, namespace, name)
-            if writing.is_apply(request) and not self._exists(kind, namespace, name):
-                return self._apply_new(request, kind, namespace, name)
-            dry_run = calls.wants_dry_run(request)
-            replaces = request.method == b"PUT"
-            stored = self._cluster.update(kind, namespace, name, _change(request), replaces=replaces, dry_run=dry_run)
-            return self._shown(request, kind, stored)
-
-        return await self._serve(request, call, act)
-
-    async def _serve(self, request: IRequest, call: Call, act: Act) -> bytes | None:
-        await self._gate.enter(request, call)
+    async def _serve(
+        self, request: IRequest, call: Call, act: Callable[[], Object | bytes], *, code: int = 200
+    ) -> bytes:
+        await self._admit(request, call)
         answer = act()
-        await self._gate.leave(request, call)
-        return answers.sent(request, answer)
+        fault = self._faults.take({"drop-after-apply", "hang-after-apply"}, call)
+        if fault is not None:
+            await _leave_unanswered(request, fault)
+        return _send(request, answer if isinstance(answer, bytes) else msgspec.json.encode(answer), code)
 
-    async def _watch(self, request: IRequest, kind: Kind, call: Call) -> bytes | None:
-        await self._gate.enter(request, call)
-        options = calls.list_options(request)
-        if options.initial_events and self.faults.take({"no-streams"}, call) is not None:
-            raise calls.streams_are_off()
-        form = calls.accepted_form(request)
+    async def _admit(self, request: IRequest, call: Call) -> None:
+        """Count a request, and let the faults meet it that are meant for it."""
+        self._faults.counts[call] += 1
+        slow = self._faults.take({"slow"}, call)
+        if slow is not None:
+            await deferLater(self._clock, slow.seconds)
+        fault = self._faults.take({"refuse", "hang", "status"}, call)
+        if fault is None:
+            return
+        if fault.kind == "status":
+            raise Refusal(fault.code, fault.message, retry_after=fault.retry_after)
+        await _leave_unanswered(request, fault)
+
+    async def _watch(self, request: IRequest, collection: Collection, namespace: str, options: Options) -> bytes:
+        call = Call("watch", collection.kind.plural)
+        await self._admit(request, call)
+        if options.send_initial_events and self._faults.take({"no-streams"}, call) is not None:
+            problem = "Forbidden: sendInitialEvents is forbidden for watch unless the WatchList feature gate is enabled"
+            raise invalid("", "sendInitialEvents", problem)
         request.setHeader("content-type", "application/json")
         stream = WatchStream(
             request,
-            call,
+            collection,
+            namespace,
             options,
-            kind=kind,
             cluster=self._cluster,
             clock=self._clock,
-            faults=self.faults,
-            lost=self._lost,
-            encoder=Encoder(kind, self._clock, form, _include(request)),
+            faults=self._faults,
         )
         self._streams.append(stream)
         try:
@@ -321,49 +228,11 @@ class KubernetesAPI:
             await stream.done
         finally:
             self._streams.remove(stream)
-        return None
+        return b""
 
-    def _list(self, request: IRequest, kind: Kind, namespace: str) -> Answer:
-        options = calls.list_options(request)
-        form = calls.accepted_form(request)
-        collection = self._cluster.collection(kind)
-        shown = listing.page(collection, namespace, options, self._cluster.version)
-        if form == "Table":
-            now = self._clock.seconds()
-            return Answer(listing.encoded_table(kind, shown, now, _include(request)))
-        return Answer(listing.encoded(kind, shown))
-
-    def _create(self, request: IRequest, kind: Kind, namespace: str) -> Answer:
-        written = calls.object_body(request)
-        dry_run = calls.wants_dry_run(request)
-        stored = self._cluster.create(kind, namespace, written, dry_run=dry_run)
-        return self._shown(request, kind, stored, code=201)
-
-    def _apply_new(self, request: IRequest, kind: Kind, namespace: str, name: str) -> Answer:
-        written = writing.applied_object(request)
-        metadata = {**(written.get("metadata") or {}), "name": name}
-        dry_run = calls.wants_dry_run(request)
-        stored = self._cluster.create(kind, namespace, {**written, "metadata": metadata}, dry_run=dry_run)
-        return self._shown(request, kind, stored, code=201)
-
-    def _delete(self, request: IRequest, kind: Kind, namespace: str, name: str) -> Answer:
-        asked = writing.deletion(request)
-        stored = self._cluster.delete(kind, namespace, name, preconditions=asked.preconditions, dry_run=asked.dry_run)
-        return answers.deleted(kind, name, stored)
-
-    def _shown(self, request: IRequest, kind: Kind, stored: Stored, *, code: int = 200) -> Answer:
-        if calls.accepted_form(request) == "Table":
-            row = tables.row(kind, stored, self._clock.seconds(), _include(request))
-            metadata = {"resourceVersion": str(stored.version)}
-            return Answer(tables.table([row], tables.columns(kind), metadata), code)
-        return Answer(kind.heading + stored.body[1:], code)
-
-    def _reach(self, version: int) -> None:
-        if version > self._cluster.version:
-            raise too_large(version, self._cluster.version)
-
-    def _exists(self, kind: Kind, namespace: str, name: str) -> bool:
-        return self._cluster.collection(kind).get(kind.key(namespace, name)) is not None
+    def _create(self, request: IRequest, kind: Kind, namespace: str, options: Options) -> bytes:
+        written, dry_run = queries.json_body(request), bool(options.dry_run)
+        return kind.single(self._cluster.create(kind, namespace, written, dry_run=dry_run).body)
 
     def _faults_changed(self) -> None:
         for stream in list(self._streams):
@@ -371,14 +240,28 @@ class KubernetesAPI:
             stream.pump()
 
 
-def _change(request: IRequest) -> writing.Change:
-    return writing.replacement(request) if request.method == b"PUT" else writing.patch(request)
+def _find(group: str, version: str, plural: str, namespace: str) -> Kind:
+    for kind in STORED:
+        if (kind.group, kind.version, kind.plural) == (group, version, plural) and (kind.namespaced or not namespace):
+            return kind
+    raise Refusal(404, "the server could not find the requested resource")
 
 
-def _include(request: IRequest) -> str:
-    values = (request.args or {}).get(b"includeObject", [b"Metadata"])
-    return str(values[0], "ascii", "replace")
+def _send(request: IRequest, body: bytes, code: int) -> bytes:
+    request.setResponseCode(code)
+    request.setHeader("content-type", "application/json")
+    request.setHeader("content-length", str(len(body)))
+    return body
 
 
-def _resource_of(kind: Kind) -> Resource:
-    return _RESOURCES[kind.plural]
+def _refuse(request: IRequest, refusal: Refusal) -> bytes:
+    if refusal.retry_after is not None:
+        request.setHeader("retry-after", str(refusal.retry_after))
+    return _send(request, msgspec.json.encode(refusal.status), refusal.code)
+
+
+async def _leave_unanswered(request: IRequest, fault: Fault) -> None:
+    """Wait for the end of the connection, which is near when the fault is to close it."""
+    if not fault.kind.startswith("hang"):
+        hang_up(request, reset=fault.reset)
+    await Deferred()

@@ -1,15 +1,17 @@
-"""The simulator's own door for tests that run it as a process: /simulator/..., never faulty, never asked for a token.
+"""The way in for tests that run the simulator as a process: /simulator/..., where no fault strikes.
 
-- `GET`, `PUT`, `DELETE /simulator/faults`: `{"faults": [{"kind": "status", "code": 429, "retryAfter": 2}, ...]}`.
-- `GET`, `PUT`, `DELETE /simulator/reviews`: `{"rules": [{"user": "ann", "verb": "get", "namespace": "shop"}, ...]}`,
-  which decide SubjectAccessReviews; `{"rules": null}`, as at the start and after DELETE, allows everything.
-- `GET`, `DELETE /simulator/requests`: the journal and the counts.
+- `PUT /simulator/faults` `{"faults": [{"kind": "status", "code": 429, "retryAfter": 2}, ...]}`: switch off what is on,
+  and these on.
+- `PUT /simulator/reviews` `{"rules": [{"user": "ann", "verb": "get", "namespace": "shop"}, ...]}`: decide
+  SubjectAccessReviews by these rules; `null`, as at the start, allows everything.
+- `GET /simulator/requests`: how many requests came, by "verb resource".
 - `POST /simulator/compact`: forget all history.
 - `POST /simulator/restore` `{"resourceVersion": "1234"}`: go back to an earlier version.
 - `POST /simulator/unplug` `{"seconds": 3}`: listen no more, for a while.
 """
 
-from typing import Protocol, TypeVar, cast
+from collections.abc import Callable
+from typing import TypeVar, cast
 
 import msgspec
 from klein import Klein
@@ -19,40 +21,21 @@ from twisted.web.iweb import IRequest
 from twisted.web.resource import IResource
 
 from sre_server.simulator.faults import Fault, Faults
-from sre_server.simulator.journal import Recorded
 from sre_server.simulator.reviews import Rule
-from sre_server.simulator.statuses import Refusal, status
+from sre_server.simulator.statuses import Refusal
 from sre_server.simulator.store import SimulatedCluster
-
-Form = TypeVar("Form")
 
 ANSWER_FIRST = 0.1
 
-
-class Plug(Protocol):
-    """What can be taken off the network for a while."""
-
-    def unplug_for(self, seconds: float) -> None:
-        """Refuse connections for a while."""
+_Form = TypeVar("_Form")
 
 
-class FaultList(msgspec.Struct, forbid_unknown_fields=True):
-    """The faults that are on, as they travel."""
-
+class _Faults(msgspec.Struct, forbid_unknown_fields=True):
     faults: list[Fault]
 
 
-class RuleList(msgspec.Struct, forbid_unknown_fields=True):
-    """The rules of the reviews, as they travel."""
-
+class _Rules(msgspec.Struct, forbid_unknown_fields=True):
     rules: list[Rule] | None
-
-
-class RequestList(msgspec.Struct):
-    """The journal, as it travels; counts are by "verb resource"."""
-
-    requests: list[Recorded]
-    counts: dict[str, int]
 
 
 class _Restore(msgspec.Struct, rename="camel"):
@@ -64,90 +47,58 @@ class _Unplug(msgspec.Struct):
 
 
 class ControlAPI:
-    """Switches faults and shows the journal, over HTTP."""
+    """Switches faults and shows what was asked, over HTTP; `unplug` takes the API off the network for some seconds."""
 
     _app = Klein()
 
-    def __init__(self, cluster: SimulatedCluster, faults: Faults, clock: IReactorTime, plug: Plug) -> None:
+    def __init__(
+        self, cluster: SimulatedCluster, faults: Faults, clock: IReactorTime, unplug: Callable[[float], object]
+    ) -> None:
         self._cluster = cluster
         self._faults = faults
         self._clock = clock
-        self._plug = plug
+        self._unplug = unplug
 
     def resource(self) -> IResource:
         """Return what stands below /simulator."""
         resource: IResource = self._app.resource()
         return resource
 
-    @_app.route("/faults", methods=["GET"])
-    def faults(self, request: IRequest) -> bytes:
-        """Show the faults that are on."""
-        return _json(request, FaultList(self._faults.active))
-
     @_app.route("/faults", methods=["PUT"])
-    def put_faults(self, request: IRequest) -> bytes:
-        """Switch off what is on, and switch these on."""
-        self._faults.replace(_body(request, FaultList).faults)
-        return _json(request, FaultList(self._faults.active))
-
-    @_app.route("/faults", methods=["DELETE"])
-    def delete_faults(self, request: IRequest) -> bytes:
-        """Switch everything off."""
-        self._faults.clear()
-        return _json(request, FaultList([]))
-
-    @_app.route("/reviews", methods=["GET"])
-    def reviews(self, request: IRequest) -> bytes:
-        """Show the rules of the reviews."""
-        return _json(request, RuleList(self._cluster.reviews.rules))
+    def faults(self, request: IRequest) -> bytes:
+        """Switch off what is on, and these on."""
+        self._faults.replace(*_body(request, _Faults).faults)
+        return _json(request, {})
 
     @_app.route("/reviews", methods=["PUT"])
-    def put_reviews(self, request: IRequest) -> bytes:
+    def reviews(self, request: IRequest) -> bytes:
         """Decide reviews by these rules."""
-        rules = _body(request, RuleList).rules
-        if rules is None:
-            self._cluster.reviews.clear()
-        else:
-            self._cluster.reviews.replace(rules)
-        return self.reviews(request)
-
-    @_app.route("/reviews", methods=["DELETE"])
-    def delete_reviews(self, request: IRequest) -> bytes:
-        """Allow everything again."""
-        self._cluster.reviews.clear()
-        return self.reviews(request)
+        self._cluster.reviews.rules = _body(request, _Rules).rules
+        return _json(request, {})
 
     @_app.route("/requests", methods=["GET"])
     def requests(self, request: IRequest) -> bytes:
         """Show what was asked of the API."""
-        counts = self._faults.journal.counts.items()
-        named = {f"{verb} {resource}".strip(): count for (verb, resource), count in counts}
-        return _json(request, RequestList(self._faults.requests, named))
-
-    @_app.route("/requests", methods=["DELETE"])
-    def delete_requests(self, request: IRequest) -> bytes:
-        """Forget what was asked of the API."""
-        self._faults.journal.clear()
-        return _json(request, RequestList([], {}))
+        counts = {" ".join(call).strip(): count for call, count in self._faults.counts.items()}
+        return _json(request, {"counts": counts})
 
     @_app.route("/compact", methods=["POST"])
     def compact(self, request: IRequest) -> bytes:
         """Forget all history."""
         self._cluster.compact()
-        return self._version(request)
+        return _json(request, {})
 
     @_app.route("/restore", methods=["POST"])
     def restore(self, request: IRequest) -> bytes:
         """Go back to an earlier version."""
         self._cluster.restore(int(_body(request, _Restore).resource_version))
-        return self._version(request)
+        return _json(request, {})
 
     @_app.route("/unplug", methods=["POST"])
     def unplug(self, request: IRequest) -> bytes:
         """Take the API off the network for a while, right after this answer."""
-        seconds = _body(request, _Unplug).seconds
-        self._clock.callLater(ANSWER_FIRST, self._plug.unplug_for, seconds)
-        return _json(request, _Unplug(seconds))
+        self._clock.callLater(ANSWER_FIRST, self._unplug, _body(request, _Unplug).seconds)
+        return _json(request, {})
 
     @_app.handle_errors(Refusal)
     def refused(self, request: IRequest, failure: Failure) -> bytes:
@@ -158,17 +109,13 @@ class ControlAPI:
 
     @_app.handle_errors(ValueError)
     def malformed(self, request: IRequest, failure: Failure) -> bytes:
-        """Answer that the body says nothing that is known."""
+        """Answer that the body is not what it should be."""
         request.setResponseCode(400)
-        return _json(request, status(400, failure.getErrorMessage()))
-
-    def _version(self, request: IRequest) -> bytes:
-        return _json(request, {"resourceVersion": str(self._cluster.version)})
+        return _json(request, {"message": failure.getErrorMessage()})
 
 
-def _body(request: IRequest, form: type[Form]) -> Form:
-    content = request.content
-    return msgspec.json.decode(content.read() if content is not None else b"", type=form)
+def _body(request: IRequest, form: type[_Form]) -> _Form:
+    return msgspec.json.decode(request.content.read() if request.content else b"", type=form)
 
 
 def _json(request: IRequest, value: object) -> bytes:

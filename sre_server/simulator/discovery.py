@@ -1,10 +1,8 @@
 """What the API server tells about itself: version, groups, resources."""
 
-from sre_server.simulator.kinds import DEPLOYMENTS, EVENTS, NAMESPACES, REVIEWS, Kind, Object
+from sre_server.simulator.kinds import DEPLOYMENTS, REVIEWS, STORED, Kind, Object
 
-_KINDS = (NAMESPACES, EVENTS, DEPLOYMENTS, REVIEWS)
-_VERBS = ["create", "delete", "get", "list", "patch", "update", "watch"]
-_FEWER_VERBS = {"events": ["create", "delete", "get", "list", "watch"], "subjectaccessreviews": ["create"]}
+_KINDS = (*STORED, REVIEWS)
 
 VERSION: Object = {
     "major": "1",
@@ -17,107 +15,38 @@ VERSION: Object = {
     "compiler": "none",
     "platform": "linux/amd64",
 }
-
-
-def core_versions(address: str) -> Object:
-    """Return the answer of /api."""
-    ranges = [{"clientCIDR": "0.0.0.0/0", "serverAddress": address}]
-    return {"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": ranges}
+CORE_VERSIONS: Object = {"kind": "APIVersions", "versions": ["v1"]}
 
 
 def groups() -> Object:
-    """Return the answer of /apis; a group without resources to list, as autoscaling here, would only alarm clients."""
-    return {"kind": "APIGroupList", "apiVersion": "v1", "groups": [_group("apps"), _group(REVIEWS.group)]}
-
-
-def group(name: str) -> Object:
-    """Return the answer of /apis/<group>."""
-    return {"kind": "APIGroup", "apiVersion": "v1", **_group(name)}
-
-
-def core_resources() -> Object:
-    """Return the answer of /api/v1."""
-    return _resources("v1", [_resource(NAMESPACES), _resource(EVENTS)])
-
-
-def group_resources(name: str) -> Object:
-    """Return the answer of /apis/<group>/v1; autoscaling has a Scale and nothing to list."""
-    version = f"{name}/v1"
-    if name == REVIEWS.group:
-        return _resources(version, [_resource(REVIEWS)])
-    return _resources(version, _apps_resources() if name == DEPLOYMENTS.group else [])
-
-
-def _apps_resources() -> list[Object]:
-    scale = {
-        "name": "deployments/scale",
-        "singularName": "",
-        "namespaced": True,
-        "group": "autoscaling",
-        "version": "v1",
-        "kind": "Scale",
-        "verbs": ["get", "patch", "update"],
+    """Return the answer of /apis."""
+    versions = {
+        kind.group: {"groupVersion": kind.api_version, "version": kind.version} for kind in _KINDS if kind.group
     }
-    status = {
-        "name": "deployments/status",
-        "singularName": "",
-        "namespaced": True,
-        "kind": "Deployment",
-        "verbs": ["get"],
-    }
-    return [_resource(DEPLOYMENTS), scale, status]
+    groups = [{"name": name, "versions": [version], "preferredVersion": version} for name, version in versions.items()]
+    return {"kind": "APIGroupList", "apiVersion": "v1", "groups": groups}
 
 
-def openapi_index() -> Object:
-    """Return the answer of /openapi/v3."""
-    paths = {_openapi_path(kind): {"serverRelativeURL": f"/openapi/v3/{_openapi_path(kind)}"} for kind in _KINDS}
-    return {"paths": paths}
-
-
-def openapi(group: str) -> Object:
-    """Return just enough of a group's schema to tell kubectl that the server validates and runs dry itself."""
+def resources(group: str, version: str) -> Object:
+    """Return the answer of /apis/<group>/<version>, or of /api/<version>, whose group has no name."""
+    named = [_resource(kind) for kind in _KINDS if (kind.group, kind.version) == (group, version)]
+    if group == DEPLOYMENTS.group:
+        scale = {"kind": "Scale", "group": "autoscaling", "version": "v1", "verbs": ["get", "patch", "update"]}
+        named.append({"name": "deployments/scale", "singularName": "", "namespaced": True, **scale})
     return {
-        "openapi": "3.0.0",
-        "info": {"title": "Kubernetes", "version": VERSION["gitVersion"]},
-        "paths": {
-            path: about for kind in _KINDS if kind.group == group for path, about in _openapi_paths(kind).items()
-        },
+        "kind": "APIResourceList",
+        "apiVersion": "v1",
+        "groupVersion": f"{group}/{version}" if group else version,
+        "resources": named,
     }
-
-
-def _openapi_paths(kind: Kind) -> Object:
-    parameters = [{"name": name, "in": "query", "schema": {"type": "string"}} for name in ("dryRun", "fieldValidation")]
-    about = {"group": kind.group, "version": kind.version, "kind": kind.name}
-    scope = "/namespaces/{namespace}" if kind.namespaced else ""
-    operation = {"parameters": parameters, "x-kubernetes-group-version-kind": about, "responses": {}}
-    return {f"/{_openapi_path(kind)}{scope}/{kind.plural}/{{name}}": {"patch": operation}}
-
-
-def _openapi_path(kind: Kind) -> str:
-    return f"apis/{kind.api_version}" if kind.group else f"api/{kind.api_version}"
 
 
 def _resource(kind: Kind) -> Object:
     return {
         "name": kind.plural,
-        "singularName": kind.singular,
+        "singularName": kind.name.lower(),
         "namespaced": kind.namespaced,
         "kind": kind.name,
-        "verbs": _FEWER_VERBS.get(kind.plural, _VERBS),
-        "shortNames": list(kind.short_names),
-        "categories": ["all"] if kind is DEPLOYMENTS else [],
+        "verbs": kind.verbs,
+        "shortNames": kind.short_names,
     }
-
-
-def _resources(version: str, resources: list[Object]) -> Object:
-    return {
-        "kind": "APIResourceList",
-        "apiVersion": "v1",
-        "groupVersion": version,
-        "resources": resources,
-    }
-
-
-def _group(name: str) -> Object:
-    version = {"groupVersion": f"{name}/v1", "version": "v1"}
-    return {"name": name, "versions": [version], "preferredVersion": version}

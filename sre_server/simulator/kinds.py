@@ -1,22 +1,24 @@
-"""The resources that the simulated cluster holds, and how they are called on the wire."""
+"""The resources that the simulated cluster serves, and their names on the wire."""
 
 from typing import Any
 
 import msgspec
 
 Object = dict[str, Any]
+Key = tuple[str, str]
+"""The namespace of an object, empty where its kind has none, and its name."""
 
 
 class Kind(msgspec.Struct, frozen=True):
     """One resource: its names in URLs, in objects and in messages."""
 
-    plural: str
-    singular: str
-    name: str
     group: str
     version: str
-    namespaced: bool
-    short_names: tuple[str, ...]
+    plural: str
+    name: str
+    namespaced: bool = True
+    short_names: tuple[str, ...] = ()
+    verbs: tuple[str, ...] = ("create", "delete", "get", "list", "watch")
 
     @property
     def api_version(self) -> str:
@@ -28,19 +30,15 @@ class Kind(msgspec.Struct, frozen=True):
         """Return the name that the API server uses in its messages."""
         return f"{self.plural}.{self.group}" if self.group else self.plural
 
-    @property
-    def heading(self) -> bytes:
-        """Return the opening of a JSON object of this kind, up to its first own field."""
-        return b'{"kind":"%s","apiVersion":"%s",' % (self.name.encode(), self.api_version.encode())
-
-    def key(self, namespace: str, name: str) -> str:
-        """Return what orders the objects of this kind, as etcd orders them: by one string."""
-        return f"{namespace}/{name}" if self.namespaced else name
+    def single(self, body: bytes) -> bytes:
+        """Return the JSON of an object with its kind and apiVersion, which items of a list leave out."""
+        return b'{"kind":"%b","apiVersion":"%b",%b' % (self.name.encode(), self.api_version.encode(), body[1:])
 
 
-NAMESPACES = Kind("namespaces", "namespace", "Namespace", "", "v1", False, ("ns",))
-EVENTS = Kind("events", "event", "Event", "", "v1", True, ("ev",))
-DEPLOYMENTS = Kind("deployments", "deployment", "Deployment", "apps", "v1", True, ("deploy",))
+NAMESPACES = Kind("", "v1", "namespaces", "Namespace", namespaced=False, short_names=("ns",))
+EVENTS = Kind("", "v1", "events", "Event", short_names=("ev",))
+DEPLOYMENTS = Kind("apps", "v1", "deployments", "Deployment", short_names=("deploy",))
+STORED = (NAMESPACES, EVENTS, DEPLOYMENTS)
 REVIEWS = Kind(
-    "subjectaccessreviews", "subjectaccessreview", "SubjectAccessReview", "authorization.k8s.io", "v1", False, ()
+    "authorization.k8s.io", "v1", "subjectaccessreviews", "SubjectAccessReview", namespaced=False, verbs=("create",)
 )

@@ -20,7 +20,6 @@ from sre_server.simulator.faults import Faults
 from sre_server.simulator.store import SimulatedCluster
 
 HOST = "127.0.0.1"
-PATIENCE = 0.5
 
 
 class Channel(HTTPChannel):
@@ -31,66 +30,39 @@ class Channel(HTTPChannel):
     def connectionMade(self) -> None:
         """Make the connection known."""
         super().connectionMade()
-        self.site.opened(self)
+        self.site.channels.add(self)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Forget the connection."""
         super().connectionLost(reason)
-        self.site.closed(self)
+        self.site.channels.discard(self)
 
 
 class LoopbackSite(Site):
-    """Knows every open connection, so that none outlives the service; logs no access: the journal tells more."""
+    """Serves the API, and below /simulator what tests control it by; knows every open connection; logs no access."""
 
     protocol = Channel  # type: ignore[assignment]  # not the generic one, which can switch to HTTP/2
     noisy = False
     displayTracebacks = False
 
-    def __init__(self, resource: IResource, reactor: IReactorTime) -> None:
-        super().__init__(resource, timeout=None, reactor=reactor)
-        self._channels: set[Channel] = set()
-        self._empty: list[Deferred[None]] = []
+    def __init__(self, api: IResource, control: IResource | None, reactor: IReactorTime) -> None:
+        super().__init__(_Root(api, control), timeout=None, reactor=reactor)
+        self.channels: set[Channel] = set()
 
     def log(self, request: Request) -> None:
         """Log nothing."""
 
-    def opened(self, channel: Channel) -> None:
-        """Learn of a connection."""
-        self._channels.add(channel)
-
-    def closed(self, channel: Channel) -> None:
-        """Learn that a connection is gone."""
-        self._channels.discard(channel)
-        self._tell()
-
     def close(self, *, abort: bool) -> None:
-        """Close every connection; politely, or at once."""
-        for channel in list(self._channels):
+        """Close every connection; when all is sent, or at once."""
+        for channel in list(self.channels):
             transport = cast("ITCPTransport", channel.transport)
             if abort:
                 transport.abortConnection()
             else:
                 transport.loseConnection()
 
-    def when_empty(self) -> Deferred[None]:
-        """Return what fires when no connection is left."""
-        empty: Deferred[None] = Deferred()
-        self._empty.append(empty)
-        self._tell()
-        return empty
 
-    def _tell(self) -> None:
-        if not self._channels:
-            waiting, self._empty = self._empty, []
-            for empty in waiting:
-                empty.callback(None)
-
-
-class Root(Resource):
-    """Everything is the API's, except what lies below /simulator where that is open."""
-
-    isLeaf = False
-
+class _Root(Resource):
     def __init__(self, api: IResource, control: IResource | None) -> None:
         super().__init__()
         self._api = api
@@ -107,31 +79,24 @@ class SimulatorService(Service):
     """Serves a simulated cluster on 127.0.0.1 from start to stop.
 
     Stopping closes the port, every connection, and every timer of the cluster; neither the cluster nor the service
-    can be started again. In between, `unplug` and `plug` take the port away and bring the same one back.
+    can be started again. In between, `unplug` takes the port away for a while and brings the same one back.
     """
 
     log = Logger()
 
     def __init__(
-        self,
-        reactor: IReactorTCP,
-        cluster: SimulatedCluster,
-        *,
-        port: int = 0,
-        faults: Faults | None = None,
-        token: str | None = None,
-        control: bool = False,
+        self, reactor: IReactorTCP, cluster: SimulatedCluster, *, port: int = 0, control: bool = False
     ) -> None:
         self._reactor = reactor
         self._clock = IReactorTime(reactor)
         self._cluster = cluster
         self._number = port
         self._port: IListeningPort | None = None
-        self._replug: IDelayedCall | None = None
-        self.faults = faults or Faults()
-        self.api = KubernetesAPI(cluster, self._clock, faults=self.faults, token=token)
-        door = ControlAPI(cluster, self.faults, self._clock, self).resource() if control else None
-        self._site = LoopbackSite(Root(self.api.resource(), door), self._clock)
+        self._plugging: IDelayedCall | None = None
+        faults = Faults()
+        self._api = KubernetesAPI(cluster, self._clock, faults)
+        controls = ControlAPI(cluster, faults, self._clock, self.unplug).resource() if control else None
+        self._site = LoopbackSite(self._api.resource(), controls, self._clock)
 
     @property
     def url(self) -> str:
@@ -142,49 +107,33 @@ class SimulatorService(Service):
 
     def startService(self) -> None:
         """Listen; a port that cannot be had raises."""
-        self.plug()
+        self._plug()
         super().startService()
-        self.log.info("simulated Kubernetes API at {url}; kubectl --server={url} talks to it, too", url=self.url)
+        self.log.info("simulated Kubernetes API at {url}; kubectl --server={url} gets and scales, too", url=self.url)
 
     def stopService(self) -> Deferred[None]:
-        """Close the port and every connection; fires when nothing is left."""
+        """Close the port and every connection; fires when the port is closed."""
         super().stopService()
-        return Deferred.fromCoroutine(self._stop())
-
-    def plug(self) -> None:
-        """Listen, again on the same port if it was taken away."""
-        self._replug = None
-        if self._port is None:
-            self._port = self._reactor.listenTCP(self._number, self._site, interface=HOST)  # type: ignore[arg-type]
-            self._number = cast("IPv4Address", self._port.getHost()).port
-
-    def unplug(self) -> Deferred[None]:
-        """Refuse connections and reset the open ones, until `plug` is called."""
-        return Deferred.fromCoroutine(self._unplug())
-
-    def unplug_for(self, seconds: float) -> None:
-        """Refuse connections and reset the open ones, for a while."""
-        self.unplug()
-        if self._replug is None:
-            self._replug = self._clock.callLater(seconds, self.plug)
-
-    async def _unplug(self) -> None:
-        self._site.close(abort=True)
-        port, self._port = self._port, None
-        if port is not None:
-            await maybeDeferred(port.stopListening)
-
-    async def _stop(self) -> None:
-        if self._replug is not None:
-            self._replug.cancel()
-            self._replug = None
+        if self._plugging is not None:
+            self._plugging.cancel()
         self._cluster.stop()
-        self.api.stop()
+        self._api.stop()
+        self._site.close(abort=False)
+        return Deferred.fromCoroutine(self._stop_listening())
+
+    def unplug(self, seconds: float) -> None:
+        """Refuse connections and reset the open ones, for a while."""
+        if self._plugging is None:
+            self._plugging = self._clock.callLater(seconds, self._plug)
+            self._site.close(abort=True)
+            Deferred.fromCoroutine(self._stop_listening())
+
+    def _plug(self) -> None:
+        self._plugging = None
+        self._port = self._reactor.listenTCP(self._number, self._site, interface=HOST)  # type: ignore[arg-type]
+        self._number = cast("IPv4Address", self._port.getHost()).port
+
+    async def _stop_listening(self) -> None:
         port, self._port = self._port, None
         if port is not None:
             await maybeDeferred(port.stopListening)
-        self._site.close(abort=False)
-        insist = self._clock.callLater(PATIENCE, self._site.close, abort=True)
-        await self._site.when_empty()
-        if insist.active():
-            insist.cancel()

@@ -165,7 +165,7 @@ def main() -> None:
     listener = Listener(("127.0.0.1", 0), type("BoundHandler", (Handler,), {"cluster": cluster}))
     threading.Thread(target=listener.serve_forever, daemon=True).start()
     url = f"http://127.0.0.1:{listener.server_address[1]}"
-    options.kubeconfig.write_bytes(msgspec.json.encode(kubeconfig(url, None)))
+    options.kubeconfig.write_bytes(msgspec.json.encode(kubeconfig(url)))
     print(url, flush=True)  # noqa: T201
     for line in sys.stdin:
         order = msgspec.json.decode(line, type=Storm | None)

@@ -6,11 +6,10 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 from twisted.trial.unittest import SynchronousTestCase
 
 from sre_server.simulator.faults import Fault
-from sre_server.simulator.kinds import Object
+from sre_server.simulator.kinds import DEPLOYMENTS, NAMESPACES, Object
 from sre_server.simulator.statuses import Refusal
-from sre_server.simulator.testtools import Exchange, Wire
+from tests.simulator.memory import ALL, Exchange, Wire
 
-PATH = "/apis/apps/v1/deployments"
 NAMES = st.sampled_from(["cart", "catalog", "a", "b", "z"])
 SPACES = st.sampled_from(["shop", "shop-2", "payments"])
 
@@ -31,7 +30,7 @@ class Follower:
         if self._stream is not None:
             self._apply(self._stream)
         elif self._version:
-            self._stream = self._wire.get(f"{PATH}?watch=1&resourceVersion={self._version}")
+            self._stream = self._wire.get(f"{ALL}?watch=1&resourceVersion={self._version}")
         else:
             self._fetch()
 
@@ -57,7 +56,7 @@ class Follower:
                 self._stream.drain()
 
     def _fetch(self) -> None:
-        answer = self._wire.get(f"{PATH}?limit=3&continue={self._token}")
+        answer = self._wire.get(f"{ALL}?limit=3&continue={self._token}")
         if answer.status == 410:
             self._pages, self._token = {}, ""
             return
@@ -91,7 +90,7 @@ class Convergence(RuleBasedStateMachine):
         super().__init__()
         self.wire = Wire(deployments=8, history=8)
         self.cluster = self.wire.cluster
-        self.cluster.create_namespace("shop-2")
+        self.cluster.create(NAMESPACES, "", {"metadata": {"name": "shop-2"}})
         self.followers = [Follower(self.wire), Follower(self.wire)]
         self.followers[0].catch_up()
 
@@ -99,16 +98,16 @@ class Convergence(RuleBasedStateMachine):
     def create_or_scale(self, namespace: str, name: str, replicas: int) -> None:
         """Create a Deployment, or scale it if it exists."""
         try:
-            self.cluster.create_deployment(namespace, name, replicas=replicas)
+            self.wire.create(namespace, name, replicas)
         except Refusal as refusal:
             if refusal.status["reason"] == "AlreadyExists":
-                self.cluster.scale(namespace, name, replicas)
+                self.wire.scale(namespace, name, replicas)
 
     @rule(namespace=SPACES, name=NAMES)
     def delete(self, namespace: str, name: str) -> None:
         """Delete a Deployment, if it exists."""
         try:
-            self.cluster.delete_deployment(namespace, name)
+            self.cluster.delete(DEPLOYMENTS, namespace, name)
         except Refusal as refusal:
             if refusal.code != 404:
                 raise
@@ -116,8 +115,8 @@ class Convergence(RuleBasedStateMachine):
     @rule(namespace=SPACES)
     def recreate_namespace(self, namespace: str) -> None:
         """Delete a namespace with everything in it, and create it again."""
-        self.cluster.delete_namespace(namespace)
-        self.cluster.create_namespace(namespace)
+        self.cluster.delete(NAMESPACES, "", namespace)
+        self.cluster.create(NAMESPACES, "", {"metadata": {"name": namespace}})
 
     @rule()
     def compact(self) -> None:
@@ -159,12 +158,12 @@ class Convergence(RuleBasedStateMachine):
     def strike(self, kind: str) -> None:
         """End a stream from the server's side, if one is open."""
         if self.wire.api.open_watches:
-            self.wire.go_wrong(Fault(kind=kind, times=1, code=410))  # type: ignore[arg-type]
+            self.wire.faults.replace(Fault(kind=kind, times=1, code=410))  # type: ignore[arg-type]
 
     @invariant()
     def versions_are_unique(self) -> None:
         """No two objects ever share a version."""
-        versions = [item["metadata"]["resourceVersion"] for item in self.cluster.deployments()]
+        versions = [item["metadata"]["resourceVersion"] for item in self.wire.objects()]
         assert len(set(versions)) == len(versions)
 
     def teardown(self) -> None:
@@ -172,7 +171,7 @@ class Convergence(RuleBasedStateMachine):
         for follower in self.followers:
             follower.stall(False)
             follower.catch_up()
-            assert follower.world == {item["metadata"]["uid"]: item for item in self.cluster.deployments()}
+            assert follower.world == {item["metadata"]["uid"]: item for item in self.wire.objects()}
         self.cluster.stop()
         self.wire.api.stop()
         assert self.wire.clock.getDelayedCalls() == []

@@ -1,12 +1,13 @@
 """The simulated cluster from within: plain calls, one Clock, no HTTP."""
 
 from twisted.internet.task import Clock
-from twisted.trial.unittest import SynchronousTestCase
 
+from sre_server.simulator import store
 from sre_server.simulator.collection import Change
-from sre_server.simulator.kinds import DEPLOYMENTS, NAMESPACES, Kind, Object
+from sre_server.simulator.kinds import DEPLOYMENTS, EVENTS, NAMESPACES, Kind, Object
 from sre_server.simulator.statuses import Refusal
 from sre_server.simulator.store import SimulatedCluster
+from tests.simulator.memory import SimulatorTestCase, Wire
 
 
 class Witness:
@@ -14,323 +15,216 @@ class Witness:
 
     def __init__(self) -> None:
         self.seen: list[tuple[str, str, int]] = []
-        self.resets = 0
+        self.restores = 0
 
     def changed(self, kind: Kind, change: Change) -> None:
         """Remember a change."""
-        self.seen.append((change.type, change.current.key, change.version))
+        self.seen.append((change.type, "/".join(change.current.key), change.version))
 
-    def reset(self) -> None:
-        """Remember that the past was rewritten."""
-        self.resets += 1
-
-
-def counts(deployment: Object) -> tuple[int, int, int]:
-    """Return the replicas that are wanted, that exist, and that are ready."""
-    status = deployment["status"]
-    return deployment["spec"]["replicas"], status.get("replicas", 0), status.get("readyReplicas", 0)
+    def restored(self) -> None:
+        """Remember that the cluster was restored."""
+        self.restores += 1
 
 
-class PopulationTests(SynchronousTestCase):
-    """Who lives in a new cluster."""
+class PopulationTests(SimulatorTestCase):
+    """What a new cluster holds."""
 
     def test_defaults(self) -> None:
-        """A dozen Deployments live in namespaces that exist; some namespaces are empty."""
-        cluster = SimulatedCluster(Clock())
-        names = {namespace["metadata"]["name"] for namespace in cluster.namespaces()}
-        used = {deployment["metadata"]["namespace"] for deployment in cluster.deployments()}
-        self.assertEqual(len(cluster.deployments()), 12)
-        self.assertLess(used, names)
+        """A dozen Deployments live in namespaces that exist, all replicas ready, and no timer runs."""
+        names = {namespace["metadata"]["name"] for namespace in self.wire.objects(NAMESPACES)}
+        deployments = self.wire.objects()
+        self.assertEqual(len(deployments), 12)
+        self.assertLess({deployment["metadata"]["namespace"] for deployment in deployments}, names)
         self.assertLessEqual({"default", "kube-system", "kube-public", "kube-node-lease"}, names)
-
-    def test_none(self) -> None:
-        """A cluster without any Deployment still has its namespaces."""
-        cluster = SimulatedCluster(Clock(), deployments=0)
-        self.assertEqual(cluster.deployments(), [])
-        self.assertNotEqual(cluster.namespaces(), [])
+        for deployment in deployments:
+            self.assertEqual(deployment["status"].get("readyReplicas", 0), deployment["spec"]["replicas"])
+        self.assertEqual(self.wire.clock.getDelayedCalls(), [])
 
     def test_many(self) -> None:
-        """Any number can be had, all of them distinct, each in a namespace that exists."""
-        cluster = SimulatedCluster(Clock(), deployments=3_000)
-        found = [deployment["metadata"] for deployment in cluster.deployments()]
-        names = {namespace["metadata"]["name"] for namespace in cluster.namespaces()}
+        """Any number can be had, none as well, all of them distinct, each in a namespace that exists."""
+        self.assertEqual(Wire(deployments=0).objects(), [])
+        wire = Wire(deployments=3_000)
+        found = [deployment["metadata"] for deployment in wire.objects()]
+        names = {namespace["metadata"]["name"] for namespace in wire.objects(NAMESPACES)}
         self.assertEqual(len({metadata["uid"] for metadata in found}), 3_000)
         self.assertLessEqual({metadata["namespace"] for metadata in found}, names)
 
     def test_repeatable(self) -> None:
         """Two clusters that start at the same moment are the same."""
-        self.assertEqual(SimulatedCluster(Clock()).deployments(), SimulatedCluster(Clock()).deployments())
-
-    def test_settled(self) -> None:
-        """The starting population has arrived: every replica is ready, and no timer runs."""
-        clock = Clock()
-        for deployment in SimulatedCluster(clock).deployments():
-            wanted, existing, ready = counts(deployment)
-            self.assertTrue(wanted == existing == ready)
-        self.assertEqual(clock.getDelayedCalls(), [])
+        self.assertEqual(Wire().objects(), self.wire.objects())
 
     def test_shape(self) -> None:
         """A Deployment has the fields that clients of a real one rely on."""
-        deployment = SimulatedCluster(Clock()).deployment("shop", "cart")
+        deployment = self.wire.deployment("shop", "cart")
         metadata, spec, status = deployment["metadata"], deployment["spec"], deployment["status"]
         for field in ("name", "namespace", "uid", "resourceVersion", "generation", "creationTimestamp", "labels"):
             self.assertIn(field, metadata)
         self.assertTrue(metadata["resourceVersion"].isdecimal())
         self.assertEqual(spec["selector"]["matchLabels"], spec["template"]["metadata"]["labels"])
-        self.assertEqual(len(spec["template"]["spec"]["containers"]), 1)
         self.assertEqual(status["observedGeneration"], metadata["generation"])
         self.assertEqual([item["type"] for item in status["conditions"]], ["Available", "Progressing"])
 
 
-class WriteTests(SynchronousTestCase):
+class WriteTests(SimulatorTestCase):
     """What changes a cluster, and what it refuses."""
 
     def setUp(self) -> None:
         """Listen to a cluster."""
-        self.clock = Clock()
-        self.cluster = SimulatedCluster(self.clock)
+        super().setUp()
         self.witness = Witness()
         self.cluster.subscribe(self.witness)
 
     def refused_scale(self, replicas: int, **preconditions: str) -> Object:
         """Return the Status with which scaling shop/cart is refused."""
-        with self.assertRaises(Refusal) as caught:
-            self.cluster.scale("shop", "cart", replicas, **preconditions)
-        refusal: Refusal = caught.exception
+        refusal: Refusal = self.assertRaises(Refusal, self.wire.scale, "shop", "cart", replicas, **preconditions)
         return refusal.status
 
     def test_one_counter(self) -> None:
         """Every change of whatever resource takes the next version of the one counter."""
         before = self.cluster.version
-        self.cluster.create_namespace("blue")
-        self.cluster.create_deployment("blue", "door", replicas=2)
-        self.cluster.scale("shop", "cart", 4)
+        self.cluster.create(NAMESPACES, "", {"metadata": {"name": "blue"}})
+        self.wire.create("blue", "door", replicas=2)
+        self.wire.scale("shop", "cart", 4)
         self.assertEqual(
             self.witness.seen,
-            [("ADDED", "blue", before + 1), ("ADDED", "blue/door", before + 2), ("MODIFIED", "shop/cart", before + 3)],
+            [("ADDED", "/blue", before + 1), ("ADDED", "blue/door", before + 2), ("MODIFIED", "shop/cart", before + 3)],
         )
-        self.assertEqual(self.cluster.deployment("shop", "cart")["metadata"]["resourceVersion"], str(before + 3))
-
-    def test_scale_generation(self) -> None:
-        """Scaling raises the generation; the status follows later."""
-        before = self.cluster.deployment("shop", "cart")["metadata"]["generation"]
-        after = self.cluster.scale("shop", "cart", 9)
-        self.assertEqual(after["metadata"]["generation"], before + 1)
-        self.assertEqual(after["status"]["observedGeneration"], before)
+        self.assertEqual(self.wire.deployment("shop", "cart")["metadata"]["resourceVersion"], str(before + 3))
 
     def test_scale_to_same(self) -> None:
         """Scaling to what is already asked for changes nothing, not even the version."""
-        before = self.cluster.deployment("shop", "cart")
-        self.assertEqual(self.cluster.scale("shop", "cart", before["spec"]["replicas"]), before)
+        before = self.wire.deployment("shop", "cart")
+        self.assertEqual(self.wire.scale("shop", "cart", before["spec"]["replicas"]), before)
         self.assertEqual(self.witness.seen, [])
 
     def test_stale_version(self) -> None:
         """A write against an older version is a conflict, worded as the API server words it."""
-        version = self.cluster.deployment("shop", "cart")["metadata"]["resourceVersion"]
-        self.cluster.scale("shop", "cart", 4, resource_version=version)
-        told = self.refused_scale(5, resource_version=version)
-        self.assertEqual((told["code"], told["reason"]), (409, "Conflict"))
+        version = self.wire.deployment("shop", "cart")["metadata"]["resourceVersion"]
+        self.wire.scale("shop", "cart", 4, resourceVersion=version)
+        status = self.refused_scale(5, resourceVersion=version)
+        self.assertEqual((status["code"], status["reason"]), (409, "Conflict"))
         self.assertEqual(
-            told["message"],
+            status["message"],
             'Operation cannot be fulfilled on deployments.apps "cart": the object has been modified; '
             "please apply your changes to the latest version and try again",
         )
-        self.assertEqual(self.cluster.deployment("shop", "cart")["spec"]["replicas"], 4)
+        self.assertEqual(self.wire.deployment("shop", "cart")["spec"]["replicas"], 4)
 
     def test_other_uid(self) -> None:
-        """A write that was meant for a deleted namesake is a conflict."""
-        uid = self.cluster.deployment("shop", "cart")["metadata"]["uid"]
-        self.cluster.delete_deployment("shop", "cart")
-        new = self.cluster.create_deployment("shop", "cart")["metadata"]["uid"]
+        """A write that was meant for a deleted Deployment of the same name is a conflict."""
+        uid = self.wire.deployment("shop", "cart")["metadata"]["uid"]
+        self.cluster.delete(DEPLOYMENTS, "shop", "cart")
+        new = self.wire.create("shop", "cart")["metadata"]["uid"]
         self.assertNotEqual(uid, new)
-        told = self.refused_scale(5, uid=uid)
-        problem = f"Precondition failed: UID in precondition: {uid}, UID in object meta: {new}"
-        self.assertEqual(
-            told["message"],
-            f'Operation cannot be fulfilled on deployments/scale.apps "cart": {problem}',
-        )
+        status = self.refused_scale(5, uid=uid)
+        self.assertEqual((status["code"], status["reason"]), (409, "Conflict"))
+        self.assertIn(f"UID in precondition: {uid}, UID in object meta: {new}", status["message"])
 
-    def test_negative(self) -> None:
-        """A negative number of replicas is invalid."""
-        told = self.refused_scale(-1)
-        self.assertEqual((told["code"], told["reason"]), (422, "Invalid"))
-        self.assertEqual(told["details"]["causes"][0]["field"], "spec.replicas")
+    def test_out_of_range(self) -> None:
+        """A number of replicas that is negative or does not fit into an int32 is invalid."""
+        for replicas in (-1, 2**31):
+            status = self.refused_scale(replicas)
+            self.assertEqual((status["code"], status["reason"]), (422, "Invalid"))
+            self.assertEqual(status["details"]["causes"][0]["field"], "spec.replicas")
 
     def test_missing(self) -> None:
-        """What does not exist cannot be scaled, read or deleted."""
+        """What does not exist cannot be scaled, read or deleted, and nothing is created in it."""
         for act in (
-            lambda: self.cluster.scale("shop", "nothing", 1),
-            lambda: self.cluster.deployment("shop", "nothing"),
-            lambda: self.cluster.delete_deployment("shop", "nothing"),
-            lambda: self.cluster.delete_namespace("nothing"),
-            lambda: self.cluster.create_deployment("nothing", "web"),
+            lambda: self.wire.scale("shop", "nothing", 1),
+            lambda: self.wire.deployment("shop", "nothing"),
+            lambda: self.cluster.delete(NAMESPACES, "", "nothing"),
+            lambda: self.wire.create("nothing", "web"),
         ):
             self.assertEqual(self.assertRaises(Refusal, act).status["reason"], "NotFound")
 
     def test_twice(self) -> None:
         """What exists cannot be created again."""
-        refusal = self.assertRaises(Refusal, self.cluster.create_deployment, "shop", "cart")
-        self.assertEqual((refusal.code, refusal.status["reason"]), (409, "AlreadyExists"))
+        self.assertEqual(self.assertRaises(Refusal, self.wire.create, "shop", "cart").status["reason"], "AlreadyExists")
 
     def test_delete_namespace(self) -> None:
-        """A namespace is terminating first, then its Deployments go, then itself."""
-        self.cluster.delete_namespace("monitoring")
+        """The Deployments and Events of a namespace go first, then itself."""
+        self.cluster.create(EVENTS, "monitoring", {"metadata": {"name": "event"}})
+        self.cluster.delete(NAMESPACES, "", "monitoring")
         self.assertEqual(
             [(event, key) for event, key, _ in self.witness.seen],
             [
-                ("MODIFIED", "monitoring"),
+                ("ADDED", "monitoring/event"),
+                ("DELETED", "monitoring/event"),
                 ("DELETED", "monitoring/alert-router"),
                 ("DELETED", "monitoring/grafana"),
-                ("DELETED", "monitoring"),
+                ("DELETED", "/monitoring"),
             ],
         )
 
-    def test_returned_objects_are_copies(self) -> None:
-        """Changing a returned object changes nothing in the cluster."""
-        self.cluster.deployment("shop", "cart")["spec"]["replicas"] = 99
-        self.assertNotEqual(self.cluster.deployment("shop", "cart")["spec"]["replicas"], 99)
+    def test_generated_names(self) -> None:
+        """A generateName becomes names that differ; without any name an object is invalid."""
+        written = {"metadata": {"generateName": "cart."}}
+        keys = {self.cluster.create(EVENTS, "shop", written).key for _ in range(3)}
+        self.assertEqual(len(keys), 3)
+        for _, name in keys:
+            self.assertRegex(name, r"^cart\.[a-z0-9]{5}$")
+        self.assertEqual(self.assertRaises(Refusal, self.cluster.create, EVENTS, "shop", {}).code, 422)
+
+    def test_oldest_events_are_dropped(self) -> None:
+        """A bounded number of Events is kept; the oldest go first, whatever their names and namespaces."""
+        self.patch(store, "KEPT_EVENTS", 2)
+        for namespace, name in (("shop", "z"), ("default", "a"), ("shop", "b")):
+            self.cluster.create(EVENTS, namespace, {"metadata": {"name": name}})
+        self.assertEqual([stored.key[1] for stored in self.cluster.collection(EVENTS)], ["a", "b"])
 
 
-class RolloutTests(SynchronousTestCase):
-    """How the status follows the spec."""
-
-    def setUp(self) -> None:
-        """Begin with a settled cluster."""
-        self.clock = Clock()
-        self.cluster = SimulatedCluster(self.clock)
-
-    def course(self, seconds: float) -> list[tuple[int, int, int]]:
-        """Let time pass; return the distinct counts of shop/cart along the way."""
-        found = [counts(self.cluster.deployment("shop", "cart"))]
-        for _ in range(int(seconds * 10)):
-            self.clock.advance(0.1)
-            now = counts(self.cluster.deployment("shop", "cart"))
-            if now != found[-1]:
-                found.append(now)
-        return found
-
-    def test_up(self) -> None:
-        """Scaling up makes replicas at once and ready ones step by step, within a few seconds."""
-        self.cluster.scale("shop", "cart", 6)
-        self.assertEqual(self.course(5), [(6, 3, 3), (6, 6, 3), (6, 6, 4), (6, 6, 5), (6, 6, 6)])
-        self.assertEqual(self.clock.getDelayedCalls(), [])
-
-    def test_down(self) -> None:
-        """Scaling down takes replicas away step by step."""
-        self.cluster.scale("shop", "cart", 0)
-        self.assertEqual(self.course(5), [(0, 3, 3), (0, 2, 2), (0, 1, 1), (0, 0, 0)])
-        self.assertEqual(self.clock.getDelayedCalls(), [])
-
-    def test_each_step_is_an_event(self) -> None:
-        """Each step takes a new version and reaches the listeners."""
-        witness = Witness()
-        self.cluster.subscribe(witness)
-        self.cluster.scale("shop", "cart", 6)
-        self.course(5)
-        versions = [version for _, _, version in witness.seen]
-        self.assertGreaterEqual(len(versions), 5)
-        self.assertEqual(versions, list(range(versions[0], versions[0] + len(versions))))
-
-    def test_observed_generation(self) -> None:
-        """The new generation is observed before any replica moves."""
-        generation = self.cluster.scale("shop", "cart", 6)["metadata"]["generation"]
-        self.clock.advance(0.3)
-        status = self.cluster.deployment("shop", "cart")["status"]
-        self.assertEqual((status["observedGeneration"], status["readyReplicas"]), (generation, 3))
-
-    def test_unavailable(self) -> None:
-        """A Deployment with too few ready replicas says that it is not available, then that it is."""
-
-        def available() -> str:
-            conditions = self.cluster.deployment("shop", "cart")["status"]["conditions"]
-            return next(str(item["status"]) for item in conditions if item["type"] == "Available")
-
-        self.cluster.scale("shop", "cart", 20)
-        self.clock.advance(0.3)
-        self.assertEqual(available(), "False")
-        self.clock.pump([0.5] * 12)
-        self.assertEqual(available(), "True")
-
-    def test_re_aimed(self) -> None:
-        """A Deployment that is scaled again on its way ends where it was last sent."""
-        self.cluster.scale("shop", "cart", 10)
-        self.clock.pump([0.1] * 10)
-        self.cluster.scale("shop", "cart", 1)
-        self.assertEqual(self.course(8)[-1], (1, 1, 1))
-
-    def test_created(self) -> None:
-        """A new Deployment starts with nothing and gets there."""
-        self.cluster.create_deployment("shop", "fresh", replicas=3)
-        self.assertEqual(counts(self.cluster.deployment("shop", "fresh")), (3, 0, 0))
-        self.clock.pump([0.5] * 12)
-        self.assertEqual(counts(self.cluster.deployment("shop", "fresh")), (3, 3, 3))
-
-    def test_deleted(self) -> None:
-        """A Deployment that is deleted on its way leaves no timer behind."""
-        self.cluster.scale("shop", "cart", 10)
-        self.cluster.delete_deployment("shop", "cart")
-        self.assertEqual(self.clock.getDelayedCalls(), [])
-
-    def test_stopped(self) -> None:
-        """A stopped cluster leaves no timer behind, and starts none."""
-        self.cluster.scale("shop", "cart", 10)
-        self.cluster.stop()
-        self.cluster.scale("shop", "catalog", 10)
-        self.assertEqual(self.clock.getDelayedCalls(), [])
-
-    def test_set_ready(self) -> None:
-        """Tests can take ready replicas away; they do not come back by themselves."""
-        self.cluster.set_ready("shop", "cart", 1)
-        self.clock.pump([1.0] * 5)
-        self.assertEqual(counts(self.cluster.deployment("shop", "cart")), (3, 3, 1))
-
-
-class HistoryTests(SynchronousTestCase):
+class HistoryTests(SimulatorTestCase):
     """What a cluster remembers of its past."""
 
     def test_compact(self) -> None:
         """After a compaction nothing older than now can be asked for."""
-        cluster = SimulatedCluster(Clock())
-        before = cluster.version
-        cluster.scale("shop", "cart", 9)
-        cluster.compact()
+        before = self.cluster.version
+        self.wire.scale("shop", "cart", 9)
+        self.cluster.compact()
         for kind in (DEPLOYMENTS, NAMESPACES):
-            refusal = self.assertRaises(Refusal, cluster.collection(kind).require, before)
+            refusal = self.assertRaises(Refusal, self.cluster.collection(kind).since, before)
             self.assertEqual((refusal.code, refusal.status["reason"]), (410, "Expired"))
-            cluster.collection(kind).require(cluster.version)
+            self.assertEqual(self.cluster.collection(kind).since(self.cluster.version), [])
 
     def test_bounded(self) -> None:
         """Only the latest changes of a resource are remembered; other resources' changes do not count."""
-        cluster = SimulatedCluster(Clock(), history=3)
-        start = cluster.version
+        wire = Wire(history=3)
+        start = wire.cluster.version
         for replicas in range(10, 15):
-            cluster.scale("shop", "cart", replicas)
-        collection = cluster.collection(DEPLOYMENTS)
+            wire.scale("shop", "cart", replicas)
+        collection = wire.cluster.collection(DEPLOYMENTS)
         self.assertEqual(collection.oldest, start + 2)
         self.assertEqual([change.version for change in collection.since(start + 2)], [start + 3, start + 4, start + 5])
-        cluster.collection(NAMESPACES).require(start)
+        self.assertEqual(wire.cluster.collection(NAMESPACES).since(start), [])
 
     def test_restore(self) -> None:
-        """A restored cluster is what it was, its counter included, and its listeners are told."""
-        cluster = SimulatedCluster(clock := Clock())
+        """A restored cluster is what it was, its counter included, its listeners are told, and rollouts go on."""
         witness = Witness()
-        cluster.subscribe(witness)
-        before, version = cluster.deployments(), cluster.version
-        cluster.scale("shop", "cart", 9)
-        cluster.create_deployment("shop", "late")
-        cluster.delete_namespace("payments")
-        clock.pump([0.5] * 10)
-        cluster.restore(version)
-        self.assertEqual((cluster.deployments(), cluster.version, witness.resets), (before, version, 1))
-        self.assertEqual(clock.getDelayedCalls(), [])
+        self.cluster.subscribe(witness)
+        self.wire.scale("shop", "cart", 9)
+        before, version = self.wire.objects(), self.cluster.version
+        self.wire.create("shop", "late")
+        self.cluster.delete(NAMESPACES, "", "payments")
+        self.wire.clock.pump([0.5] * 10)
+        self.cluster.restore(version)
+        self.assertEqual((self.wire.objects(), self.cluster.version, witness.restores), (before, version, 1))
+        self.wire.clock.pump([0.5] * 10)
+        self.assertEqual(self.wire.deployment("shop", "cart")["status"]["readyReplicas"], 9)
+        self.assertEqual(self.wire.clock.getDelayedCalls(), [])
 
-    def test_restore_midway(self) -> None:
-        """A rollout that was on its way at the restored moment goes on from there."""
-        cluster = SimulatedCluster(clock := Clock())
-        cluster.scale("shop", "cart", 9)
-        version = cluster.version
-        clock.pump([0.5] * 10)
-        cluster.restore(version)
-        self.assertEqual(counts(cluster.deployment("shop", "cart")), (9, 3, 3))
-        clock.pump([0.5] * 10)
-        self.assertEqual(counts(cluster.deployment("shop", "cart")), (9, 9, 9))
+    def test_restore_what_is_unknown(self) -> None:
+        """Neither the future nor what is forgotten can be restored."""
+        start = self.cluster.version
+        self.assertEqual(self.assertRaises(Refusal, self.cluster.restore, start + 1).code, 504)
+        self.wire.scale("shop", "cart", 9)
+        self.cluster.compact()
+        self.assertEqual(self.assertRaises(Refusal, self.cluster.restore, start).code, 410)
+
+    def test_stop(self) -> None:
+        """A stopped cluster leaves no timer behind, and starts none."""
+        clock = Clock()
+        cluster = SimulatedCluster(clock)
+        for name in ("cart", "catalog"):
+            cluster.scale("shop", name, lambda _: {"spec": {"replicas": 10}})
+            cluster.stop()
+        self.assertEqual(clock.getDelayedCalls(), [])

@@ -1,23 +1,32 @@
-"""The simulated API without a network: requests go in as bytes, answers come out as bytes, time is a Clock."""
+"""The simulated API in memory: requests go in as bytes, answers come out as bytes, time is a Clock."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from twisted.internet.error import ConnectionAborted, ConnectionDone
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
 
+from sre_server.simulator import objects
 from sre_server.simulator.api import KubernetesAPI
 from sre_server.simulator.control import ControlAPI
-from sre_server.simulator.faults import Fault, Faults
-from sre_server.simulator.kinds import Object
-from sre_server.simulator.service import Channel, LoopbackSite, Root
+from sre_server.simulator.faults import Faults
+from sre_server.simulator.kinds import DEPLOYMENTS, Kind, Object
+from sre_server.simulator.service import Channel, LoopbackSite
 from sre_server.simulator.store import SimulatedCluster
 
-NOON = 1_767_268_800.0
+NOON: Final = 1_767_268_800.0
 """When the clock of an in-memory simulator starts: 2026-01-01, noon."""
+
+ALL: Final = "/apis/apps/v1/deployments"
+SHOP: Final = "/apis/apps/v1/namespaces/shop/deployments"
+CART: Final = f"{SHOP}/cart"
+SCALE: Final = f"{CART}/scale"
+NAMESPACES: Final = "/api/v1/namespaces"
+EVENTS: Final = f"{NAMESPACES}/shop/events"
 
 
 class _Transport(StringTransport):
@@ -48,7 +57,7 @@ class Exchange:
     def __init__(self, channel: Channel, transport: _Transport) -> None:
         self._channel = channel
         self._transport = transport
-        self._told = 0
+        self._read = 0
 
     @property
     def raw(self) -> bytes:
@@ -88,19 +97,15 @@ class Exchange:
         """Tell whether the answer has come to its proper end."""
         return b"\r\n\r\n" in self.raw and self._body()[1]
 
-    def json(self) -> Any:  # noqa: ANN401 - what the server said
+    def json(self) -> Any:
         """Return the decoded body."""
         return msgspec.json.decode(self.body)
 
-    def lines(self) -> list[bytes]:
-        """Return the complete lines of a stream that were not returned before."""
-        whole = self.body.split(b"\n")[:-1]
-        told, self._told = self._told, len(whole)
-        return whole[told:]
-
     def events(self) -> list[Object]:
         """Return the events of a stream that were not returned before."""
-        return [msgspec.json.decode(line) for line in self.lines()]
+        whole = self.body.split(b"\n")[:-1]
+        read, self._read = self._read, len(whole)
+        return [msgspec.json.decode(line) for line in whole[read:]]
 
     def hang_up(self) -> None:
         """Close the connection from the client's side."""
@@ -130,27 +135,20 @@ class Exchange:
 
 
 class Wire:
-    """A simulated cluster with its API, spoken to in memory; `unplugged` tells what its control door was asked."""
+    """A simulated cluster with its API and its control API, spoken to in memory."""
 
-    def __init__(
-        self, *, deployments: int = 12, history: int = 1000, token: str | None = None, control: bool = False
-    ) -> None:
+    def __init__(self, *, deployments: int = 12, history: int = 1000) -> None:
         self.clock = Clock()
         self.clock.advance(NOON)
         self.faults = Faults()
         self.cluster = SimulatedCluster(self.clock, deployments=deployments, history=history)
-        self.api = KubernetesAPI(self.cluster, self.clock, faults=self.faults, token=token)
+        self.api = KubernetesAPI(self.cluster, self.clock, self.faults)
         self.unplugged: list[float] = []
-        door = ControlAPI(self.cluster, self.faults, self.clock, self).resource() if control else None
-        self._site = LoopbackSite(Root(self.api.resource(), door), self.clock)
+        control = ControlAPI(self.cluster, self.faults, self.clock, self.unplugged.append)
+        self._site = LoopbackSite(self.api.resource(), control.resource(), self.clock)
 
     def request(
-        self,
-        method: str,
-        path: str,
-        body: object = None,
-        *,
-        headers: Mapping[str, str] | None = None,
+        self, method: str, path: str, body: object = None, *, headers: Mapping[str, str] | None = None
     ) -> Exchange:
         """Send a request on a connection of its own; a body that is not bytes is sent as JSON."""
         data = body if isinstance(body, bytes) else b"" if body is None else msgspec.json.encode(body)
@@ -165,18 +163,61 @@ class Wire:
         self.clock.advance(0)
         return Exchange(channel, transport)
 
-    def get(self, path: str, **headers: str) -> Exchange:
+    def get(self, path: str) -> Exchange:
         """Send a GET."""
-        return self.request("GET", path, headers=headers)
+        return self.request("GET", path)
 
     def patch(self, path: str, body: object, form: str = "merge-patch+json") -> Exchange:
         """Send a PATCH in one of the patch formats."""
         return self.request("PATCH", path, body, headers={"Content-Type": f"application/{form}"})
 
-    def unplug_for(self, seconds: float) -> None:
-        """Remember for how long the API was to be taken away."""
-        self.unplugged.append(seconds)
+    # From within, where no fault strikes and no request is counted.
 
-    def go_wrong(self, fault: Fault) -> None:
-        """Switch a fault on."""
-        self.faults.add(fault)
+    def objects(self, kind: Kind = DEPLOYMENTS) -> list[Object]:
+        """Return every object of a kind, in the order of a list."""
+        return [stored.decoded() for stored in self.cluster.collection(kind).items(self.cluster.version)]
+
+    def deployment(self, namespace: str, name: str) -> Object:
+        """Return a Deployment."""
+        return self.cluster.get(DEPLOYMENTS, namespace, name).decoded()
+
+    def create(self, namespace: str, name: str, replicas: int = 1) -> Object:
+        """Create a Deployment."""
+        written = objects.deployment(namespace, name, replicas=replicas)
+        return self.cluster.create(DEPLOYMENTS, namespace, written).decoded()
+
+    def scale(self, namespace: str, name: str, replicas: int, **metadata: str) -> Object:
+        """Scale a Deployment, on conditions if there is metadata, and return it."""
+        written = {"metadata": metadata, "spec": {"replicas": replicas}}
+        return self.cluster.scale(namespace, name, lambda _: written).decoded()
+
+
+class SimulatorTestCase(SynchronousTestCase):
+    """A simulated cluster in memory. This has no tests of its own."""
+
+    def setUp(self) -> None:
+        """Start a cluster."""
+        self.wire = Wire()
+        self.cluster = self.wire.cluster
+        self.go_wrong = self.wire.faults.replace
+
+    def watch(self, query: str = "", path: str = ALL, *, version: int | None = None) -> Exchange:
+        """Open a watch from a version, the present one unless told otherwise."""
+        start = self.cluster.version if version is None else version
+        return self.wire.get(f"{path}?watch=1&resourceVersion={start}&{query}")
+
+    def names(self, path: str) -> list[str]:
+        """Return the names in a list."""
+        return [item["metadata"]["name"] for item in self.wire.get(path).json()["items"]]
+
+    def assert_status(self, exchange: Exchange, code: int, reason: str) -> Object:
+        """Return the Status of a refused request, complete in every field that clients read."""
+        status: Object = exchange.json()
+        self.assertEqual(
+            (exchange.status, status["kind"], status["apiVersion"], status["status"], status["code"], status["reason"]),
+            (code, "Status", "v1", "Failure", code, reason),
+        )
+        self.assertEqual(exchange.headers["content-type"], "application/json")
+        self.assertIn("metadata", status)
+        self.assertTrue(status["message"])
+        return status
