@@ -2,7 +2,7 @@
 
 It is not another way to be right: routes, bodies, authorization and limits are those of the ordinary way, and whatever
 is not exactly one complete, plain request that may simply be answered is left to that way, untouched. The two give the
-same answers; `tests/api/test_lane.py` holds them against each other, `tests/api/test_lane_again.py` to the same tests.
+same answers; `tests/api/test_lane.py` holds them against each other, `tests/api/test_ordinary_again.py` to the same tests.
 """
 
 import re

@@ -20,7 +20,7 @@ GET = b"GET /deployments HTTP/1.1\r\nHost: a\r\n"
 POST = b"POST /deployments HTTP/1.1\r\nHost: a\r\n"
 
 
-# tests/api/test_lane_again.py runs these once more, in classes of its own.
+# tests/api/test_ordinary_again.py runs these once more, in classes of its own.
 ARBITRARY = settings(
     max_examples=150, deadline=None, database=None, suppress_health_check=[HealthCheck.differing_executors]
 )
