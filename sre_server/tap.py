@@ -1,7 +1,7 @@
 """The seam to twistd: the options, and the service that they make. Wiring, nothing else."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import cast
 
 from twisted.application.service import IService, Service
@@ -21,22 +21,16 @@ from sre_server.api.routing import Root
 from sre_server.api.statuses import FAMILY_A, FAMILY_B, StatusTable
 from sre_server.api.writing import Writer
 from sre_server.cache import ClusterCache
-from sre_server.cluster.connection import Connection
 from sre_server.cluster.credentials import Credentials, InCluster, Kubeconfig, Unauthenticated
-from sre_server.cluster.events import EventService
-from sre_server.cluster.feed import Cycle, Feed
-from sre_server.cluster.polling import NamespacePoller
-from sre_server.cluster.reviews import CONCURRENT_REVIEWS, ReviewService
-from sre_server.cluster.scaling import CONCURRENT_WRITES, ScalingService
-from sre_server.cluster.version import streams_lists
-from sre_server.cluster.watching import Reflector
-from sre_server.cluster.workers import DaemonThreadPool, IThreadingReactor
+from sre_server.cluster.factory import make_cluster
+from sre_server.cluster.reviews import Reviews
+from sre_server.cluster.workers import IThreadingReactor
 from sre_server.daemon.config import Authorization, ClusterKind, ServerConfig
 from sre_server.daemon.lifecycle import OrderedServices, SiteService, Unreadiness
 from sre_server.daemon.observing import CacheObserver, LogCounter, observe_trust
 from sre_server.daemon.options import Options
 from sre_server.daemon.resources import SettledHeap, room_for, share_time
-from sre_server.model import Resource, Source
+from sre_server.model import Deployment, sources_of
 from sre_server.security.audit import AuditLog, open_audit_log
 from sre_server.security.authorization import AnyClient, Authorizer, Verb
 from sre_server.security.clients import CertificateClients
@@ -52,7 +46,6 @@ from sre_server.web.site import APISite, ConnectionLimits
 
 __all__ = ["Options", "makeService"]
 
-Connect = Callable[[], Connection]
 BACKLOG = 1024
 """Connections that may wait to be accepted; with Twisted's 50, a burst is lost in the kernel before our own limits."""
 
@@ -78,24 +71,29 @@ def make_service(config: ServerConfig, tls: ServerTLS, reactor: IServerReactor) 
     metrics = Metrics()
     services: list[Service] = [StdlibLogs(), LogCounter(metrics)]
     watched = [Watched("TLS files", config.tls.paths(), tls.reload)]
-    connect = _connect(config, reactor, metrics, services)
+    cache = ClusterCache(time.monotonic, sources_of(config.namespaces), config.max_staleness)
+    observer = CacheObserver(cache, metrics, time.monotonic)
+
+    def observe(method: str, status: int, seconds: float) -> None:
+        metrics.kube_requests.labels(method, str(status)).inc()
+        metrics.kube_request_seconds.labels(method).observe(seconds)
+
+    cluster = make_cluster(
+        reactor,
+        _credentials(config, reactor, services),
+        config.namespaces,
+        observer.apply,
+        observe=observe,
+        cycle_ended=lambda reason: metrics.watch_restarts.labels(reason).inc(),
+    )
     audit = _audit_log(config)
-    authorizer = _authorizer(config, reactor, connect, watched, services)
+    authorizer = _authorizer(config, cluster.reviews, watched)
     guardrails = _guardrails(config, watched)
     reloading = Reloading(reactor, metrics, watched)
 
-    sources = _sources(config)
-    cache = ClusterCache(time.monotonic, sources, config.max_staleness)
-    observer = CacheObserver(cache, metrics, time.monotonic)
-    feed = Feed(
-        reactor,
-        DaemonThreadPool(len(sources), "watch"),
-        _cycles(config, sources, connect),
-        observer.apply,
-        ended=lambda reason: metrics.watch_restarts.labels(reason).inc(),
-    )
-    scaling = ScalingService(reactor, DaemonThreadPool(CONCURRENT_WRITES, "write"), connect, observer.written)
-    events = EventService(reactor, DaemonThreadPool(1, "event"), connect)
+    def tell(deployment: Deployment, before: int | None, identity: str, reason: str | None) -> None:
+        observer.written(deployment)
+        cluster.events.record(deployment, before, identity, reason)
 
     limits = {
         Verb.READ: TokenBuckets(config.read_rate, time.monotonic),
@@ -106,7 +104,7 @@ def make_service(config: ServerConfig, tls: ServerTLS, reactor: IServerReactor) 
         return Gate(authorizer, limits, audit, metrics, config.expiry_warning, statuses)
 
     def writer(statuses: StatusTable) -> Writer:
-        return Writer(cache, scaling.scale, guardrails, audit, metrics, events.leave, statuses)
+        return Writer(cache, cluster.scaling.scale, guardrails, audit, metrics, tell, statuses)
 
     metrics.max_staleness.set(config.max_staleness)
 
@@ -116,7 +114,7 @@ def make_service(config: ServerConfig, tls: ServerTLS, reactor: IServerReactor) 
         metrics.ready.set(health.ready)
         metrics.clients_connected.set(site.identities)
 
-    health = Health(cache, lambda: feed.alive, lambda: reloading.warnings() + _expired_lists(tls))
+    health = Health(cache, lambda: cluster.feed.alive, lambda: reloading.warnings() + _expired_lists(tls))
     health_api = HealthAPI(health).resource()
     gate_a = gate(FAMILY_A)
     names, counts = ListBodies(cache, names_in), ListBodies(cache, counts_in)
@@ -151,9 +149,7 @@ def make_service(config: ServerConfig, tls: ServerTLS, reactor: IServerReactor) 
     services += [
         SettledHeap(reactor, lambda: health.ready),
         reloading,
-        feed,
-        scaling,
-        events,
+        *cluster.services,
         SiteService(reactor, endpoint, site, "API"),
         Unreadiness(health),
     ]
@@ -171,17 +167,11 @@ def _audit_log(config: ServerConfig) -> AuditLog:
         raise SystemExit(f"sre-server: the audit log {config.audit_log} cannot be opened: {error.strerror}") from error
 
 
-def _authorizer(
-    config: ServerConfig,
-    reactor: IServerReactor,
-    connect: Connect,
-    watched: list[Watched],
-    services: list[Service],
-) -> Authorizer:
+def _authorizer(config: ServerConfig, reviews: Reviews, watched: list[Watched]) -> Authorizer:
     if config.authorization is Authorization.KUBERNETES:
-        reviews = ReviewService(reactor, DaemonThreadPool(CONCURRENT_REVIEWS, "review"), connect)
-        services.append(reviews)
-        return KubernetesAuthorizer(lambda question: reviews.review(review_spec(question)), time.monotonic)
+        return KubernetesAuthorizer(
+            lambda question, *, for_write: reviews.review(review_spec(question), for_write=for_write), time.monotonic
+        )
     if config.policy is not None:
         file = PolicyFile(config.policy)
         watched.append(Watched("policy", [config.policy], file.reload))
@@ -209,17 +199,6 @@ def _endpoint(reactor: IServerReactor, description: str, option: str) -> IStream
         raise SystemExit(f"sre-server: {option}: '{description}' is no endpoint such as tcp:8443 ({error})") from error
 
 
-def _connect(config: ServerConfig, reactor: IServerReactor, metrics: Metrics, services: list[Service]) -> Connect:
-    """Return what makes one connection to the cluster; a simulated cluster is added to the services first."""
-
-    def observe(method: str, status: int, seconds: float) -> None:
-        metrics.kube_requests.labels(method, str(status)).inc()
-        metrics.kube_request_seconds.labels(method).observe(seconds)
-
-    credentials = _credentials(config, reactor, services)
-    return lambda: Connection(credentials(), observe)
-
-
 def _credentials(config: ServerConfig, reactor: IServerReactor, services: list[Service]) -> Callable[[], Credentials]:
     if config.cluster is ClusterKind.IN_CLUSTER:
         return InCluster
@@ -232,17 +211,3 @@ def _credentials(config: ServerConfig, reactor: IServerReactor, services: list[S
     simulator = SimulatorService(reactor, cluster)
     services.append(simulator)
     return lambda: Unauthenticated(lambda: simulator.url)
-
-
-def _sources(config: ServerConfig) -> list[Source]:
-    scopes = config.namespaces or (None,)
-    return [Source(Resource.NAMESPACES), *(Source(Resource.DEPLOYMENTS, scope) for scope in scopes)]
-
-
-def _cycles(config: ServerConfig, sources: Sequence[Source], connect: Connect) -> list[Cycle]:
-    """Make one cycle for each source, each with a connection of its own."""
-    if not config.namespaces:
-        return [Reflector(source, connect(), streams=streams_lists) for source in sources]
-    _, *deployments = sources
-    reflectors = [Reflector(source, connect(), streams=streams_lists) for source in deployments]
-    return [NamespacePoller(config.namespaces, connect()), *reflectors]

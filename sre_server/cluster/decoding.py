@@ -166,12 +166,12 @@ class Page(Struct, frozen=True):
 class WatchEvent(Struct, frozen=True, gc=False):
     """One line of a watch: the resourceVersion that it brings us to, and the change, or None for a bookmark.
 
-    `all_told` marks the bookmark after the initial events of a streamed list (KEP-3157).
+    `initial_events_end` marks the bookmark after the initial events of a streamed list (KEP-3157).
     """
 
     resource_version: str
     change: Change | None
-    all_told: bool = False
+    initial_events_end: bool = False
 
 
 _KIND: Final = {Resource.DEPLOYMENTS: "Deployment", Resource.NAMESPACES: "Namespace"}
@@ -244,8 +244,8 @@ def _decode_bookmark(resource: Resource, line: bytes, problem: Exception | None)
         event = _raw_line_decoder.decode(line)
         if event.type == "BOOKMARK":
             metadata = _bookmark_decoder.decode(event.object).metadata
-            all_told = metadata.annotations is not None and metadata.annotations.initial_events_end == "true"
-            return WatchEvent(metadata.resourceVersion, None, all_told)
+            initial_events_end = metadata.annotations is not None and metadata.annotations.initial_events_end == "true"
+            return WatchEvent(metadata.resourceVersion, None, initial_events_end)
         if event.type == "ERROR":
             raise _error_event(_status_decoder.decode(event.object))
     except _NOT_JSON as error:

@@ -7,17 +7,16 @@ is `reactor.callFromThread`, once per batch of events.
 import random
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Final, Protocol
 
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred, DeferredList
 from twisted.internet.task import deferLater
-from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from twisted.python.threadpool import ThreadPool
 
-from sre_server.cluster.workers import IThreadingReactor
+from sre_server.cluster.workers import IThreadingReactor, Workers
 from sre_server.errors import ClusterError
 from sre_server.model import Event, Source
 
@@ -45,14 +44,14 @@ def backoff(failures: int, chance: random.Random) -> float:
 
 
 class Feed(Service):
-    """Runs every cycle over and over, each in a thread of the feed's own pool, and applies what they emit."""
+    """Runs every cycle over and over, each in a thread of `workers`, and applies what they emit."""
 
     log = Logger()
 
     def __init__(
         self,
         reactor: IThreadingReactor,
-        pool: ThreadPool,
+        workers: Workers,
         cycles: Sequence[Cycle],
         apply: Callable[[Event], object],
         chance: random.Random | None = None,
@@ -60,7 +59,7 @@ class Feed(Service):
     ) -> None:
         """Apply what `cycles` emit; `ended` is told why each cycle ended, in a word."""
         self._reactor = reactor
-        self._pool = pool
+        self._workers = workers
         self._cycles = cycles
         self._apply = apply
         self._chance = chance or random.SystemRandom()
@@ -75,9 +74,9 @@ class Feed(Service):
         return not self._died
 
     def startService(self) -> None:
-        """Start the pool and every loop."""
+        """Start the workers and every loop."""
         super().startService()
-        self._pool.start()
+        self._workers.startService()
         self._loops = [Deferred.fromCoroutine(self._run(cycle)) for cycle in self._cycles]
         for loop in self._loops:
             loop.addErrback(self._loop_failed)
@@ -92,7 +91,7 @@ class Feed(Service):
             started_at = self._reactor.seconds()
             delay = 0.0
             try:
-                await deferToThreadPool(self._reactor, self._pool, cycle.cycle, self._emit)
+                await self._workers.run(partial(cycle.cycle, self._emit), cycle.source)
             except Exception as error:  # noqa: BLE001  # nothing that a cycle meets may end its loop
                 if not self.running:
                     return
@@ -136,7 +135,7 @@ class Feed(Service):
         ended: Deferred[object] = Deferred()
         DeferredList(self._loops).addCallback(ended.callback)
         ended.addTimeout(STOP_SECONDS, self._reactor)
-        return ended.addCallbacks(lambda _: self._pool.stop(), self._abandon)
+        return ended.addErrback(self._abandon).addCallback(lambda _: self._workers.stopService())
 
-    def _abandon(self, _: object) -> None:
+    def _abandon(self, _: Failure) -> None:
         self.log.warn("a watch did not end within {seconds:.0f} s; it is left behind", seconds=STOP_SECONDS)

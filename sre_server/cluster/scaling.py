@@ -5,22 +5,15 @@ happens later than its caller believes. An unknown outcome is said to be unknown
 repeats a write on a connection error either).
 """
 
-from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
 import msgspec
-from twisted.application.service import Service
-from twisted.internet.defer import Deferred, fail
-from twisted.internet.threads import deferToThreadPool
-from twisted.logger import Logger
-from twisted.python.failure import Failure
-from twisted.python.threadpool import ThreadPool
+from twisted.internet.defer import Deferred
 
-from sre_server.cluster.connection import refusal
 from sre_server.cluster.decoding import decode_scale, decode_status
-from sre_server.cluster.transport import STATUS_BYTES, Transport
-from sre_server.cluster.workers import IThreadingReactor
+from sre_server.cluster.transport import STATUS_BYTES, Transport, refusal
+from sre_server.cluster.workers import Bounds, ConnectedWorkers
 from sre_server.errors import (
     BadAnswer,
     ClusterBroke,
@@ -29,20 +22,17 @@ from sre_server.errors import (
     Conflict,
     NotFound,
     PreconditionFailed,
-    Unavailable,
 )
 from sre_server.model import Deployment, Expected
 
 FIELD_MANAGER: Final = "sre-server"
 READ_TIMEOUT: Final = 10.0
-CONCURRENT_WRITES: Final = 16
-BUSY_RETRY_SECONDS: Final = 1
+BOUNDS: Final = Bounds(running=16, running_per_client=8)
+"""Half for one client: it cannot hold up the others by itself, and a burst of its own still goes through."""
 _UNKNOWN: Final = "Whether the count was changed is unknown: read it back before trying again."
 
 _MERGE_PATCH: Final = "application/merge-patch+json"
 _WHATEVER: Final = Expected()
-
-Done = Callable[[Deployment | Failure], object]
 
 
 def set_replicas(
@@ -121,65 +111,19 @@ def _check_expected(transport: Transport, path: str, expected: Expected) -> None
         )
 
 
-class ScalingService(Service):
-    """Runs writes in a pool of its own and tells `written` of each that succeeded, even if its caller has left."""
+class Scaling:
+    """Runs writes in threads; each of `workers` makes one write at a time, and none is queued."""
 
-    log = Logger()
-
-    def __init__(
-        self,
-        reactor: IThreadingReactor,
-        pool: ThreadPool,
-        connect: Callable[[], Transport],
-        written: Callable[[Deployment], object],
-    ) -> None:
-        self._reactor = reactor
-        self._pool = pool
-        self._connect = connect
-        self._written = written
-        self._idle: list[Transport] = []
-        self._busy = 0
-
-    def startService(self) -> None:
-        """Start the pool."""
-        super().startService()
-        self._pool.start()
+    def __init__(self, workers: ConnectedWorkers) -> None:
+        self._workers = workers
 
     def scale(
-        self, namespace: str, name: str, replicas: int, done: Done, expected: Expected = _WHATEVER
+        self, client: str, namespace: str, name: str, replicas: int, expected: Expected = _WHATEVER
     ) -> Deferred[Deployment]:
-        """Set the desired count; fires with the Deployment as it then is, or fails as `set_replicas` does.
+        """Set the desired count for a client; fires with the Deployment as it then is, or fails as `set_replicas` does.
 
-        Cancelling the Deferred stops the waiting, not the write: `done` is told of the outcome in any case. Fails with
-        Unavailable when too many are under way.
+        Cancelling the Deferred stops the waiting, not the write. Fails with Unavailable when too many are under way.
         """
-        if self._busy >= CONCURRENT_WRITES:
-            refused = Failure(Unavailable("Too many writes are waiting for the cluster.", BUSY_RETRY_SECONDS))
-            done(refused)
-            return fail(refused)
-        outcome: Deferred[Deployment] = Deferred()
-        transport = self._idle.pop() if self._idle else self._connect()
-        self._busy += 1
-
-        def finished(result: Deployment | Failure) -> None:
-            self._busy -= 1
-            self._idle.append(transport)
-            try:
-                if isinstance(result, Deployment):
-                    self._written(result)
-                done(result)
-            finally:
-                if not outcome.called:
-                    outcome.callback(result)
-
-        write = deferToThreadPool(
-            self._reactor, self._pool, set_replicas, transport, namespace, name, replicas, expected
+        return self._workers.call(
+            lambda transport: set_replicas(transport, namespace, name, replicas, expected), client
         )
-        write.addBoth(finished).addErrback(lambda failure: self.log.failure("a write was not noted", failure=failure))
-        return outcome
-
-    def stopService(self) -> None:
-        """Let the idle threads go; a write that still hangs is left to die with the process."""
-        super().stopService()
-        if not self._busy:
-            self._pool.stop()

@@ -10,9 +10,8 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
-from sre_server.cluster.connection import refusal
 from sre_server.cluster.decoding import decode_status
-from sre_server.cluster.transport import STATUS_BYTES, Transport
+from sre_server.cluster.transport import STATUS_BYTES, Transport, refusal
 from sre_server.errors import BadAnswer, ClusterBroke, ClusterTimedOut
 
 STREAMS_SINCE: Final = (1, 34)

@@ -236,7 +236,7 @@ class Reflector:
                 event = decode_line(self.source.resource, line)
                 if event.change is not None:
                     gathered.take(event.change)
-                elif event.all_told:
+                elif event.initial_events_end:
                     self._listed(gathered, event.resource_version, started_at, emit)
                     return lines[number:]
         raise ClusterBroke("The cluster ended a streamed list before it was whole.")

@@ -22,7 +22,7 @@ from tests.fakes import FakeReply, FakeTransport, deployment, namespace
 from tests.reflecting import SOURCE, Answer, ReflectorTestCase, changes_of, lists_of
 from tests.wire import bookmark_line, error_line, event_line, refusal
 
-END = bookmark_line("100", all_told=True)
+END = bookmark_line("100", initial_events_end=True)
 
 
 class StreamingTestCase(ReflectorTestCase):
