@@ -1,7 +1,8 @@
-"""A `Transport` over the network: requests out, raw bytes in, every fault an error of ours.
+"""One thread's connection to the cluster: requests out, raw bytes in, every fault an error of ours.
 
-The `kubernetes` client supplies the configuration and the urllib3 pool, and nothing else: its models cost two orders of
-magnitude more than decoding what is needed, its retries repeat writes, and its `Watch` reconnects in busy loops.
+The `kubernetes` client supplies the configuration and the urllib3 pool, and nothing else: no models, no retries, and no
+`Watch`, which for long could not be stopped from outside (kubernetes-client/python#422). A connection belongs to one
+thread; only `interrupt` may be called from another.
 """
 
 import socket

@@ -19,7 +19,7 @@ MESSAGE_LENGTH: Final = 1024  # Kubernetes' own limit (core/v1 Event validation)
 
 
 class Scaled(Struct, frozen=True):
-    """What an Event tells: the Deployment as it now is, the count before (None if unknown), who did it, and why."""
+    """What an Event says: the Deployment as it now is, the count before (None if unknown), who did it, and why."""
 
     deployment: Deployment
     before: int | None

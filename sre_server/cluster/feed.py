@@ -1,7 +1,7 @@
 """The service that keeps the cache fed: runs cycles in threads of its own, waits after failures, stops in time.
 
-Policy is here, on the reactor's side; threads run blocking I/O and nothing else. The only line that they run against us
-is `reactor.callFromThread`, once per batch of events.
+Decisions are made here, in the reactor thread; the other threads run blocking I/O and nothing else. The only call that
+they make into the reactor is `callFromThread`, once per batch of events.
 """
 
 import random
@@ -35,11 +35,11 @@ class Cycle(Protocol):
         """Run once, in a thread."""
 
     def interrupt(self) -> None:
-        """End a running cycle soon; called in the reactor thread."""
+        """End a running cycle soon, and every later one at once; called in the reactor thread."""
 
 
 def backoff(failures: int, chance: random.Random) -> float:
-    """Seconds to wait after so many failures in a row: client-go's curve, 0.8 s doubling, jittered, 30 s at most."""
+    """Seconds to wait after so many failures in a row, as client-go does: 0.8 s, doubling, jittered, at most 30 s."""
     return min(LAST_DELAY, FIRST_DELAY * 2.0 ** min(failures - 1, 10) * (1 + chance.random()))
 
 
@@ -57,7 +57,7 @@ class Feed(Service):
         chance: random.Random | None = None,
         ended: Callable[[str], object] = str,
     ) -> None:
-        """Apply what `cycles` emit; `ended` is told why each cycle ended, in a word."""
+        """Apply what `cycles` emit; `ended` is called with the reason for which each cycle ended, a word."""
         self._reactor = reactor
         self._workers = workers
         self._cycles = cycles
@@ -70,7 +70,7 @@ class Feed(Service):
 
     @property
     def alive(self) -> bool:
-        """False once a loop has ended that nobody told to: only a restart of the process helps then."""
+        """False once a loop has ended that was not stopped: only a restart of the process helps then."""
         return not self._died
 
     def startService(self) -> None:
@@ -131,7 +131,7 @@ class Feed(Service):
             waiting.cancel()
         for cycle in self._cycles:
             cycle.interrupt()
-        # Not the list itself: cancelling that would end the loops, and pass for their end.
+        # Not the DeferredList itself: its timeout would cancel the loops, as if they had ended.
         ended: Deferred[object] = Deferred()
         DeferredList(self._loops).addCallback(ended.callback)
         ended.addTimeout(STOP_SECONDS, self._reactor)

@@ -1,8 +1,8 @@
-"""The write path: one PATCH of one Deployment's `scale` subresource, exactly one attempt.
+"""Writing: one PATCH of one Deployment's `scale` subresource, exactly one attempt.
 
 Nothing is queued: when every thread is busy with a slow cluster, a further write is refused at once, so that no write
-happens later than its caller believes. An unknown outcome is said to be unknown (client-go rest/request.go never
-repeats a write on a connection error either).
+happens later than its caller believes. An outcome that is not known is called unknown, and the write is not repeated
+(nor does client-go's rest/request.go repeat a write after a connection error).
 """
 
 from contextlib import suppress
@@ -46,7 +46,7 @@ def set_replicas(
     """
     path = f"/apis/apps/v1/namespaces/{namespace}/deployments/{name}/scale"
     form, body = _patch(replicas, expected)
-    # A connection that has idled may be dead already, and a write must not find that out: a fresh one each time.
+    # A connection that was idle may be dead already, and its first request has to find out: no write is that request.
     headers = {"Content-Type": form, "Connection": "close"}
     query = {"fieldManager": FIELD_MANAGER}
     try:
@@ -73,9 +73,9 @@ def set_replicas(
 
 
 def _patch(replicas: int, expected: Expected) -> tuple[str, bytes]:
-    """Return a patch and its media type: one that sets the count, and where something is expected, tests that first.
+    """Return a patch and its media type: it sets the count, after testing what is `expected`, if anything is.
 
-    A Scale leaves out a count of 0, so that this is what null, or nothing, stands for in a JSON patch of it.
+    A Scale omits a count of 0, so that a JSON patch has to test for null to find it.
     """
     if expected == _WHATEVER:
         return _MERGE_PATCH, msgspec.json.encode({"spec": {"replicas": replicas}})
@@ -88,9 +88,9 @@ def _patch(replicas: int, expected: Expected) -> tuple[str, bytes]:
 
 
 def _check_expected(transport: Transport, path: str, expected: Expected) -> None:
-    """Raise PreconditionFailed if the Deployment is another than expected; 422 may mean something else as well.
+    """After a 422, raise PreconditionFailed if the Deployment is not as expected: a 422 may have another reason.
 
-    It is read by a patch that patches nothing, dry-run, for which the permission to write is enough.
+    The Deployment is read by an empty patch, a dry run, which takes no permission but that to write.
     """
     headers = {"Content-Type": _MERGE_PATCH, "Connection": "close"}
     query = {"fieldManager": FIELD_MANAGER, "dryRun": "All"}
