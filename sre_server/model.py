@@ -73,6 +73,11 @@ class Source(Struct, frozen=True):
         return self.resource.value + (f" in {self.namespace}" if self.namespace else "")
 
 
+def sources_of(namespaces: Sequence[str]) -> list[Source]:
+    """Return the sources that serve these namespaces, or, where none is named, all of the cluster."""
+    return [Source(Resource.NAMESPACES), *(Source(Resource.DEPLOYMENTS, name) for name in namespaces or (None,))]
+
+
 class Listed(Struct, frozen=True):
     """A complete list of a source, read from one snapshot of the cluster.
 

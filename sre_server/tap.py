@@ -1,7 +1,7 @@
 """The seam to twistd: the options, and the service that they make, of one factory for each room."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import cast
 
 from twisted.application.service import IService, Service
@@ -10,22 +10,15 @@ from twisted.internet.interfaces import IReactorTCP, IStreamServerEndpoint
 
 from sre_server.api.factory import Guards, make_api
 from sre_server.cache import ClusterCache
-from sre_server.cluster.connection import Connection
 from sre_server.cluster.credentials import Credentials, InCluster, Kubeconfig, Unauthenticated
-from sre_server.cluster.events import EventService
-from sre_server.cluster.feed import Cycle, Feed
-from sre_server.cluster.polling import NamespacePoller
-from sre_server.cluster.reviews import CONCURRENT_REVIEWS, ReviewService
-from sre_server.cluster.scaling import CONCURRENT_WRITES, ScalingService
-from sre_server.cluster.version import streams_lists
-from sre_server.cluster.watching import Reflector
-from sre_server.cluster.workers import DaemonThreadPool, IThreadingReactor
+from sre_server.cluster.factory import make_cluster
+from sre_server.cluster.workers import IThreadingReactor
 from sre_server.daemon.config import Authorization, ClusterKind, ServerConfig
 from sre_server.daemon.lifecycle import OrderedServices, Unreadiness
 from sre_server.daemon.observing import CacheObserver, LogCounter, observe_trust
 from sre_server.daemon.options import Options
 from sre_server.daemon.resources import SettledHeap, raise_descriptor_limit, shorten_switch_interval
-from sre_server.model import Resource, Source
+from sre_server.model import sources_of
 from sre_server.security.authorization import Verb
 from sre_server.security.factory import make_security
 from sre_server.security.tls import ServerTLS
@@ -37,7 +30,6 @@ from sre_server.web.transport import MutualTLSEndpoint
 
 __all__ = ["Options", "makeService"]
 
-Connect = Callable[[], Connection]
 BACKLOG = 1024
 """Connections that may wait to be accepted; with Twisted's 50, a burst is lost in the kernel before our own limits."""
 
@@ -63,30 +55,30 @@ def make_service(config: ServerConfig, tls: ServerTLS, reactor: IServerReactor) 
     metrics = Metrics()
     metrics.max_staleness.set(config.max_staleness)
     services: list[Service] = [StdlibLogs(), LogCounter(metrics)]
-    connect = _connect(config, reactor, metrics, services)
-    reviews = ReviewService(reactor, DaemonThreadPool(CONCURRENT_REVIEWS, "review"), connect)
+    cache = ClusterCache(time.monotonic, sources_of(config.namespaces), config.max_staleness)
+    observer = CacheObserver(cache, metrics, time.monotonic)
+
+    def observe(method: str, status: int, seconds: float) -> None:
+        metrics.kube_requests.labels(method, str(status)).inc()
+        metrics.kube_request_seconds.labels(method).observe(seconds)
+
+    cluster = make_cluster(
+        reactor,
+        _credentials(config, reactor, services),
+        config.namespaces,
+        cache.apply,
+        observe=observe,
+        cycle_ended=lambda reason: metrics.watch_restarts.labels(reason).inc(),
+    )
     security = make_security(
         reactor,
         metrics,
         tls,
         policy=config.policy,
-        review=reviews.review if config.authorization is Authorization.KUBERNETES else None,
+        review=cluster.reviews.review if config.authorization is Authorization.KUBERNETES else None,
         guardrails=config.guardrails,
         audit_log=config.audit_log,
     )
-
-    sources = _sources(config)
-    cache = ClusterCache(time.monotonic, sources, config.max_staleness)
-    observer = CacheObserver(cache, metrics, time.monotonic)
-    feed = Feed(
-        reactor,
-        DaemonThreadPool(len(sources), "watch"),
-        _cycles(config, sources, connect),
-        cache.apply,
-        ended=lambda reason: metrics.watch_restarts.labels(reason).inc(),
-    )
-    scaling = ScalingService(reactor, DaemonThreadPool(CONCURRENT_WRITES, "write"), connect, cache.written)
-    events = EventService(reactor, DaemonThreadPool(1, "event"), connect)
 
     def refresh() -> None:
         observer.refresh()
@@ -111,9 +103,9 @@ def make_service(config: ServerConfig, tls: ServerTLS, reactor: IServerReactor) 
         cache,
         metrics,
         guards,
-        scale=scaling.scale,
-        tell=events.leave,
-        watching=lambda: feed.alive,
+        scale=cluster.scaling.scale,
+        tell=cluster.events.record,
+        watching=lambda: cluster.feed.alive,
         warnings=security.warnings,
         refresh=refresh,
     )
@@ -124,10 +116,7 @@ def make_service(config: ServerConfig, tls: ServerTLS, reactor: IServerReactor) 
     services += [
         SettledHeap(reactor, lambda: api.health.ready),
         security.reloading,
-        feed,
-        reviews,
-        scaling,
-        events,
+        *cluster.services,
         SiteService(reactor, endpoint, api.site, "API"),
         Unreadiness(api.health),
     ]
@@ -142,17 +131,6 @@ def _endpoint(reactor: IServerReactor, description: str, option: str) -> IStream
         raise SystemExit(f"sre-server: {option}: '{description}' is no endpoint such as tcp:8443 ({error})") from error
 
 
-def _connect(config: ServerConfig, reactor: IServerReactor, metrics: Metrics, services: list[Service]) -> Connect:
-    """Return what makes one connection to the cluster; a simulated cluster is added to the services first."""
-
-    def observe(method: str, status: int, seconds: float) -> None:
-        metrics.kube_requests.labels(method, str(status)).inc()
-        metrics.kube_request_seconds.labels(method).observe(seconds)
-
-    credentials = _credentials(config, reactor, services)
-    return lambda: Connection(credentials(), observe)
-
-
 def _credentials(config: ServerConfig, reactor: IServerReactor, services: list[Service]) -> Callable[[], Credentials]:
     if config.cluster is ClusterKind.IN_CLUSTER:
         return InCluster
@@ -165,17 +143,3 @@ def _credentials(config: ServerConfig, reactor: IServerReactor, services: list[S
     simulator = SimulatorService(reactor, cluster)
     services.append(simulator)
     return lambda: Unauthenticated(lambda: simulator.url)
-
-
-def _sources(config: ServerConfig) -> list[Source]:
-    scopes = config.namespaces or (None,)
-    return [Source(Resource.NAMESPACES), *(Source(Resource.DEPLOYMENTS, scope) for scope in scopes)]
-
-
-def _cycles(config: ServerConfig, sources: Sequence[Source], connect: Connect) -> list[Cycle]:
-    """Make one cycle for each source, each with a connection of its own."""
-    if not config.namespaces:
-        return [Reflector(source, connect(), streams=streams_lists) for source in sources]
-    _, *deployments = sources
-    reflectors = [Reflector(source, connect(), streams=streams_lists) for source in deployments]
-    return [NamespacePoller(config.namespaces, connect()), *reflectors]

@@ -79,6 +79,7 @@ class InlinePool(ThreadPool):
 
     def stop(self) -> None:
         """Note that the pool was stopped."""
+        self.started = False
         self.stopped = True
 
     def callInThreadWithCallback(

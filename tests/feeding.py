@@ -6,6 +6,7 @@ from collections.abc import Callable
 from twisted.trial.unittest import SynchronousTestCase
 
 from sre_server.cluster.feed import Cycle, Feed
+from sre_server.cluster.workers import Bounds, Workers
 from sre_server.errors import ClusterUnreachable
 from sre_server.model import Event, Resource, Source
 from tests.fakes import FakeReactor, InlinePool
@@ -61,7 +62,8 @@ class FeedTestCase(SynchronousTestCase):
 
     def start(self, *cycles: Cycle, chance: random.Random | None = None) -> Feed:
         """Start a feed of these cycles."""
-        feed = Feed(self.reactor, self.pool, cycles, self.applied.append, chance or Constant(0.0))
+        workers = Workers(self.reactor, "watches", Bounds(running=9, running_per_client=9), self.pool)
+        feed = Feed(self.reactor, workers, cycles, self.applied.append, chance or Constant(0.0))
         feed.startService()
         return feed
 

@@ -1,7 +1,7 @@
 """The whole HTTP side of the server in memory: bytes in, parsed answers out, no socket and no thread."""
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple, Self
 
@@ -277,25 +277,21 @@ class MemoryServer:
 
     def _scale(
         self,
+        client: str,
         namespace: str,
         name: str,
         replicas: int,
-        done: Callable[[Deployment | Failure], object],
         expected: Expected,
     ) -> Deferred[Deployment]:
         self.expected = expected
         if self.scaler is not None:
-            return self.scaler(namespace, name, replicas, done, expected)
+            return self.scaler(client, namespace, name, replicas, expected)
         self.writes.append((namespace, name, replicas))
         if isinstance(self.outcome, Exception):
-            done(Failure(self.outcome))
             return fail(self.outcome)
         if self.outcome is not None:
-            return self.outcome.addBoth(_told, done)
-        written = deployment(name, namespace, replicas=replicas, version="1000")
-        self.cache.written(written)
-        done(written)
-        return succeed(written)
+            return self.outcome
+        return succeed(deployment(name, namespace, replicas=replicas, version="1000"))
 
     def sync(self, *objects: Deployment | Namespace) -> Self:
         """Apply a complete list of every source: these objects, and nothing else."""
@@ -342,8 +338,3 @@ class MemoryServer:
     def get(self, path: str, headers: Mapping[str, str | bytes] | None = None) -> Answer:
         """Make a GET request."""
         return self.call("GET", path, headers=headers)
-
-
-def _told(result: Deployment | Failure, done: Callable[[Deployment | Failure], object]) -> Deployment | Failure:
-    done(result)
-    return result

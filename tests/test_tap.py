@@ -10,7 +10,6 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from sre_server import tap
-from sre_server.cluster.workers import DaemonThreadPool
 from sre_server.daemon.config import ClusterKind
 from sre_server.daemon.lifecycle import OrderedServices
 from sre_server.daemon.options import Options
@@ -68,8 +67,8 @@ class MakeServiceTests(SynchronousTestCase):
 
     def test_the_order(self) -> None:
         """Logs come first and unreadiness last, so that stopping begins with the one and ends with the other."""
-        core = ["SettledHeap", "Reloading", "Feed", "ReviewService", "ScalingService", "EventService"]
-        core += ["SiteService", "Unreadiness"]
+        workers = ["ConnectedWorkers"] * 4
+        core = ["SettledHeap", "Reloading", "Feed", *workers, "SiteService", "Unreadiness"]
         names = [type(service).__name__ for service in self.make(ops_listen="tcp:8080")._services]
         expected = ["StdlibLogs", "LogCounter", "SiteService", *core]
         self.assertEqual(names, expected)
@@ -111,22 +110,6 @@ class MakeServiceTests(SynchronousTestCase):
         unidentified = {"/livez": 200, "/readyz": 503, "/deployments": 401, "/namespaces": 403, "/": 404}
         self.assertEqual(self.statuses(api), unidentified)
         self.assertEqual(self.statuses(ops), unidentified | {"/deployments": 404, "/namespaces": 404})
-
-    def test_threads_are_daemons_of_our_own(self) -> None:
-        """Blocking calls run in pools that neither starve the reactor's nor outlive the process."""
-        services = self.make(namespaces=("a", "b"))._services
-        pools = [service._pool for service in services if hasattr(service, "_pool")]
-        self.assertEqual({type(pool) for pool in pools}, {DaemonThreadPool})
-        self.assertEqual([pool.max for pool in pools], [3, 8, 16, 1])
-
-    def test_limited_to_namespaces(self) -> None:
-        """With namespaces there is one watch for each, and one look at the namespaces themselves."""
-        for namespaces, expected in (
-            ((), ["namespaces", "deployments"]),
-            (("shop", "staff"), ["namespaces", "deployments in shop", "deployments in staff"]),
-        ):
-            (feed,) = [service for service in self.make(namespaces=namespaces)._services if hasattr(service, "_cycles")]
-            self.assertEqual([str(cycle.source) for cycle in feed._cycles], expected)
 
     def test_endpoints_that_are_none(self) -> None:
         """A string that Twisted does not understand ends the process with one line that names the option."""

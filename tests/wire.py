@@ -44,10 +44,10 @@ def event_line(kind: str, item: Deployment | Namespace) -> bytes:
     return json.dumps({"type": kind, "object": object_json(item)}).encode() + b"\n"
 
 
-def bookmark_line(version: str, *, all_told: bool = False) -> bytes:
+def bookmark_line(version: str, *, initial_events_end: bool = False) -> bytes:
     """Draw a BOOKMARK line of a watch, or the one that ends a streamed list."""
     metadata: dict[str, Any] = {"resourceVersion": version}
-    if all_told:
+    if initial_events_end:
         metadata["annotations"] = {"k8s.io/initial-events-end": "true"}
     bookmarked: dict[str, Any] = {"kind": "Deployment", "apiVersion": "apps/v1", "metadata": metadata}
     bookmarked |= {"spec": {"template": {}}, "status": {}}

@@ -62,10 +62,11 @@ class DeploymentsAPI:
     @json_route(_app, "/deployments/<namespace:namespace>/<deployment:name>/permissions")
     async def permissions(self, request: APIRequest, namespace: str, name: str) -> object:
         """`GET /deployments/{ns}/{name}/permissions`: what the caller may do with it, and which rule decided."""
-        identity = self.gate.admit(request, Verb.READ, namespace, name)
+        # It may cost the cluster as much as a write's own review does, so that it is charged as one, too.
+        identity = self.gate.admit(request, Verb.READ, namespace, name, Verb.READ, Verb.SCALE)
         answer: dict[str, object] = {"namespace": namespace, "deployment": name, "identity": identity.name}
         for verb in Verb:
-            decided = self.gate.decide(identity, verb, namespace, name)
+            decided = self.gate.preview(identity, verb, namespace, name)
             decision = await decided if isinstance(decided, Deferred) else decided
             answer[verb.value] = {"allowed": decision.allowed, "rule": decision.rule}
         return answer

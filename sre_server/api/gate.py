@@ -5,7 +5,7 @@ is counted and, but for the reads that come too often, put into the audit log.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Final, TypeVar
@@ -86,8 +86,13 @@ class Gate:
             self._metrics.by_identity.ending(identity.name, identity.not_after)
         return soon
 
-    def admit(self, request: APIRequest, verb: Verb, namespace: str | None, name: str | None) -> Identity:
-        """Return who asks; raises NotIdentified or TooManyRequests. Sets the headers that tell of limits and expiry."""
+    def admit(
+        self, request: APIRequest, verb: Verb, namespace: str | None, name: str | None, *charged: Verb
+    ) -> Identity:
+        """Return who asks; raises NotIdentified or TooManyRequests. Sets the headers that tell of limits and expiry.
+
+        A token is taken of each verb in `charged`; of `verb` alone unless it says more.
+        """
         asked = Asked(request, None, verb, namespace, name)
         try:
             identity = request.identify()
@@ -98,31 +103,30 @@ class Gate:
         if self._ends_soon(identity):
             request.setHeader(EXPIRY_HEADER, _in_rfc3339(identity.not_after))
         try:
-            self._limit(request, identity, verb)
+            self._limit(request, identity, charged or (verb,))
         except TooManyRequests as error:
-            self._metrics.throttled.labels(verb.value).inc()
             if verb is Verb.READ:
                 self._metrics.by_identity.refused(identity.name, "too many requests")
                 raise
             raise self._refused(asked.by(identity), error, "too many requests") from None
         return identity
 
-    def _limit(self, request: APIRequest, identity: Identity, verb: Verb) -> None:
-        """Take a token, and say what is left (draft-ietf-httpapi-ratelimit-headers-11)."""
-        buckets = self._limits.get(verb)
-        if buckets is None:
-            return
-        allowance = buckets.take(identity.name)
-        rate = buckets.rate
-        request.setHeader(b"RateLimit-Policy", self._policies[verb])
-        request.setHeader(b"RateLimit", _left(verb, allowance))
-        if not allowance.allowed:
-            request.hold_back()
-            what = "reads" if verb is Verb.READ else "writes"
-            raise TooManyRequests(
-                f"Too many {what}: {rate.per_second:g} a second are allowed, {rate.burst} at once.",
-                max(1, math.ceil(allowance.wait)),
-            )
+    def _limit(self, request: APIRequest, identity: Identity, verbs: Sequence[Verb]) -> None:
+        """Take a token of each verb, and say what is left (draft-ietf-httpapi-ratelimit-headers-11)."""
+        taken = {verb: self._limits[verb].take(identity.name) for verb in verbs if verb in self._limits}
+        if taken:
+            request.setHeader(b"RateLimit-Policy", b", ".join(self._policies[verb] for verb in taken))
+            request.setHeader(b"RateLimit", b", ".join(_left(verb, allowance) for verb, allowance in taken.items()))
+        for verb, allowance in taken.items():
+            if not allowance.allowed:
+                self._metrics.throttled.labels(verb.value).inc()
+                request.hold_back()
+                rate = self._limits[verb].rate
+                what = "reads" if verb is Verb.READ else "writes" + (", as which this counts, too" if verbs[1:] else "")
+                raise TooManyRequests(
+                    f"Too many {what}: {rate.per_second:g} a second are allowed, {rate.burst} at once.",
+                    max(1, math.ceil(allowance.wait)),
+                )
 
     def permit(
         self, request: APIRequest, identity: Identity, verb: Verb, namespace: str, name: str
@@ -150,9 +154,9 @@ class Gate:
 
         return map_now_or_later(self._authorizer.readable(identity, tree), enforce)
 
-    def decide(self, identity: Identity, verb: Verb, namespace: str, name: str) -> Decision | Deferred[Decision]:
+    def preview(self, identity: Identity, verb: Verb, namespace: str, name: str) -> Decision | Deferred[Decision]:
         """Return what would be decided, for a client that asks what it may do."""
-        return self._authorizer.decide(identity, verb, namespace, name)
+        return self._authorizer.preview(identity, verb, namespace, name)
 
     def _refused(self, asked: "Asked", error: Refusal, outcome: str, rule: str | None = None) -> Refusal:
         """Count and audit a refusal; return the error, to be raised."""

@@ -2,13 +2,14 @@
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from http import HTTPStatus
-from typing import Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 from urllib.parse import parse_qsl
 
 from msgspec.structs import replace
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 from werkzeug.http import parse_options_header
 
@@ -16,7 +17,14 @@ from sre_server.api.conditional import excludes, expected_by, replicas_tag
 from sre_server.api.gate import Asked
 from sre_server.api.statuses import StatusTable, status_of
 from sre_server.cache import ClusterCache
-from sre_server.errors import GuardrailRefused, Malformed, NotFound, PreconditionFailed, UnsupportedMediaType
+from sre_server.errors import (
+    GuardrailRefused,
+    Malformed,
+    NotFound,
+    PreconditionFailed,
+    SreServerError,
+    UnsupportedMediaType,
+)
 from sre_server.model import MAX_REPLICAS, Deployment, Expected, Guards
 from sre_server.security.audit import AuditLog, Entry, Record
 from sre_server.security.authorization import Verb
@@ -30,24 +38,21 @@ _SHAPE: Final = f'The body must be a JSON object with exactly one integer "repli
 _WHOLE_NUMBER: Final = re.compile(r"0|[1-9][0-9]{0,9}", re.ASCII)
 _UTF_8: Final = frozenset({"utf-8", "utf8"})
 _NO_TAG: Final = b"-"
-
-Done = Callable[[Deployment | Failure], object]
+_T = TypeVar("_T")
+_log: Final = Logger(namespace="sre_server.api")
 
 
 class Scaler(Protocol):
-    """Asks the cluster; see `sre_server.cluster.scaling.ScalingService.scale`."""
+    """Asks the cluster; see `sre_server.cluster.scaling.Scaling.scale`."""
 
     def __call__(
-        self, namespace: str, name: str, replicas: int, done: Done, expected: Expected
+        self, client: str, namespace: str, name: str, replicas: int, expected: Expected
     ) -> Deferred[Deployment]:
-        """Set the count if the Deployment is as expected.
-
-        `done` is told of the outcome even if nobody waits for the Deferred any more.
-        """
+        """Set the count for a client if the Deployment is as expected; fires with what it then is."""
 
 
 class TellScaled(Protocol):
-    """Tells others of a write that succeeded; see `sre_server.cluster.events.EventService`."""
+    """Tells others of a write that succeeded; see `sre_server.cluster.events.EventRecorder`."""
 
     def __call__(self, deployment: Deployment, before: int | None, identity: str, reason: str | None) -> None:
         """Tell them, without waiting."""
@@ -93,17 +98,28 @@ class Writer:
         self._check_guardrails(request, known, record)
         expected = self._expected(request, known, record)
         entry = self._audit.begin(record)
-
-        def done(result: Deployment | Failure) -> None:
-            self._conclude(entry, record, result)
-            if isinstance(result, Deployment):
-                self._tell(result, before, identity.name, record.reason)
-
+        written = maybeDeferred(self._scale, identity.name, namespace, name, replicas, expected)
         try:
-            return await self._scale(namespace, name, replicas, done, expected)
+            return await shielded(self._concluded(written, entry, record))
         except NotFound:
             self._cache.check_namespace(namespace)
             raise
+
+    async def _concluded(self, written: Deferred[Deployment], entry: Entry, record: Record) -> Deployment:
+        """Wait for the cluster; leave the outcome in the audit log, the metrics, the cache and the cluster's Events."""
+        try:
+            deployment = await written
+        except Exception as error:
+            status = int(status_of(error, self._statuses))
+            self._conclude(entry, replace(record, outcome=type(error).__name__, status=status))
+            raise
+        self._conclude(entry, replace(record, outcome="changed", status=200, uid=deployment.uid))
+        try:
+            self._cache.written(deployment)
+            self._tell(deployment, record.old_replicas, record.identity or "", record.reason)
+        except Exception:  # noqa: BLE001  # a bug here must not tell the client that the write failed
+            _log.failure("request {request_id}: its write succeeded, and was not noted", request_id=record.request_id)
+        return deployment
 
     def _check_guardrails(self, request: APIRequest, known: Deployment | None, record: Record) -> None:
         write = Write(
@@ -142,15 +158,10 @@ class Writer:
             return Expected(uid="")
         return expected or Expected(uid="")
 
-    def _conclude(self, entry: Entry, record: Record, result: Deployment | Failure) -> None:
-        """Complete the audit line with what came of the write, and count it."""
-        if isinstance(result, Deployment):
-            concluded = replace(record, outcome="changed", status=200, uid=result.uid)
-        else:
-            error = result.value or Exception()
-            concluded = replace(record, outcome=type(error).__name__, status=int(status_of(error, self._statuses)))
-        self._count(concluded)
-        entry.finish(concluded)
+    def _conclude(self, entry: Entry, record: Record) -> None:
+        """Count what came of the write, and complete its audit line."""
+        self._count(record)
+        entry.finish(record)
 
     def _count(self, record: Record) -> None:
         self._metrics.scale_writes.labels(record.outcome).inc()
@@ -170,6 +181,23 @@ def confirmed_in(request: APIRequest) -> frozenset[str]:
         known = " and ".join(f"'{value}'" for value in sorted(CONFIRMATIONS))
         raise Malformed(f"'confirm' knows {known}, and not '{unknown[0][:80]}'; nothing was changed.")
     return confirmed
+
+
+def shielded(work: Coroutine[Deferred[Any], Any, _T]) -> Deferred[_T]:
+    """Run a coroutine to its end; cancelling the Deferred that is returned stops the waiting, and not the work.
+
+    Klein cancels what a handler waits for when its client leaves.
+    """
+    waiter: Deferred[_T] = Deferred()
+
+    def ended(result: _T | Failure) -> None:
+        if not waiter.called:
+            waiter.callback(result)
+        elif isinstance(result, Failure) and not result.check(SreServerError):
+            _log.failure("a write failed unexpectedly after its client had left", failure=result)
+
+    Deferred.fromCoroutine(work).addBoth(ended)
+    return waiter
 
 
 def replicas_in_path(text: str) -> int:

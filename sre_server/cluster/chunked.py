@@ -1,7 +1,7 @@
 """Chunked bodies, many chunks at a time.
 
-The API server makes a chunk of every object of a large list and of every event of a watch. `http.client` reads each
-with three calls into its buffer; here what one `recv` brought is taken apart in one go.
+The API server sends every object of a large list, and every event of a watch, as a chunk of its own. `http.client`
+reads each with three calls into its buffer; here, whatever one `recv` returned is decoded in one go.
 """
 
 import re
@@ -13,14 +13,14 @@ _SIZE: Final = re.compile(rb"([0-9A-Fa-f]{1,15})\s*(?:;.*)?")
 
 
 class BulkResponse(HTTPResponse):
-    """An answer whose `read1` returns the content of all the chunks that are there; the rest is as in `http.client`."""
+    """A response whose `read1` returns the content of all chunks received so far; all else is as in `http.client`."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._unchunker = Unchunker()
 
     def read1(self, n: int = -1) -> bytes:
-        """Return some content, after at most so many bytes were received for it; b"" at the end."""
+        """Return some content, or b"" at the end; `n` bounds each read from the socket."""
         if not self.chunked or not self.fp or n == 0:
             return super().read1(n)
         content = b""
@@ -28,12 +28,12 @@ class BulkResponse(HTTPResponse):
             received = self.fp.read1(n)
             if not received:
                 raise IncompleteRead(b"")
-            content = self._unchunker.take(received)
+            content = self._unchunker.decode(received)
         return content
 
 
 class Unchunker:
-    """Takes a chunked body (RFC 9112, section 7.1) apart as it arrives; extensions and trailers are dropped."""
+    """Decodes a chunked body (RFC 9112, section 7.1) as it arrives; extensions and trailers are dropped."""
 
     def __init__(self) -> None:
         self.ended = False
@@ -42,8 +42,8 @@ class Unchunker:
         self._after_content = False
         self._in_trailers = False
 
-    def take(self, received: bytes) -> bytes:
-        """Return the content of what was received; raises HTTPException if it is not in chunks."""
+    def decode(self, received: bytes) -> bytes:
+        """Return the content of the bytes received; raises HTTPException if they are not chunked."""
         parts, at = [], 0
         while at < len(received):
             if self._left:
@@ -58,7 +58,7 @@ class Unchunker:
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def _take_line(self, received: bytes, at: int) -> int:
-        """Take in the framing between two pieces of content, or what is there of it; return where it ends."""
+        """Read a line of the framing, or the part of it that is there; return the offset after it."""
         end = received.find(b"\n", at) + 1
         line = received[at : end or len(received)]
         if self._line:

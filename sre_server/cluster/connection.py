@@ -16,7 +16,8 @@ from urllib.parse import urlencode
 from sre_server import __version__
 from sre_server.cluster.chunked import BulkResponse
 from sre_server.cluster.credentials import Credentials, CredentialsError
-from sre_server.errors import BadAnswer, ClusterBroke, ClusterRefused, ClusterTimedOut, ClusterUnreachable
+from sre_server.cluster.transport import Reply, Transport
+from sre_server.errors import BadAnswer, ClusterBroke, ClusterTimedOut, ClusterUnreachable
 
 if TYPE_CHECKING:
     from kubernetes.client import Configuration
@@ -35,7 +36,7 @@ def _ignore(method: str, status: int, seconds: float) -> None:
 
 @contextmanager
 def _translated() -> Iterator[None]:
-    """Turn what urllib3 raises into what is known of the outcome."""
+    """Turn what urllib3 raises into the error that says what is known of the outcome."""
     from urllib3 import exceptions  # noqa: PLC0415
 
     try:
@@ -56,8 +57,8 @@ def _first_line(error: Exception) -> str:
     return (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
 
 
-class Reply:
-    """The cluster's answer: status and headers are here, the body is still to be read."""
+class HTTPReply(Reply):
+    """A reply as urllib3 receives it."""
 
     def __init__(self, response: "BaseHTTPResponse", sockets: Collection[socket.socket] = ()) -> None:
         self._response = response
@@ -66,24 +67,24 @@ class Reply:
         self.status = response.status
 
     def retry_after(self) -> int | None:
-        """Seconds that the cluster asks us to wait, at most 60, or None; a date counts as none."""
+        """See `Reply.retry_after`: at most 60 seconds; a date counts as none."""
         value = self._response.headers.get("Retry-After", "")
         if not value.isdecimal():
             return None
         return min(int(value), MAX_RETRY_AFTER) if len(value) < 10 else MAX_RETRY_AFTER
 
     def wait_at_most(self, seconds: float) -> None:
-        """Bound each further wait for a part of the body."""
+        """See `Reply.wait_at_most`."""
         for connected in self._sockets:
             connected.settimeout(seconds)
 
     def chunks(self) -> Iterator[bytes]:
-        """Yield the body as it arrives; each wait is bounded by the read timeout of the request."""
+        """See `Reply.chunks`."""
         while chunk := self._read_some():
             yield chunk
 
     def read(self, limit: int, seconds: float) -> bytes:
-        """Read the whole body, at most `limit` bytes (else BadAnswer) in at most `seconds` (else ClusterTimedOut)."""
+        """See `Reply.read`."""
         deadline = time.monotonic() + seconds
         parts = []
         for chunk in self.chunks():
@@ -100,17 +101,17 @@ class Reply:
             return self._response.read1(_CHUNK, decode_content=self._encoded)
 
     def __enter__(self) -> Self:
-        """Leave the reply open for reading."""
+        """See `Reply.__enter__`."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Give the connection back if the body was read to its end, else close it."""
+        """See `Reply.__exit__`."""
         with suppress(Exception):
             self._response.close() if self._response.length_remaining != 0 else self._response.release_conn()
 
 
-class Connection:
-    """Opens requests to the cluster that `credentials` name."""
+class Connection(Transport):
+    """A connection to the cluster that `credentials` name."""
 
     def __init__(self, credentials: Credentials, observe: Observe = _ignore) -> None:
         """Connect as `credentials` say; `observe` is told of each request, in the thread that made it."""
@@ -130,12 +131,8 @@ class Connection:
         read_timeout: float,
         headers: Mapping[str, str] | None = None,
         body: bytes | None = None,
-    ) -> Reply:
-        """Send one request, once; return the reply whatever its status. `read_timeout` is seconds between two reads.
-
-        Raises ClusterUnreachable (never sent), ClusterTimedOut or ClusterBroke (outcome unknown). A 401 makes the
-        next request read the credentials anew, as client-go does.
-        """
+    ) -> HTTPReply:
+        """See `Transport.request`; a 401 makes the next request read the credentials anew, as client-go does."""
         pool, configuration, authorization = self._prepared()
         all_headers = {"Accept": "application/json", "User-Agent": f"sre-server/{__version__}", **(headers or {})}
         if authorization:
@@ -150,7 +147,7 @@ class Connection:
         if status == 401:
             self._credentials.refused()
             self._configuration = None
-        return Reply(response, self._open_sockets())
+        return HTTPReply(response, self._open_sockets())
 
     @staticmethod
     def _send(
@@ -192,7 +189,7 @@ class Connection:
             self.interrupt()
 
     def interrupt(self) -> None:
-        """End whatever the thread waits for, now and from now on; may be called from any thread.
+        """See `Transport.interrupt`.
 
         The raw socket is shut down, as closing it blocks behind a pending TLS read (kubernetes-client/python#422).
         """
@@ -203,7 +200,7 @@ class Connection:
 
 
 def _tracking_pool(configuration: "Configuration", connected: Callable[[socket.socket], None]) -> "PoolManager":
-    """Make the client's own pool tell us of each socket that it connects."""
+    """Make the client's own pool, which calls `connected` with each socket that it connects."""
     from kubernetes.client.rest import RESTClientObject  # noqa: PLC0415
     from urllib3.connection import HTTPConnection, HTTPSConnection  # noqa: PLC0415
     from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool  # noqa: PLC0415
@@ -231,9 +228,3 @@ def _tracking_pool(configuration: "Configuration", connected: Callable[[socket.s
     pool: PoolManager = RESTClientObject(configuration).pool_manager
     pool.pool_classes_by_scheme = {"http": HTTPPool, "https": HTTPSPool}
     return pool
-
-
-def refusal(reply: Reply, message: str) -> ClusterRefused:
-    """Make the error for an answer that refused the request; `message` is what the cluster said, if it said a thing."""
-    said = message or "it gave no reason"
-    return ClusterRefused(f"The cluster refused ({reply.status}): {said}", reply.status, reply.retry_after())

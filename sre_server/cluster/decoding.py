@@ -1,7 +1,7 @@
-"""Bytes of the Kubernetes API into model objects, with the few fields that the server keeps.
+"""Bytes of the Kubernetes API into model objects, reduced to the few fields that the server keeps.
 
-A list page is decoded in one go; should one object in it be of a shape that Kubernetes promises never to send, the page
-is decoded again object by object and that one is left out, so that it cannot keep the others from being served.
+A list page is decoded in one go. If an object in it has a shape that Kubernetes promises never to send, the page is
+decoded again, object by object, and that one is left out, so that it cannot keep the others from being served.
 """
 
 from sys import intern
@@ -39,7 +39,7 @@ class _Annotations(
     protected: str = ""
 
     def guards(self) -> Guards | None:
-        """None for the Deployments that say nothing, which are nearly all."""
+        """None for the Deployments without such annotations, which are nearly all."""
         if self.minimum or self.maximum or self.protected:
             return Guards(self.minimum, self.maximum, self.protected)
         return None
@@ -164,14 +164,14 @@ class Page(Struct, frozen=True):
 
 
 class WatchEvent(Struct, frozen=True, gc=False):
-    """One line of a watch: the resourceVersion that it brings us to, and the change, or None for a bookmark.
+    """One line of a watch: the resourceVersion to continue from, and the change; None for a bookmark.
 
-    `all_told` marks the bookmark after the initial events of a streamed list (KEP-3157).
+    `initial_events_end` marks the bookmark that follows the initial events of a streamed list (KEP-3157).
     """
 
     resource_version: str
     change: Change | None
-    all_told: bool = False
+    initial_events_end: bool = False
 
 
 _KIND: Final = {Resource.DEPLOYMENTS: "Deployment", Resource.NAMESPACES: "Namespace"}
@@ -193,14 +193,14 @@ _bookmark_decoder: Final = msgspec.json.Decoder(_Bookmark)
 _status_decoder: Final = msgspec.json.Decoder(Status)
 _scale_decoder: Final = msgspec.json.Decoder(_Scale)
 _review_decoder: Final = msgspec.json.Decoder(_Review)
-# msgspec lets bad UTF-8 inside a string out as UnicodeDecodeError, and too deep a nesting as RecursionError.
+# msgspec raises UnicodeDecodeError for bad UTF-8 inside a string, and RecursionError for too deep a nesting.
 _NOT_JSON: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 _log = Logger()
 
 
 def decode_page(resource: Resource, body: bytes) -> Page:
-    """Decode one page of a list, objects of an impossible shape left out; raises BadAnswer if it is no list."""
+    """Decode one page of a list, without objects of an impossible shape; raises BadAnswer if it is not a list."""
     try:
         page = _page_decoders[resource].decode(body)
         objects = [item.model() for item in page.items or ()]
@@ -213,7 +213,7 @@ def _decode_page_item_by_item(resource: Resource, body: bytes) -> tuple[_RawPage
     try:
         page = _raw_page_decoder.decode(body)
     except _NOT_JSON as error:
-        raise BadAnswer(f"The cluster's answer is no list of {resource.value}: {error}.") from error
+        raise BadAnswer(f"The cluster's answer is not a list of {resource.value}: {error}.") from error
     objects = []
     for raw in page.items or ():
         try:
@@ -224,7 +224,7 @@ def _decode_page_item_by_item(resource: Resource, body: bytes) -> tuple[_RawPage
 
 
 def decode_line(resource: Resource, line: bytes) -> WatchEvent:
-    """Decode one line of a watch; raises Expired for a 410, BadAnswer for any other ERROR and for what is no event."""
+    """Decode one line of a watch; raises Expired for a 410, BadAnswer for any other ERROR or what is not an event."""
     try:
         event = _line_decoders[resource].decode(line)
     except _NOT_JSON as error:
@@ -239,20 +239,20 @@ def decode_line(resource: Resource, line: bytes) -> WatchEvent:
 
 
 def _decode_bookmark(resource: Resource, line: bytes, problem: Exception | None) -> WatchEvent:
-    """Decode a line that has no whole object, or is of another type: a bookmark, an ERROR, or none of ours."""
+    """Decode a line that is not about an object: a bookmark or an ERROR; raises BadAnswer for anything else."""
     try:
         event = _raw_line_decoder.decode(line)
         if event.type == "BOOKMARK":
             metadata = _bookmark_decoder.decode(event.object).metadata
-            all_told = metadata.annotations is not None and metadata.annotations.initial_events_end == "true"
-            return WatchEvent(metadata.resourceVersion, None, all_told)
+            initial_events_end = metadata.annotations is not None and metadata.annotations.initial_events_end == "true"
+            return WatchEvent(metadata.resourceVersion, None, initial_events_end)
         if event.type == "ERROR":
             raise _error_event(_status_decoder.decode(event.object))
     except _NOT_JSON as error:
-        raise BadAnswer(f"The cluster sent what is no event of {resource.value}: {error}.") from error
+        raise BadAnswer(f"The cluster sent what is not an event of {resource.value}: {error}.") from error
     if problem is None:
         raise BadAnswer(f"The cluster sent an event of the unknown type '{event.type}'.")
-    raise BadAnswer(f"The cluster sent what is no event of {resource.value}: {problem}.") from problem
+    raise BadAnswer(f"The cluster sent what is not an event of {resource.value}: {problem}.") from problem
 
 
 def _error_event(status: Status) -> Expired | BadAnswer:
@@ -262,37 +262,37 @@ def _error_event(status: Status) -> Expired | BadAnswer:
 
 
 def decode_namespace(body: bytes) -> Namespace:
-    """Decode a single Namespace; raises BadAnswer if it is none."""
+    """Decode a single Namespace; raises BadAnswer if it is not one."""
     try:
         item = _item_decoders[Resource.NAMESPACES].decode(body)
     except _NOT_JSON as error:
-        raise BadAnswer(f"The cluster's answer is no Namespace: {error}.") from error
+        raise BadAnswer(f"The cluster's answer is not a Namespace: {error}.") from error
     return Namespace(item.metadata.name, item.metadata.uid, item.metadata.resourceVersion)
 
 
 def decode_scale(body: bytes) -> Deployment:
-    """Decode the Scale that a write answers into the Deployment as it now is; raises BadAnswer if it is none."""
+    """Decode the Scale that answers a write into the Deployment as it now is; raises BadAnswer if it is not a Scale."""
     try:
         scale = _scale_decoder.decode(body)
     except _NOT_JSON as error:
-        raise BadAnswer(f"The cluster's answer is no Scale: {error}.") from error
+        raise BadAnswer(f"The cluster's answer is not a Scale: {error}.") from error
     metadata = scale.metadata
     return Deployment(metadata.namespace, metadata.name, metadata.uid, metadata.resourceVersion, scale.spec.replicas)
 
 
 def decode_review(body: bytes) -> bool:
-    """Decode the verdict of a SubjectAccessReview; raises BadAnswer if it is none, or if it could not be reached."""
+    """Decode the verdict of a SubjectAccessReview; raises BadAnswer if there is none or the cluster cannot decide."""
     try:
         status = _review_decoder.decode(body).status
     except _NOT_JSON as error:
-        raise BadAnswer(f"The cluster's answer is no SubjectAccessReview: {error}.") from error
+        raise BadAnswer(f"The cluster's answer is not a SubjectAccessReview: {error}.") from error
     if status.evaluationError and not status.allowed:
         raise BadAnswer(f"The cluster could not decide: {status.evaluationError}")
     return status.allowed
 
 
 def decode_status(body: bytes) -> Status:
-    """Decode the Status of an answer that refused; anything else makes an empty one."""
+    """Decode the Status that came with a refusal; whatever is not a Status counts as an empty one."""
     try:
         return _status_decoder.decode(body)
     except _NOT_JSON:

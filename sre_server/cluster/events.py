@@ -1,31 +1,25 @@
-"""Leaving a Kubernetes Event on a Deployment that was scaled, so that `kubectl describe` tells who did it."""
+"""Recording a Kubernetes Event for a Deployment that was scaled, so that `kubectl describe` tells who did it."""
 
-from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Final
 
 import msgspec
 from msgspec import Struct
-from twisted.application.service import Service
-from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from twisted.python.threadpool import ThreadPool
 
-from sre_server.cluster.connection import refusal
-from sre_server.cluster.decoding import decode_status
-from sre_server.cluster.transport import STATUS_BYTES, Transport
-from sre_server.cluster.workers import IThreadingReactor
+from sre_server.cluster.transport import Transport, read_answer
+from sre_server.cluster.workers import Bounds, ConnectedWorkers
 from sre_server.model import Deployment
 
 READ_TIMEOUT: Final = 5.0
-WAITING_EVENTS: Final = 100
+BOUNDS: Final = Bounds(running=1, running_per_client=1, queued=100, queued_per_client=50)
 COMPONENT: Final = "sre-server"
 MESSAGE_LENGTH: Final = 1024  # Kubernetes' own limit (core/v1 Event validation)
 
 
 class Scaled(Struct, frozen=True):
-    """What an Event tells: the Deployment as it now is, the count before (None if unknown), who did it, and why."""
+    """What an Event says: the Deployment as it now is, the count before (None if unknown), who did it, and why."""
 
     deployment: Deployment
     before: int | None
@@ -33,7 +27,7 @@ class Scaled(Struct, frozen=True):
     reason: str | None
 
 
-def leave_event(transport: Transport, scaled: Scaled, at: datetime) -> None:
+def create_event(transport: Transport, scaled: Scaled, at: datetime) -> None:
     """Create the Event; blocks. Raises ClusterError."""
     deployment = scaled.deployment
     time = at.strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -62,49 +56,22 @@ def leave_event(transport: Transport, scaled: Scaled, at: datetime) -> None:
     path = f"/api/v1/namespaces/{deployment.namespace}/events"
     body, headers = msgspec.json.encode(event), {"Content-Type": "application/json"}
     with transport.request("POST", path, {}, headers=headers, body=body, read_timeout=READ_TIMEOUT) as reply:
-        answer = reply.read(STATUS_BYTES, READ_TIMEOUT)
-        if reply.status != 201:
-            raise refusal(reply, decode_status(answer).message)
+        read_answer(reply, READ_TIMEOUT, expected=201)
 
 
-class EventService(Service):
-    """Leaves Events one after the other, in a thread; one that cannot be left is logged, as the write has happened."""
+class EventRecorder:
+    """Records Events one after the other; one that cannot be recorded is logged, as the write has happened."""
 
     log = Logger()
 
-    def __init__(self, reactor: IThreadingReactor, pool: ThreadPool, connect: Callable[[], Transport]) -> None:
-        self._reactor = reactor
-        self._pool = pool
-        self._connect = connect
-        self._transport: Transport | None = None
-        self._waiting = 0
+    def __init__(self, workers: ConnectedWorkers) -> None:
+        self._workers = workers
 
-    def startService(self) -> None:
-        """Start the pool, which has one thread."""
-        super().startService()
-        self._pool.start()
+    def record(self, deployment: Deployment, before: int | None, identity: str, reason: str | None) -> None:
+        """Record an Event soon; when too many wait for a slow cluster, this one is only logged."""
+        scaled, at = Scaled(deployment, before, identity, reason), datetime.now(UTC)
+        recorded = self._workers.call(lambda transport: create_event(transport, scaled, at), identity)
+        recorded.addErrback(self._failed, scaled)
 
-    def leave(self, deployment: Deployment, before: int | None, identity: str, reason: str | None) -> None:
-        """Leave an Event soon; when too many wait for a slow cluster, this one is only logged."""
-        scaled = Scaled(deployment, before, identity, reason)
-        if self._waiting >= WAITING_EVENTS:
-            self.log.warn("no Event was left for {scaled}: too many wait", scaled=scaled)
-            return
-        self._waiting += 1
-        deferToThreadPool(self._reactor, self._pool, self._leave, scaled, datetime.now(UTC)).addBoth(self._left)
-
-    def _leave(self, scaled: Scaled, at: datetime) -> None:
-        if self._transport is None:
-            self._transport = self._connect()
-        leave_event(self._transport, scaled, at)
-
-    def _left(self, result: Failure | None) -> None:
-        self._waiting -= 1
-        if isinstance(result, Failure):
-            self.log.warn("an Event could not be left: {error}", error=result.getErrorMessage())
-
-    def stopService(self) -> None:
-        """Let the thread go; one that hangs is left to die with the process."""
-        super().stopService()
-        if not self._waiting:
-            self._pool.stop()
+    def _failed(self, failure: Failure, scaled: Scaled) -> None:
+        self.log.warn("no Event was recorded for {scaled}: {error}", scaled=scaled, error=failure.getErrorMessage())

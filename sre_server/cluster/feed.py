@@ -1,23 +1,22 @@
 """The service that keeps the cache fed: runs cycles in threads of its own, waits after failures, stops in time.
 
-Policy is here, on the reactor's side; threads run blocking I/O and nothing else. The only line that they run against us
-is `reactor.callFromThread`, once per batch of events.
+Decisions are made here, in the reactor thread; the other threads run blocking I/O and nothing else. The only call that
+they make into the reactor is `callFromThread`, once per batch of events.
 """
 
 import random
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Final, Protocol
 
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred, DeferredList
 from twisted.internet.task import deferLater
-from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from twisted.python.threadpool import ThreadPool
 
-from sre_server.cluster.workers import IThreadingReactor
+from sre_server.cluster.workers import IThreadingReactor, Workers
 from sre_server.errors import ClusterError
 from sre_server.model import Event, Source
 
@@ -36,31 +35,31 @@ class Cycle(Protocol):
         """Run once, in a thread."""
 
     def interrupt(self) -> None:
-        """End a running cycle soon; called in the reactor thread."""
+        """End a running cycle soon, and every later one at once; called in the reactor thread."""
 
 
 def backoff(failures: int, chance: random.Random) -> float:
-    """Seconds to wait after so many failures in a row: client-go's curve, 0.8 s doubling, jittered, 30 s at most."""
+    """Seconds to wait after so many failures in a row, as client-go does: 0.8 s, doubling, jittered, at most 30 s."""
     return min(LAST_DELAY, FIRST_DELAY * 2.0 ** min(failures - 1, 10) * (1 + chance.random()))
 
 
 class Feed(Service):
-    """Runs every cycle over and over, each in a thread of the feed's own pool, and applies what they emit."""
+    """Runs every cycle over and over, each in a thread of `workers`, and applies what they emit."""
 
     log = Logger()
 
     def __init__(
         self,
         reactor: IThreadingReactor,
-        pool: ThreadPool,
+        workers: Workers,
         cycles: Sequence[Cycle],
         apply: Callable[[Event], object],
         chance: random.Random | None = None,
         ended: Callable[[str], object] = str,
     ) -> None:
-        """Apply what `cycles` emit; `ended` is told why each cycle ended, in a word."""
+        """Apply what `cycles` emit; `ended` is called with the reason for which each cycle ended, a word."""
         self._reactor = reactor
-        self._pool = pool
+        self._workers = workers
         self._cycles = cycles
         self._apply = apply
         self._chance = chance or random.SystemRandom()
@@ -71,13 +70,13 @@ class Feed(Service):
 
     @property
     def alive(self) -> bool:
-        """False once a loop has ended that nobody told to: only a restart of the process helps then."""
+        """False once a loop has ended that was not stopped: only a restart of the process helps then."""
         return not self._died
 
     def startService(self) -> None:
-        """Start the pool and every loop."""
+        """Start the workers and every loop."""
         super().startService()
-        self._pool.start()
+        self._workers.startService()
         self._loops = [Deferred.fromCoroutine(self._run(cycle)) for cycle in self._cycles]
         for loop in self._loops:
             loop.addErrback(self._loop_failed)
@@ -92,7 +91,7 @@ class Feed(Service):
             started_at = self._reactor.seconds()
             delay = 0.0
             try:
-                await deferToThreadPool(self._reactor, self._pool, cycle.cycle, self._emit)
+                await self._workers.run(partial(cycle.cycle, self._emit), cycle.source)
             except Exception as error:  # noqa: BLE001  # nothing that a cycle meets may end its loop
                 if not self.running:
                     return
@@ -132,11 +131,11 @@ class Feed(Service):
             waiting.cancel()
         for cycle in self._cycles:
             cycle.interrupt()
-        # Not the list itself: cancelling that would end the loops, and pass for their end.
+        # Not the DeferredList itself: its timeout would cancel the loops, as if they had ended.
         ended: Deferred[object] = Deferred()
         DeferredList(self._loops).addCallback(ended.callback)
         ended.addTimeout(STOP_SECONDS, self._reactor)
-        return ended.addCallbacks(lambda _: self._pool.stop(), self._abandon)
+        return ended.addErrback(self._abandon).addCallback(lambda _: self._workers.stopService())
 
-    def _abandon(self, _: object) -> None:
+    def _abandon(self, _: Failure) -> None:
         self.log.warn("a watch did not end within {seconds:.0f} s; it is left behind", seconds=STOP_SECONDS)

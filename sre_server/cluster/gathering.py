@@ -1,7 +1,7 @@
-"""What a source has told so far: where a list is put together, out of the reactor's sight.
+"""The objects of a source as its thread knows them: where a list is put together, outside the reactor thread.
 
-The thread keeps a tree of its own beside the cache's, so that a list is compared with what was known before: an object
-that is as it was stays the same one, and what was made of it stays good.
+The thread keeps a tree of its own beside the cache's, to compare each new list with. An object that has not changed
+stays the same Python object, so that whatever was computed from it stays valid.
 """
 
 from collections.abc import Iterable, Mapping
@@ -11,7 +11,7 @@ from sre_server.model import Change, Deployment, Listed, Namespace, Put, Resourc
 
 
 class Gathered:
-    """The objects of one source, by the namespace that they are in ("" for namespaces) and name; for one thread."""
+    """The objects of one source, by their namespace ("" for namespaces themselves) and name; for one thread."""
 
     def __init__(self, items: Iterable[Namespace | Deployment] = ()) -> None:
         self._tree: dict[str, dict[str, Any]] = {}
@@ -22,45 +22,41 @@ class Gathered:
         """How many objects there are."""
         return sum(map(len, self._tree.values()))
 
-    def take(self, change: Change) -> None:
-        """Take in a change."""
+    def apply(self, change: Change) -> None:
+        """Apply a change."""
         if isinstance(change, Put):
             self._put(change.object)
         else:
-            self._tree.get(_place(change.object), {}).pop(change.object.name, None)
+            self._tree.get(_namespace_of(change.object), {}).pop(change.object.name, None)
 
     def _put(self, item: Namespace | Deployment) -> None:
-        place = _place(item)
-        siblings = self._tree.get(place)
-        if siblings is None:
-            siblings = self._tree[place] = {}
-        siblings[item.name] = item
+        self._tree.setdefault(_namespace_of(item), {})[item.name] = item
 
-    def at(self, place: str) -> Mapping[str, Namespace | Deployment]:
-        """What is in one namespace, or ("") the namespaces themselves."""
-        return self._tree.get(place, {})
+    def by_name(self, namespace: str) -> Mapping[str, Namespace | Deployment]:
+        """The objects in one namespace; for "", the namespaces themselves."""
+        return self._tree.get(namespace, {})
 
-    def succeed(self, known: "Gathered") -> None:
-        """Take over the object that was known wherever an equal one was gathered."""
-        for place, siblings in self._tree.items():
-            before = known.at(place)
-            for name, item in siblings.items():
+    def reuse(self, known: "Gathered") -> None:
+        """Replace each object by the one in `known` if the two are equal."""
+        for namespace, objects in self._tree.items():
+            before = known.by_name(namespace)
+            for name, item in objects.items():
                 if before.get(name) == item:
-                    siblings[name] = before[name]
+                    objects[name] = before[name]
 
-    def listed(self, source: Source, version: str, started_at: float) -> Listed:
-        """Make the event that tells of all that there is; later changes here do not reach it."""
-        copied = {place: dict(siblings) for place, siblings in self._tree.items() if siblings}
+    def as_listed(self, source: Source, version: str, started_at: float) -> Listed:
+        """Make the event that lists all objects; later changes here do not alter it."""
+        copied = {namespace: dict(objects) for namespace, objects in self._tree.items() if objects}
         if source.resource is Resource.NAMESPACES:
             return Listed(source, version, started_at, namespaces=copied.get("", {}))
         return Listed(source, version, started_at, deployments=copied)
 
     def release(self) -> None:
-        """Let go of everything, an object at a time: freeing a large tree at once would stop every other thread."""
-        for siblings in self._tree.values():
-            while siblings:
-                siblings.popitem()
+        """Drop everything, an object at a time: freeing a large tree at once would block every other thread."""
+        for objects in self._tree.values():
+            while objects:
+                objects.popitem()
 
 
-def _place(item: Namespace | Deployment) -> str:
+def _namespace_of(item: Namespace | Deployment) -> str:
     return "" if isinstance(item, Namespace) else item.namespace

@@ -1,4 +1,4 @@
-"""A stream cut into lines, within bounds."""
+"""Splitting a stream into lines, within bounds."""
 
 from collections.abc import Iterator
 
@@ -6,7 +6,9 @@ from sre_server.errors import BadAnswer
 
 
 def complete_lines(chunks: Iterator[bytes], limit: int) -> Iterator[list[bytes]]:
-    """Cut a stream into lines, a list for each chunk that completes any; blank lines and a last half line are dropped.
+    """Split a stream into lines: yield a list for each chunk that completes some, without blank lines.
+
+    A last line without its end is dropped.
 
     Raises BadAnswer as soon as an unfinished line is longer than `limit` bytes.
     """

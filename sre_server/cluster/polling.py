@@ -1,7 +1,7 @@
 """The namespaces of a limited install, looked up one by one.
 
-A Role in a namespace can grant `get` of that Namespace object, but neither list nor watch of it; so with `--namespace`
-the few that are served are asked for in turn.
+A Role in a namespace can grant `get` of that Namespace object, but neither list nor watch. So, with `--namespace`, the
+few that are served are looked up in turn.
 """
 
 import time
@@ -20,7 +20,7 @@ READ_TIMEOUT: Final = 10.0
 
 
 class NamespacePoller:
-    """Tells, twice a minute, which of `names` exist; all but `interrupt` belongs to one thread."""
+    """Emits, twice a minute, which of `names` exist; all but `interrupt` belongs to one thread."""
 
     def __init__(self, names: Sequence[str], connection: Transport, now: Callable[[], float] = time.monotonic) -> None:
         self.source = Source(Resource.NAMESPACES)
@@ -35,7 +35,7 @@ class NamespacePoller:
         self._connection.interrupt()
 
     def cycle(self, emit: Emit) -> None:
-        """Look each namespace up once, emit those that exist as a whole list, then rest; raises ClusterError."""
+        """Look each namespace up once, emit those that exist as a list, then sleep; raises ClusterError."""
         started_at = self._now()
         found = [namespace for name in self._names if (namespace := self._look_up(name))]
         emit(Listed(self.source, "0", started_at, namespaces={namespace.name: namespace for namespace in found}))

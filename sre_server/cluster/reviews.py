@@ -1,27 +1,27 @@
-"""Asking the cluster what somebody else may do: SubjectAccessReviews, in threads of their own."""
+"""Asking the cluster what somebody else may do: SubjectAccessReviews.
 
-from collections.abc import Callable, Mapping
+Those that a write waits for have threads and a queue of their own: however many reads are to be decided, none of them
+takes a place that a write needs.
+"""
+
+from collections.abc import Mapping
 from typing import Final
 
 import msgspec
-from twisted.application.service import Service
-from twisted.internet.defer import Deferred, fail
-from twisted.internet.threads import deferToThreadPool
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from twisted.python.threadpool import ThreadPool
 
-from sre_server.cluster.connection import refusal
-from sre_server.cluster.decoding import decode_review, decode_status
-from sre_server.cluster.transport import STATUS_BYTES, Transport
-from sre_server.cluster.workers import IThreadingReactor
+from sre_server.cluster.decoding import decode_review
+from sre_server.cluster.transport import Transport, read_answer
+from sre_server.cluster.workers import Bounds, ConnectedWorkers
 from sre_server.errors import ClusterError, Unavailable
 
 READ_TIMEOUT: Final = 5.0
-CONCURRENT_REVIEWS: Final = 8
-WAITING_REVIEWS: Final = 256
 RETRY_SECONDS: Final = 2
 PATH: Final = "/apis/authorization.k8s.io/v1/subjectaccessreviews"
+READ_BOUNDS: Final = Bounds(running=8, running_per_client=4, queued=256, queued_per_client=64)
+WRITE_BOUNDS: Final = Bounds(running=8, running_per_client=4, queued=64, queued_per_client=16)
 
 
 def review(transport: Transport, spec: Mapping[str, object]) -> bool:
@@ -29,59 +29,31 @@ def review(transport: Transport, spec: Mapping[str, object]) -> bool:
     question = {"apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview", "spec": spec}
     body, headers = msgspec.json.encode(question), {"Content-Type": "application/json"}
     with transport.request("POST", PATH, {}, headers=headers, body=body, read_timeout=READ_TIMEOUT) as reply:
-        answer = reply.read(STATUS_BYTES, READ_TIMEOUT)
-        if reply.status != 201:
-            raise refusal(reply, decode_status(answer).message)
-    return decode_review(answer)
+        return decode_review(read_answer(reply, READ_TIMEOUT, expected=201))
 
 
-class ReviewService(Service):
-    """Answers specs with Deferreds; fails with Unavailable when the cluster does not say, or too many ask."""
+class Reviews:
+    """Asks in threads of `for_reads`, and where a write waits for the answer, in those of `for_writes`."""
 
     log = Logger()
 
-    def __init__(self, reactor: IThreadingReactor, pool: ThreadPool, connect: Callable[[], Transport]) -> None:
-        self._reactor = reactor
-        self._pool = pool
-        self._connect = connect
-        self._idle: list[Transport] = []
-        self._asked = 0
+    def __init__(self, for_reads: ConnectedWorkers, for_writes: ConnectedWorkers) -> None:
+        self._for_reads = for_reads
+        self._for_writes = for_writes
 
-    def startService(self) -> None:
-        """Start the pool."""
-        super().startService()
-        self._pool.start()
+    def review(self, spec: Mapping[str, object], *, for_write: bool) -> Deferred[bool]:
+        """Ask for the client that is the `user` of the spec; fires with the cluster's yes or no.
 
-    def review(self, spec: Mapping[str, object]) -> Deferred[bool]:
-        """Ask; fires with the cluster's yes or no."""
-        if self._asked >= WAITING_REVIEWS:
-            return fail(Unavailable("Too many requests are waiting for the cluster's permission.", RETRY_SECONDS))
-        self._asked += 1
-        return deferToThreadPool(self._reactor, self._pool, self._review, spec).addBoth(self._answered)
+        Fails with Unavailable when the cluster does not say, or too many ask.
+        """
+        workers = self._for_writes if for_write else self._for_reads
+        return workers.call(lambda transport: review(transport, spec), spec["user"]).addErrback(self._failed)
 
-    def _review(self, spec: Mapping[str, object]) -> bool:
-        """Run in a thread: list.pop and list.append are atomic, so each connection is one thread's at a time."""
-        try:
-            transport = self._idle.pop()
-        except IndexError:
-            transport = self._connect()
-        try:
-            return review(transport, spec)
-        finally:
-            self._idle.append(transport)
-
-    def _answered(self, answer: bool | Failure) -> bool | Failure:
-        self._asked -= 1
-        if isinstance(answer, Failure):
-            if answer.check(ClusterError) is None:
-                self.log.failure("a SubjectAccessReview failed unexpectedly", failure=answer)
-            else:
-                self.log.warn("a SubjectAccessReview failed: {error}", error=answer.value)
-            raise Unavailable("The cluster cannot say now whether you may do this.", RETRY_SECONDS)
-        return answer
-
-    def stopService(self) -> None:
-        """Let the idle threads go; a review that still hangs is left to die with the process."""
-        super().stopService()
-        if not self._asked:
-            self._pool.stop()
+    def _failed(self, failure: Failure) -> Failure:
+        if failure.check(CancelledError, Unavailable):
+            return failure
+        if failure.check(ClusterError):
+            self.log.warn("a SubjectAccessReview failed: {error}", error=failure.value)
+        else:
+            self.log.failure("a SubjectAccessReview failed unexpectedly", failure=failure)
+        return Failure(Unavailable("The cluster cannot say now whether you may do this.", RETRY_SECONDS))

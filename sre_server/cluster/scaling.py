@@ -1,26 +1,19 @@
-"""The write path: one PATCH of one Deployment's `scale` subresource, exactly one attempt.
+"""Writing: one PATCH of one Deployment's `scale` subresource, exactly one attempt.
 
 Nothing is queued: when every thread is busy with a slow cluster, a further write is refused at once, so that no write
-happens later than its caller believes. An unknown outcome is said to be unknown (client-go rest/request.go never
-repeats a write on a connection error either).
+happens later than its caller believes. An outcome that is not known is called unknown, and the write is not repeated
+(nor does client-go's rest/request.go repeat a write after a connection error).
 """
 
-from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
 import msgspec
-from twisted.application.service import Service
-from twisted.internet.defer import Deferred, fail
-from twisted.internet.threads import deferToThreadPool
-from twisted.logger import Logger
-from twisted.python.failure import Failure
-from twisted.python.threadpool import ThreadPool
+from twisted.internet.defer import Deferred
 
-from sre_server.cluster.connection import refusal
 from sre_server.cluster.decoding import decode_scale, decode_status
-from sre_server.cluster.transport import STATUS_BYTES, Transport
-from sre_server.cluster.workers import IThreadingReactor
+from sre_server.cluster.transport import STATUS_BYTES, Transport, refusal
+from sre_server.cluster.workers import Bounds, ConnectedWorkers
 from sre_server.errors import (
     BadAnswer,
     ClusterBroke,
@@ -29,20 +22,17 @@ from sre_server.errors import (
     Conflict,
     NotFound,
     PreconditionFailed,
-    Unavailable,
 )
 from sre_server.model import Deployment, Expected
 
 FIELD_MANAGER: Final = "sre-server"
 READ_TIMEOUT: Final = 10.0
-CONCURRENT_WRITES: Final = 16
-BUSY_RETRY_SECONDS: Final = 1
+BOUNDS: Final = Bounds(running=16, running_per_client=8)
+"""Half for one client: it cannot hold up the others by itself, and a burst of its own still goes through."""
 _UNKNOWN: Final = "Whether the count was changed is unknown: read it back before trying again."
 
 _MERGE_PATCH: Final = "application/merge-patch+json"
 _WHATEVER: Final = Expected()
-
-Done = Callable[[Deployment | Failure], object]
 
 
 def set_replicas(
@@ -56,7 +46,7 @@ def set_replicas(
     """
     path = f"/apis/apps/v1/namespaces/{namespace}/deployments/{name}/scale"
     form, body = _patch(replicas, expected)
-    # A connection that has idled may be dead already, and a write must not find that out: a fresh one each time.
+    # A connection that was idle may be dead already, and its first request has to find out: no write is that request.
     headers = {"Content-Type": form, "Connection": "close"}
     query = {"fieldManager": FIELD_MANAGER}
     try:
@@ -83,9 +73,9 @@ def set_replicas(
 
 
 def _patch(replicas: int, expected: Expected) -> tuple[str, bytes]:
-    """Return a patch and its media type: one that sets the count, and where something is expected, tests that first.
+    """Return a patch and its media type: it sets the count, after testing what is `expected`, if anything is.
 
-    A Scale leaves out a count of 0, so that this is what null, or nothing, stands for in a JSON patch of it.
+    A Scale omits a count of 0, so that a JSON patch has to test for null to find it.
     """
     if expected == _WHATEVER:
         return _MERGE_PATCH, msgspec.json.encode({"spec": {"replicas": replicas}})
@@ -98,9 +88,9 @@ def _patch(replicas: int, expected: Expected) -> tuple[str, bytes]:
 
 
 def _check_expected(transport: Transport, path: str, expected: Expected) -> None:
-    """Raise PreconditionFailed if the Deployment is another than expected; 422 may mean something else as well.
+    """After a 422, raise PreconditionFailed if the Deployment is not as expected: a 422 may have another reason.
 
-    It is read by a patch that patches nothing, dry-run, for which the permission to write is enough.
+    The Deployment is read by an empty patch, a dry run, which takes no permission but that to write.
     """
     headers = {"Content-Type": _MERGE_PATCH, "Connection": "close"}
     query = {"fieldManager": FIELD_MANAGER, "dryRun": "All"}
@@ -121,65 +111,19 @@ def _check_expected(transport: Transport, path: str, expected: Expected) -> None
         )
 
 
-class ScalingService(Service):
-    """Runs writes in a pool of its own and tells `written` of each that succeeded, even if its caller has left."""
+class Scaling:
+    """Runs writes in threads; each of `workers` makes one write at a time, and none is queued."""
 
-    log = Logger()
-
-    def __init__(
-        self,
-        reactor: IThreadingReactor,
-        pool: ThreadPool,
-        connect: Callable[[], Transport],
-        written: Callable[[Deployment], object],
-    ) -> None:
-        self._reactor = reactor
-        self._pool = pool
-        self._connect = connect
-        self._written = written
-        self._idle: list[Transport] = []
-        self._busy = 0
-
-    def startService(self) -> None:
-        """Start the pool."""
-        super().startService()
-        self._pool.start()
+    def __init__(self, workers: ConnectedWorkers) -> None:
+        self._workers = workers
 
     def scale(
-        self, namespace: str, name: str, replicas: int, done: Done, expected: Expected = _WHATEVER
+        self, client: str, namespace: str, name: str, replicas: int, expected: Expected = _WHATEVER
     ) -> Deferred[Deployment]:
-        """Set the desired count; fires with the Deployment as it then is, or fails as `set_replicas` does.
+        """Set the desired count for a client; fires with the Deployment as it then is, or fails as `set_replicas` does.
 
-        Cancelling the Deferred stops the waiting, not the write: `done` is told of the outcome in any case. Fails with
-        Unavailable when too many are under way.
+        Cancelling the Deferred stops the waiting, not the write. Fails with Unavailable when too many are under way.
         """
-        if self._busy >= CONCURRENT_WRITES:
-            refused = Failure(Unavailable("Too many writes are waiting for the cluster.", BUSY_RETRY_SECONDS))
-            done(refused)
-            return fail(refused)
-        outcome: Deferred[Deployment] = Deferred()
-        transport = self._idle.pop() if self._idle else self._connect()
-        self._busy += 1
-
-        def finished(result: Deployment | Failure) -> None:
-            self._busy -= 1
-            self._idle.append(transport)
-            try:
-                if isinstance(result, Deployment):
-                    self._written(result)
-                done(result)
-            finally:
-                if not outcome.called:
-                    outcome.callback(result)
-
-        write = deferToThreadPool(
-            self._reactor, self._pool, set_replicas, transport, namespace, name, replicas, expected
+        return self._workers.call(
+            lambda transport: set_replicas(transport, namespace, name, replicas, expected), client
         )
-        write.addBoth(finished).addErrback(lambda failure: self.log.failure("a write was not noted", failure=failure))
-        return outcome
-
-    def stopService(self) -> None:
-        """Let the idle threads go; a write that still hangs is left to die with the process."""
-        super().stopService()
-        if not self._busy:
-            self._pool.stop()

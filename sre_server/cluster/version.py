@@ -1,7 +1,7 @@
-"""Whether a cluster streams lists, by its version: one that knows nothing of it might ignore that it was asked to.
+"""Whether a cluster streams lists, by its version: an old one might ignore that it was asked to.
 
-KEP-3157 (WatchList) is on by default from Kubernetes 1.34 on. An API server from before 1.27 ignores what
-asks for it, and a list that never ends would be found out only after a minute.
+KEP-3157 (WatchList) is on by default from Kubernetes 1.34 on. An API server from before 1.27 ignores the query
+parameters that ask for it, and the list that never ends would be given up only after a minute.
 """
 
 import re
@@ -10,9 +10,8 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
-from sre_server.cluster.connection import refusal
 from sre_server.cluster.decoding import decode_status
-from sre_server.cluster.transport import STATUS_BYTES, Transport
+from sre_server.cluster.transport import STATUS_BYTES, Transport, refusal
 from sre_server.errors import BadAnswer, ClusterBroke, ClusterTimedOut
 
 STREAMS_SINCE: Final = (1, 34)
@@ -31,8 +30,8 @@ class _Version(Struct):
 def streams_lists(transport: Transport) -> bool:
     """Ask the cluster for its version, once; blocks, for a thread.
 
-    Raises ClusterUnreachable, or ClusterRefused where the cluster is busy: a list would meet the same. Whatever else
-    is no answer to go by means that lists are not streamed.
+    Raises ClusterUnreachable, or ClusterRefused where the cluster is busy: a list would fare no better. Anything else
+    that does not tell a version means that lists are not streamed.
     """
     try:
         with transport.request("GET", "/version", {}, read_timeout=READ_TIMEOUT) as reply:

@@ -4,8 +4,9 @@ The rules are those of client-go's reflector (tools/cache/reflector.go), made st
 cannot ping: a read timeout of 90 s is one missed bookmark and a half. A list is emitted whole or not at all. Whatever
 ends a cycle, the next one goes on from the last resourceVersion, unless the cluster said that it is of no more use.
 
-A list is read in pages, or streamed: as the events that begin a watch, up to a bookmark that says so (KEP-3157). What
-a cluster refuses to stream, or does not end in time, is read in pages at once; after other faults, in the next cycle.
+A list is read in pages, or streamed: as the initial events of a watch, up to the bookmark that ends them (KEP-3157).
+A list that the cluster refuses to stream, or does not end in time, is read in pages at once; one whose stream failed
+otherwise, in the next cycle.
 """
 
 import random
@@ -49,7 +50,7 @@ SHORT_WATCH_SECONDS: Final = 10.0
 RELIST_SECONDS: Final = (600, 900)
 # Where streamed lists are switched off, or unknown, asking for one is invalid.
 _NEVER_STREAMED: Final = frozenset({400, 422})
-# Refusals that say nothing of the resourceVersion: asking again for the same one spares the cluster a list.
+# Refusals that are not about the resourceVersion: watching from the same one again spares the cluster a list.
 _SAME_VERSION: Final = frozenset({401, 403, 429, 503})
 _COLLECTION: Final = {
     Resource.NAMESPACES: ("/api/v1", "namespaces"),
@@ -66,7 +67,7 @@ def collection_path(source: Source) -> str:
 
 
 class _NotStreamedError(Exception):
-    """The cluster did not stream a list to its end; the text says why, and `lasting` whether it ever will."""
+    """The cluster did not stream a list to its end; the text says why. `lasting` tells that it never will."""
 
     def __init__(self, reason: str, *, lasting: bool = False) -> None:
         super().__init__(reason)
@@ -74,7 +75,7 @@ class _NotStreamedError(Exception):
 
 
 class Reflector:
-    """Keeps up with one source, a cycle at a time; all but `interrupt` belongs to one thread."""
+    """Follows one source, a cycle at a time; all but `interrupt` belongs to one thread."""
 
     log = Logger()
 
@@ -87,7 +88,7 @@ class Reflector:
         *,
         streams: Callable[[Transport], bool] = lambda _: False,
     ) -> None:
-        """Keep up with `source`; `streams` finds out, before the first list, whether to ask for streamed ones."""
+        """Follow `source`; `streams` finds out, before the first list, whether the cluster streams lists."""
         self.source = source
         self._connection = connection
         self._now = now
@@ -97,9 +98,9 @@ class Reflector:
         self._relist_at = 0.0
         self._streams = streams
         self._streamed: bool | None = None
-        self._pages_next = False
+        self._pages_due = False
         self._known = Gathered()
-        self._replaced: Gathered | None = None
+        self._superseded: Gathered | None = None
 
     def interrupt(self) -> None:
         """End a running cycle soon, and every later one at once; may be called from any thread."""
@@ -114,16 +115,16 @@ class Reflector:
         if self._must_list:
             if self._streamed is None:
                 self._streamed = self._streams(self._connection)
-            if self._streamed and not self._pages_next and self._watched(emit, streamed=True):
+            if self._streamed and not self._pages_due and self._try_watch(emit, streamed=True):
                 return
-            self._pages_next = False
+            self._pages_due = False
             self._list(emit)
         elif self._now() >= self._relist_at:
-            self._check_by_listing(emit)
-        self._watched(emit)
+            self._relist(emit)
+        self._try_watch(emit)
 
-    def _watched(self, emit: Emit, *, streamed: bool = False) -> bool:
-        """Watch; return False if a list should have been streamed, and is to be read in pages at once."""
+    def _try_watch(self, emit: Emit, *, streamed: bool = False) -> bool:
+        """Watch until the watch ends; return False if it was to stream a list, which must now be read in pages."""
         try:
             self._watch(emit, streamed=streamed)
         except _NotStreamedError as reason:
@@ -133,15 +134,15 @@ class Reflector:
         except ClusterError as error:
             unknown = isinstance(error, ClusterRefused) and error.status not in _SAME_VERSION
             if self._must_list:
-                # The list was not streamed to its end: once the wait is over, pages may get through.
-                self._pages_next = unknown or isinstance(error, ClusterBroke | ClusterTimedOut | BadAnswer)
+                # The list was not streamed to its end: after the backoff, pages may get through.
+                self._pages_due = unknown or isinstance(error, ClusterBroke | ClusterTimedOut | BadAnswer)
             else:
                 self._must_list = unknown or isinstance(error, Expired | BadAnswer)
             raise
         return True
 
-    def _check_by_listing(self, emit: Emit) -> None:
-        """List although the watch is well, as an event that the server lost would otherwise be missed for ever."""
+    def _relist(self, emit: Emit) -> None:
+        """List although the watch is healthy: an event that the API server lost would otherwise be missed for ever."""
         try:
             self._list(emit)
         except ClusterUnreachable:
@@ -156,10 +157,10 @@ class Reflector:
         started_at = self._now()
         pages = self._pages()
         gathered = Gathered(item for page in pages for item in page.objects)
-        self._listed(gathered, pages[0].resource_version, started_at, emit)
+        self._emit_list(gathered, pages[0].resource_version, started_at, emit)
 
-    def _listed(self, gathered: Gathered, version: str, started_at: float, emit: Emit) -> None:
-        """Emit a whole list, and go on from its version."""
+    def _emit_list(self, gathered: Gathered, version: str, started_at: float, emit: Emit) -> None:
+        """Emit a whole list, and continue from its resourceVersion."""
         if self._version is not None and not at_least_as_new(version, self._version):
             self.log.warn(
                 "{source}: the cluster's resourceVersion went back from {before} to {version}: was it restored?",
@@ -167,18 +168,18 @@ class Reflector:
                 before=self._version,
                 version=version,
             )
-        gathered.succeed(self._known)
-        self._known, self._replaced = gathered, self._known
+        gathered.reuse(self._known)
+        self._known, self._superseded = gathered, self._known
         self._version, self._must_list = version, False
         self._schedule_relist()
-        emit(gathered.listed(self.source, version, started_at))
+        emit(gathered.as_listed(self.source, version, started_at))
         self.log.info("{source}: listed {count}", source=self.source, count=len(gathered), version=version)
 
     def _schedule_relist(self) -> None:
         self._relist_at = self._now() + self._chance.uniform(*RELIST_SECONDS)
 
     def _pages(self) -> list[Page]:
-        """Read every page of one snapshot; if it expires on the way, read a fresh one in a single page."""
+        """Read every page of one snapshot; if that expires meanwhile, read a new one in a single page."""
         pages = [self._page({"limit": PAGE_OBJECTS})]
         try:
             while token := pages[-1].next_token:
@@ -213,21 +214,21 @@ class Reflector:
             check(reply)
             batches = complete_lines(reply.chunks(), LINE_BYTES)
             if streamed:
-                left = self._gather(batches, started_at, emit)
+                left = self._emit_initial_events(batches, started_at, emit)
                 reply.wait_at_most(READ_TIMEOUT)
-                self._take_in(left, emit)
+                self._emit_changes(left, emit)
             else:
                 emit(Changed(self.source))
             try:
                 for lines in batches:
-                    self._take_in(lines, emit)
+                    self._emit_changes(lines, emit)
             except ClusterTimedOut:
                 self.log.debug("{source}: silent for {seconds} s", source=self.source, seconds=READ_TIMEOUT)
         if self._now() - started_at < SHORT_WATCH_SECONDS:
             raise TooShort("The cluster ended the watch at once.")
 
-    def _gather(self, batches: Iterator[list[bytes]], started_at: float, emit: Emit) -> list[bytes]:
-        """Emit the list that begins a stream, up to the bookmark that says so; return the lines that came with that."""
+    def _emit_initial_events(self, batches: Iterator[list[bytes]], started_at: float, emit: Emit) -> list[bytes]:
+        """Emit the initial events of a stream as one list; return the lines that arrived with the bookmark after it."""
         gathered = Gathered()
         for lines in batches:
             if self._now() - started_at > STREAM_SECONDS:
@@ -235,14 +236,14 @@ class Reflector:
             for number, line in enumerate(lines, 1):
                 event = decode_line(self.source.resource, line)
                 if event.change is not None:
-                    gathered.take(event.change)
-                elif event.all_told:
-                    self._listed(gathered, event.resource_version, started_at, emit)
+                    gathered.apply(event.change)
+                elif event.initial_events_end:
+                    self._emit_list(gathered, event.resource_version, started_at, emit)
                     return lines[number:]
         raise ClusterBroke("The cluster ended a streamed list before it was whole.")
 
-    def _take_in(self, lines: list[bytes], emit: Emit) -> None:
-        """Emit the changes of these lines as one batch, those before a bad line included."""
+    def _emit_changes(self, lines: list[bytes], emit: Emit) -> None:
+        """Emit the changes in these lines as one event, those before a bad line included."""
         changes: list[Change] = []
         try:
             for line in lines:
@@ -250,13 +251,13 @@ class Reflector:
                 self._version = event.resource_version
                 if event.change is not None:
                     changes.append(event.change)
-                    self._known.take(event.change)
+                    self._known.apply(event.change)
         except Exception:
             if changes:
                 emit(Changed(self.source, changes))
             raise
         emit(Changed(self.source, changes))
-        if self._replaced is not None:
-            # By now the cache has let go of the former list, so that this is what frees it.
-            self._replaced.release()
-            self._replaced = None
+        if self._superseded is not None:
+            # By now the cache has dropped the former list, so that its objects are freed here, in this thread.
+            self._superseded.release()
+            self._superseded = None

@@ -37,6 +37,9 @@ class Authorizer(Protocol):
     def decide(self, identity: Identity, verb: Verb, namespace: str, name: str) -> Decision | Deferred[Decision]:
         """Decide on one Deployment, whether it exists or not; EVERY for both asks for all of them."""
 
+    def preview(self, identity: Identity, verb: Verb, namespace: str, name: str) -> Decision | Deferred[Decision]:
+        """Tell what `decide` would say, for information: it may be some seconds old, so nothing is done on it."""
+
     def readable(self, identity: Identity, tree: Tree[Named]) -> Tree[Named] | Deferred[Tree[Named]]:
         """Return the part of the tree that the client may read, without the namespaces of which it may read nothing."""
 
@@ -54,6 +57,10 @@ class AnyClient:
 
     def decide(self, identity: Identity, verb: Verb, namespace: str, name: str) -> Decision:
         """See `Authorizer.decide`."""
+        return self._DECISION
+
+    def preview(self, identity: Identity, verb: Verb, namespace: str, name: str) -> Decision:
+        """See `Authorizer.preview`."""
         return self._DECISION
 
     def readable(self, identity: Identity, tree: Tree[Named]) -> Tree[Named]:

@@ -1,14 +1,14 @@
 """`--authorization=kubernetes`: the cluster's own RBAC decides, by SubjectAccessReview.
 
-Answers to reads are remembered for at most 10 s, as the generic apiserver does (apiserver pkg/server/options/
-authorization.go); errors never are, and a write is always asked afresh. Equal questions that are under way at the same
-time are asked once. While the cluster cannot say, reads and writes alike fail with Unavailable: nothing is allowed on
+Answers are remembered for at most 10 s, as the generic apiserver does (apiserver pkg/server/options/authorization.go);
+errors never are. Equal questions that are under way at the same time are asked once. Neither decides a write: that is
+always asked afresh. While the cluster cannot say, reads and writes alike fail with Unavailable: nothing is allowed on
 an error.
 """
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Final
+from typing import Final, Protocol
 
 from msgspec import Struct
 from twisted.internet.defer import Deferred, FirstError, gatherResults, succeed
@@ -58,18 +58,22 @@ def review_spec(question: Question) -> dict[str, object]:
     }
 
 
+class Review(Protocol):
+    """Asks the cluster; fires with its yes or no, or fails with Unavailable."""
+
+    def __call__(self, question: Question, *, for_write: bool) -> Deferred[bool]:
+        """Ask a question, of which `for_write` tells whether a write waits for its answer."""
+
+
 class _Remembered(Struct, frozen=True):
     allowed: bool
     until: float
 
 
 class KubernetesAuthorizer:
-    """Asks the cluster through `review`, which fires with its yes or no, or fails with Unavailable.
+    """Asks the cluster through `review`; `now` is a monotonic clock in seconds."""
 
-    `now` is a monotonic clock in seconds.
-    """
-
-    def __init__(self, review: Callable[[Question], Deferred[bool]], now: Callable[[], float]) -> None:
+    def __init__(self, review: Review, now: Callable[[], float]) -> None:
         self._review = review
         self._now = now
         self._remembered: OrderedDict[Question, _Remembered] = OrderedDict()
@@ -77,8 +81,14 @@ class KubernetesAuthorizer:
 
     def decide(self, identity: Identity, verb: Verb, namespace: str, name: str) -> Decision | Deferred[Decision]:
         """See `Authorizer.decide`."""
-        where, which = (None if part == EVERY else part for part in (namespace, name))
-        question = Question(identity.name, identity.groups, verb, where, which)
+        if verb is Verb.READ:
+            return self.preview(identity, verb, namespace, name)
+        question = _question(identity, verb, namespace, name)
+        return self._review(question, for_write=True).addCallback(_decision, question)
+
+    def preview(self, identity: Identity, verb: Verb, namespace: str, name: str) -> Decision | Deferred[Decision]:
+        """See `Authorizer.preview`."""
+        question = _question(identity, verb, namespace, name)
         allowed = self._ask(question)
         if isinstance(allowed, Deferred):
             return allowed.addCallback(_decision, question)
@@ -124,14 +134,12 @@ class KubernetesAuthorizer:
         remembered = self._remembers(question)
         if remembered is not None:
             return remembered
-        if question.verb is not Verb.READ:
-            return self._review(question)
         waiter: Deferred[bool] = Deferred()
         waiters = self._waiting.setdefault(question, [])
         waiters.append(waiter)
         if len(waiters) == 1:
             asked_at = self._now()
-            self._review(question).addBoth(self._answered, question, asked_at)
+            self._review(question, for_write=False).addBoth(self._answered, question, asked_at)
         return waiter
 
     def _remembers(self, question: Question) -> bool | None:
@@ -151,6 +159,11 @@ class KubernetesAuthorizer:
 
 def _batches(names: Sequence[str]) -> Iterator[Sequence[str]]:
     return (names[start : start + ASKED_AT_ONCE] for start in range(0, len(names), ASKED_AT_ONCE))
+
+
+def _question(identity: Identity, verb: Verb, namespace: str, name: str) -> Question:
+    where, which = (None if part == EVERY else part for part in (namespace, name))
+    return Question(identity.name, identity.groups, verb, where, which)
 
 
 def _decision(allowed: bool, question: Question) -> Decision:  # a Deferred's result

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Protocol
 
 from msgspec import Struct
 from twisted.application.service import Service
@@ -19,8 +20,12 @@ from sre_server.security.reloading import Reloading, Watched
 from sre_server.security.tls import ServerTLS
 from sre_server.telemetry.metrics import Metrics
 
-Review = Callable[[Mapping[str, object]], Deferred[bool]]
-"""Asks the cluster whether the user of a SubjectAccessReview's spec may do what it says."""
+
+class Review(Protocol):
+    """Asks the cluster; see `sre_server.cluster.reviews.Reviews.review`."""
+
+    def __call__(self, spec: Mapping[str, object], *, for_write: bool) -> Deferred[bool]:
+        """Ask whether the user of a SubjectAccessReview's spec may do what it says."""
 
 
 class Security(Struct, frozen=True):
@@ -51,7 +56,9 @@ def make_security(
     watched = [Watched("TLS files", tls.files.paths(), tls.reload)]
     authorizer: Authorizer = AnyClient()
     if review is not None:
-        authorizer = KubernetesAuthorizer(lambda question: review(review_spec(question)), time.monotonic)
+        authorizer = KubernetesAuthorizer(
+            lambda question, *, for_write: review(review_spec(question), for_write=for_write), time.monotonic
+        )
     elif policy is not None:
         policy_file = PolicyFile(policy)
         watched.append(Watched("policy", [policy], policy_file.reload))

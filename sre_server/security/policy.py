@@ -105,6 +105,10 @@ class Policy:
         """See `Authorizer.decide`."""
         return self._decide(identity, verb, namespace, name)
 
+    def preview(self, identity: Identity, verb: Verb, namespace: str, name: str) -> Decision:
+        """See `Authorizer.preview`."""
+        return self._decide(identity, verb, namespace, name)
+
     def known_to_read(self, identity: Identity, namespace: str, name: str) -> bool:
         """See `Authorizer.known_to_read`."""
         return self._decide(identity, Verb.READ, namespace, name).allowed

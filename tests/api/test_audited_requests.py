@@ -2,7 +2,8 @@
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from sre_server.cluster.scaling import ScalingService
+from sre_server.cluster.scaling import BOUNDS, Scaling
+from sre_server.cluster.workers import ConnectedWorkers
 from sre_server.errors import ClusterRefused, ClusterTimedOut, Conflict, NotFound, NotIdentified, Unavailable
 from sre_server.model import Guards
 from sre_server.security.audit import Record
@@ -225,9 +226,9 @@ class BrokenAuditTests(AuditedTests):
     def test_the_client_leaves_during_its_write(self) -> None:
         """The line is completed with what came of the write, and the Event is left, although nobody waits."""
         reactor, pool, transport = FakeReactor(), InlinePool(inline=False), FakeTransport()
-        scaling = ScalingService(reactor, pool, lambda: transport, self.server.cache.written)
-        scaling.startService()
-        self.server.scaler = scaling.scale
+        workers = ConnectedWorkers(reactor, "writes", BOUNDS, lambda: transport, pool)
+        workers.startService()
+        self.server.scaler = Scaling(workers).scale
         for reply, outcome, status in (
             (FakeReply(200, [scale_body(deployment(replicas=20, version="1000"))]), "changed", 200),
             (FakeReply(409, [b"{}"]), "Conflict", 409),

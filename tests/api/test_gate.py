@@ -52,6 +52,8 @@ class LateAuthorizer:
         self.decisions.append(Deferred())
         return self.decisions[-1]
 
+    preview = decide
+
     def readable(self, identity: Identity, tree: Tree[Named]) -> Deferred[Tree[Named]]:
         """See `Authorizer.readable`."""
         found: Deferred[Tree[Named]] = Deferred()
@@ -77,6 +79,8 @@ class FailingAuthorizer(LateAuthorizer):
     def decide(self, identity: Identity, verb: Verb, namespace: str, name: str) -> Deferred[Decision]:
         """See `Authorizer.decide`."""
         return fail(Unavailable("The cluster cannot say now whether you may do this.", 2))
+
+    preview = decide
 
     def readable(self, identity: Identity, tree: Tree[Named]) -> Deferred[Tree[Named]]:
         """See `Authorizer.readable`."""

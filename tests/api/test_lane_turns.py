@@ -35,7 +35,7 @@ class RememberedTests(LaneTests):
         """The lane serves what the cluster is known to allow, and nothing that it refused or has yet to say again."""
         self.now, self.allowed = 0.0, "shop"
 
-        def review(question: Question) -> Deferred[bool]:
+        def review(question: Question, *, for_write: bool) -> Deferred[bool]:
             return succeed(question.namespace == self.allowed)
 
         self.serve(KubernetesAuthorizer(review, lambda: self.now))

@@ -70,6 +70,8 @@ class Undecided(AnyClient):
         """See `Authorizer.decide`."""
         raise Unavailable("The cluster cannot be asked who may.", 5)
 
+    preview = decide
+
     def readable(self, identity: Identity, tree: Tree[Any]) -> Tree[Any]:
         """See `Authorizer.readable`."""
         raise Unavailable("The cluster cannot be asked who may.", 5)

@@ -1,11 +1,17 @@
 """How a count is read, strictly, and what becomes of a write whose client does not wait for it."""
 
+import gc
 import json
 
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
-from sre_server.cluster.scaling import ScalingService
+from sre_server.api.writing import shielded
+from sre_server.cluster.scaling import BOUNDS, Scaling
+from sre_server.cluster.workers import ConnectedWorkers
+from sre_server.errors import NotFound
+from sre_server.model import Deployment, Expected
 from tests.fakes import FakeReactor, FakeReply, FakeTransport, InlinePool, deployment, namespace
 from tests.memory_server import MemoryServer, Wire
 
@@ -156,9 +162,9 @@ class DisconnectTests(SynchronousTestCase):
         self.reactor = FakeReactor()
         self.pool = InlinePool(inline=False)
         self.transport = FakeTransport()
-        self.scaling = ScalingService(self.reactor, self.pool, lambda: self.transport, self.server.cache.written)
-        self.scaling.startService()
-        self.server.scaler = self.scaling.scale
+        workers = ConnectedWorkers(self.reactor, "writes", BOUNDS, lambda: self.transport, self.pool)
+        workers.startService()
+        self.server.scaler = Scaling(workers).scale
         self.site = self.server.site
 
     def put(self, wire: Wire, count: int) -> None:
@@ -205,3 +211,75 @@ class DisconnectTests(SynchronousTestCase):
         self.cluster_answers(FakeReply(200, [scale(30, "1001")]))
         self.assertEqual([answer.status for answer in staying.answers()], [200])
         self.assertEqual(self.server.get(REPLICAS).json()["replicas"], 30)
+
+    def test_a_cache_that_fails(self) -> None:
+        """A bug in noting a write does not tell its client that it failed; the log has it."""
+
+        def fail(written: Deployment) -> None:
+            raise ZeroDivisionError(written)
+
+        self.patch(self.server.cache, "written", fail)
+        wire = Wire(self.site)
+        self.put(wire, 20)
+        self.cluster_answers(FakeReply(200, [scale(20, "1000")]))
+        self.assertEqual([answer.status for answer in wire.answers()], [200])
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertEqual([record.outcome for record in self.server.audit.records], ["changed"])
+
+    def test_a_scaler_that_fails(self) -> None:
+        """A bug in asking the cluster completes the audit line, too, and is a 500."""
+
+        def fail(client: str, namespace: str, name: str, replicas: int, expected: Expected) -> Deferred[Deployment]:
+            raise ZeroDivisionError
+
+        self.server.scaler = fail
+        wire = Wire(self.site)
+        self.put(wire, 20)
+        self.assertEqual([answer.status for answer in wire.answers()], [500])
+        self.assertEqual([record.outcome for record in self.server.audit.records], ["ZeroDivisionError"])
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+
+class ShieldedTests(SynchronousTestCase):
+    """Work that goes on although nobody waits for it any more."""
+
+    def setUp(self) -> None:
+        """Begin some."""
+        self.going_on: Deferred[int] = Deferred()
+        self.ended: list[int] = []
+        self.waiter = shielded(self.work())
+
+    async def work(self) -> int:
+        """Wait, then come to an end."""
+        self.ended.append(await self.going_on)
+        return self.ended[-1]
+
+    def test_the_result(self) -> None:
+        """Who waits gets what the work comes to."""
+        self.assertNoResult(self.waiter)
+        self.going_on.callback(3)
+        self.assertEqual(self.successResultOf(self.waiter), 3)
+
+    def test_a_failure(self) -> None:
+        """Who waits gets that as well, and nothing is logged."""
+        self.going_on.errback(NotFound("No."))
+        self.failureResultOf(self.waiter, NotFound)
+        self.assertEqual(self.flushLoggedErrors(), [])
+
+    def test_who_leaves(self) -> None:
+        """It stops the waiting at once, and not the work."""
+        self.waiter.cancel()
+        self.failureResultOf(self.waiter, CancelledError)
+        self.assertFalse(self.going_on.called)
+        self.going_on.callback(3)
+        self.assertEqual(self.ended, [3])
+
+    def test_a_failure_that_nobody_waits_for(self) -> None:
+        """One that could have been explained to a client is nothing to log; a bug is."""
+        for error, logged in ((NotFound("No."), 0), (ZeroDivisionError(), 1)):
+            self.setUp()
+            self.waiter.cancel()
+            self.failureResultOf(self.waiter, CancelledError)
+            self.going_on.errback(error)
+            gc.collect()
+            self.assertEqual(len(self.flushLoggedErrors()), logged)

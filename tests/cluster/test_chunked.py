@@ -37,7 +37,7 @@ class UnchunkerTests(SynchronousTestCase):
         unchunker = Unchunker()
         content = b""
         for number, piece in enumerate(pieces, 1):
-            content += unchunker.take(piece)
+            content += unchunker.decode(piece)
             if any(pieces[number:]):
                 self.assertFalse(unchunker.ended)
         self.assertTrue(unchunker.ended)
@@ -47,7 +47,7 @@ class UnchunkerTests(SynchronousTestCase):
         """Content is given as it comes, in the middle of its chunk too."""
         unchunker = Unchunker()
         self.assertEqual(
-            [unchunker.take(piece) for piece in (b"5\r", b"\nab", b"c", b"de\r\n")], [b"", b"ab", b"c", b"de"]
+            [unchunker.decode(piece) for piece in (b"5\r", b"\nab", b"c", b"de\r\n")], [b"", b"ab", b"c", b"de"]
         )
 
     def test_what_is_not_chunked(self) -> None:
@@ -66,4 +66,4 @@ class UnchunkerTests(SynchronousTestCase):
         )
         for body in broken:
             with self.subTest(body[:20]):
-                self.assertRaises(HTTPException, Unchunker().take, body)
+                self.assertRaises(HTTPException, Unchunker().decode, body)

@@ -8,14 +8,15 @@ from twisted.trial.unittest import SynchronousTestCase
 from urllib3 import HTTPHeaderDict, HTTPResponse
 
 from sre_server.cluster import connection
-from sre_server.cluster.connection import Reply, refusal
+from sre_server.cluster.connection import HTTPReply
+from sre_server.cluster.transport import refusal
 from sre_server.errors import BadAnswer, ClusterBroke, ClusterTimedOut
 
 
-def reply(body: bytes = b"", status: int = 200, **headers: str) -> Reply:
+def reply(body: bytes = b"", status: int = 200, **headers: str) -> HTTPReply:
     """Make a reply that was received already; underscores in header names stand for dashes."""
     named = HTTPHeaderDict({name.replace("_", "-"): value for name, value in headers.items()})
-    return Reply(HTTPResponse(BytesIO(body), named, status, preload_content=False))
+    return HTTPReply(HTTPResponse(BytesIO(body), named, status, preload_content=False))
 
 
 class ReadTests(SynchronousTestCase):
@@ -29,7 +30,7 @@ class ReadTests(SynchronousTestCase):
     def test_too_large(self) -> None:
         """A body past the limit is refused, without reading on to its end."""
         body = BytesIO(b"x" * 10_000_000)
-        response = Reply(HTTPResponse(body, preload_content=False))
+        response = HTTPReply(HTTPResponse(body, preload_content=False))
         self.assertRaises(BadAnswer, response.read, 1000, 5)
         self.assertLess(body.tell(), 1_000_000)
 
@@ -54,7 +55,7 @@ class ReadTests(SynchronousTestCase):
                 cls.now += 1
                 return cls.now
 
-        class Trickle(Reply):
+        class Trickle(HTTPReply):
             def chunks(self) -> Iterator[bytes]:
                 while True:
                     yield b"x"

@@ -91,7 +91,7 @@ class PageTests(SynchronousTestCase):
                 self.assertEqual([event["log_level"] for event in logged], [LogLevel.error])
 
     def test_no_list(self) -> None:
-        """What is no list is refused as a whole."""
+        """What is not a list is refused as a whole."""
         for body in (
             b"",
             b"{}",
@@ -167,7 +167,7 @@ class LineTests(SynchronousTestCase):
                 self.assertRaises(BadAnswer, decode_line, DEPLOYMENTS, event_line(kind, deployment()))
 
     def test_malformed(self) -> None:
-        """What is no event is refused: cut, empty, not UTF-8, without metadata, or with an impossible count."""
+        """What is not an event is refused: cut, empty, not UTF-8, without metadata, or with an impossible count."""
         whole = event_line("ADDED", deployment()).rstrip()
         for line in (
             whole[:-1],
@@ -207,7 +207,7 @@ class SingleTests(SynchronousTestCase):
         self.assertNotIn(b'"spec": {"replicas"', scale_body(deployment(replicas=0)))
 
     def test_no_scale(self) -> None:
-        """What is no Scale is refused."""
+        """What is not a Scale is refused."""
         for body in (b"", b"{}", b'{"kind":"Status"}', scale_body(deployment())[:-1], b"\xff"):
             with self.subTest(body):
                 self.assertRaises(BadAnswer, decode_scale, body)

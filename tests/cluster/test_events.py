@@ -1,4 +1,4 @@
-"""The Kubernetes Event that a write leaves on its Deployment, and what becomes of one that cannot be left."""
+"""The Kubernetes Event that is recorded of a write, and what becomes of one that cannot be recorded."""
 
 import json
 from datetime import UTC, datetime
@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 from twisted.logger import LogLevel, capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
-from sre_server.cluster.events import MESSAGE_LENGTH, WAITING_EVENTS, EventService, Scaled, leave_event
+from sre_server.cluster.events import BOUNDS, MESSAGE_LENGTH, EventRecorder, Scaled, create_event
+from sre_server.cluster.workers import ConnectedWorkers
 from sre_server.errors import ClusterBroke, ClusterRefused
 from tests.fakes import FakeReactor, FakeReply, FakeTransport, InlinePool, deployment
 from tests.wire import refusal
@@ -20,7 +21,7 @@ class EventTests(SynchronousTestCase):
     def event(self, scaled: Scaled) -> dict[str, object]:
         """What is sent to the cluster."""
         transport = FakeTransport([FakeReply(201, [b"{}"])])
-        leave_event(transport, scaled, AT)
+        create_event(transport, scaled, AT)
         self.assertEqual(transport.requests, [("POST", "/api/v1/namespaces/shop/events", {})])
         drawn: dict[str, object] = json.loads(transport.bodies[0] or b"")
         return drawn
@@ -65,7 +66,7 @@ class EventTests(SynchronousTestCase):
         """Any status but 201 is an error."""
         for reply in (refusal(403, "Forbidden", "no"), refusal(404), FakeReply(200, [b"{}"]), refusal(500)):
             transport = FakeTransport([reply])
-            self.assertRaises(ClusterRefused, leave_event, transport, Scaled(deployment(), 3, "alice", None), AT)
+            self.assertRaises(ClusterRefused, create_event, transport, Scaled(deployment(), 3, "alice", None), AT)
             self.assertTrue(reply.closed)
 
 
@@ -76,17 +77,16 @@ class ServiceTests(SynchronousTestCase):
         """Have a thread that works when the test says so."""
         self.reactor, self.pool = FakeReactor(), InlinePool(inline=False)
         self.transport = FakeTransport()
-        self.connects = 0
-        self.service = EventService(self.reactor, self.pool, self.connect)
-        self.service.startService()
+        workers = ConnectedWorkers(self.reactor, "Events", BOUNDS, lambda: self.transport, self.pool)
+        workers.startService()
+        self.recorder = EventRecorder(workers)
 
-    def connect(self) -> FakeTransport:
-        """Connect, and count it."""
-        self.connects += 1
-        return self.transport
+    def record(self, identity: str = "alice", replicas: int = 3) -> None:
+        """Ask for an Event."""
+        self.recorder.record(deployment(replicas=replicas), 3, identity, None)
 
     def run_one(self, answer: FakeReply | ClusterBroke) -> list[str]:
-        """Let the thread leave one; return what is logged as a warning or worse."""
+        """Let the thread record one; return what is logged as a warning or worse."""
         self.transport.script.append(answer)
         with capturedLogs() as events:
             self.pool.run_one()
@@ -94,41 +94,32 @@ class ServiceTests(SynchronousTestCase):
         return [event["log_level"].name for event in events if event["log_level"] >= LogLevel.warn]
 
     def test_one_after_the_other(self) -> None:
-        """In the order of the writes, over one connection, in a thread."""
+        """In the order of the writes, in a thread."""
         for replicas in (4, 5):
-            self.service.leave(deployment(replicas=replicas), 3, "alice", None)
+            self.record(replicas=replicas)
         self.assertEqual(self.transport.requests, [])
         self.assertEqual(self.run_one(FakeReply(201, [b"{}"])) + self.run_one(FakeReply(201, [b"{}"])), [])
         messages = [json.loads(body or b"")["message"] for body in self.transport.bodies]
         self.assertEqual(messages, ["alice scaled this from 3 to 4", "alice scaled this from 3 to 5"])
-        self.assertEqual(self.connects, 1)
 
-    def test_one_that_cannot_be_left(self) -> None:
-        """It is a warning, never an error: the write has happened. The next is left all the same."""
+    def test_one_that_cannot_be_recorded(self) -> None:
+        """It is a warning, never an error: the write has happened. The next is recorded all the same."""
         for answer in (refusal(403), ClusterBroke("broken")):
-            self.service.leave(deployment(), 3, "alice", None)
+            self.record()
             self.assertEqual(self.run_one(answer), ["warn"])
-        self.service.leave(deployment(), 3, "alice", None)
+        self.record()
         self.assertEqual(self.run_one(FakeReply(201, [b"{}"])), [])
         self.assertEqual(self.flushLoggedErrors(), [])
 
     def test_too_many_wait(self) -> None:
-        """A cluster that is slow with Events makes nobody wait: past the bound they are logged, not kept."""
-        for _ in range(WAITING_EVENTS):
-            self.service.leave(deployment(), 3, "alice", None)
+        """A cluster that is slow with Events makes nobody wait: past a client's share they are logged, not kept."""
+        share = BOUNDS.running_per_client + BOUNDS.queued_per_client
+        for _ in range(share):
+            self.record()
         with capturedLogs() as events:
-            self.service.leave(deployment(), 3, "alice", None)
+            self.record()
+            self.record("bob")
         self.assertEqual([event["log_level"] for event in events], [LogLevel.warn])
-        self.assertEqual(len(self.pool.pending), WAITING_EVENTS)
-        self.run_one(FakeReply(201, [b"{}"]))
-        self.service.leave(deployment(), 3, "alice", None)
-        self.assertEqual(len(self.pool.pending), WAITING_EVENTS)
-
-    def test_it_stops(self) -> None:
-        """An idle pool is stopped; one that hangs is left to die with the process."""
-        self.service.leave(deployment(), 3, "alice", None)
-        self.service.stopService()
-        self.assertFalse(self.pool.stopped)
-        self.run_one(FakeReply(201, [b"{}"]))
-        self.service.stopService()
-        self.assertTrue(self.pool.stopped)
+        for _ in range(share + 1):
+            self.assertEqual(self.run_one(FakeReply(201, [b"{}"])), [])
+        self.assertEqual(len(self.pool.pending), 0)

@@ -6,7 +6,7 @@ import threading
 from twisted.internet.defer import Deferred
 
 from sre_server.cluster.feed import Feed
-from sre_server.cluster.workers import DaemonThreadPool
+from sre_server.cluster.workers import Bounds, DaemonThreadPool, Workers
 from sre_server.model import Changed
 from tests.feeding import SOURCE, FakeCycle, FeedTestCase
 
@@ -80,7 +80,8 @@ class StoppingTests(FeedTestCase):
             release.wait(10)
 
         cycle.outcome = hang
-        feed = Feed(self.reactor, pool, [cycle], self.applied.append, random.Random(1))  # noqa: S311
+        workers = Workers(self.reactor, "watches", Bounds(1, 1), pool)
+        feed = Feed(self.reactor, workers, [cycle], self.applied.append, random.Random(1))  # noqa: S311
         feed.startService()
         self.assertTrue(running.wait(10))
         stopped = self.stop(feed)

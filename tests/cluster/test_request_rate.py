@@ -113,6 +113,6 @@ class StreamedRequestRateTests(RequestRateTests):
 
     def test_cluster_that_streams_and_ends(self) -> None:
         """A cluster that streams every list, and then ends the stream, is asked at most ten times."""
-        requests = self.requests_in_a_minute(LIST, (200, bookmark_line("101", all_told=True)))
+        requests = self.requests_in_a_minute(LIST, (200, bookmark_line("101", initial_events_end=True)))
         self.assertTrue(5 <= len(requests) <= 10, len(requests))
         self.assertEqual(sum(requests), 0)

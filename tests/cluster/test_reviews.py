@@ -1,13 +1,16 @@
 """SubjectAccessReviews on their way to the cluster: what is sent, and what counts as a yes."""
 
 import contextlib
+import gc
 import json
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.logger import LogLevel, capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
-from sre_server.cluster.reviews import READ_TIMEOUT, WAITING_REVIEWS, ReviewService, review
+from sre_server.cluster.reviews import READ_BOUNDS, READ_TIMEOUT, WRITE_BOUNDS, Reviews, review
+from sre_server.cluster.workers import ConnectedWorkers
 from sre_server.errors import BadAnswer, ClusterBroke, ClusterError, ClusterRefused, ClusterTimedOut, Unavailable
 from tests.fakes import FakeReactor, FakeReply, FakeTransport, InlinePool
 from tests.wire import refusal
@@ -89,48 +92,32 @@ class ServiceTests(SynchronousTestCase):
     """Questions from the reactor."""
 
     def setUp(self) -> None:
-        """Have threads that work when the test says so."""
-        self.reactor, self.pool = FakeReactor(), InlinePool(inline=False)
-        self.transports: list[FakeTransport] = []
-        self.answers: list[FakeReply | ClusterError] = []
-        self.service = ReviewService(self.reactor, self.pool, self.connect)
-        self.service.startService()
+        """Have threads that work when the test says so: those for reads, and those for writes."""
+        self.reactor, self.transport = FakeReactor(), FakeTransport()
+        self.pool, self.write_pool = InlinePool(inline=False), InlinePool(inline=False)
+        for_reads = ConnectedWorkers(self.reactor, "checks", READ_BOUNDS, lambda: self.transport, self.pool)
+        for_writes = ConnectedWorkers(self.reactor, "checks", WRITE_BOUNDS, lambda: self.transport, self.write_pool)
+        for workers in (for_reads, for_writes):
+            workers.startService()
+        self.reviews = Reviews(for_reads, for_writes)
 
-    def connect(self) -> FakeTransport:
-        """Make a connection that takes its answers from the test."""
-        transport = FakeTransport()
-        self.transports.append(transport)
-        return transport
-
-    def run_one(self, answer: FakeReply | ClusterError) -> None:
+    def run_one(self, answer: FakeReply | ClusterError, pool: InlinePool | None = None) -> None:
         """Let a thread ask, and its answer reach the reactor."""
-        for transport in self.transports or [FakeTransport()]:
-            transport.script.clear()
-            transport.script.append(answer)
-        connect, self.connected = self.service._connect, answer
-
-        def connected() -> FakeTransport:
-            transport = self.connect()
-            transport.script.append(answer)
-            return transport
-
-        self.service._connect = connected
-        self.pool.run_one()
-        self.service._connect = connect
+        self.transport.script.append(answer)
+        (pool or self.pool).run_one()
         self.reactor.advance(0)
 
-    def ask(self) -> Deferred[bool]:
+    def ask(self, user: str = "alice", *, for_write: bool = False) -> Deferred[bool]:
         """Ask."""
-        return self.service.review(SPEC)
+        return self.reviews.review({**SPEC, "user": user}, for_write=for_write)
 
     def test_an_answer(self) -> None:
-        """It comes through the reactor, and a connection serves one question after the other."""
+        """It comes through the reactor, the cluster's yes or no."""
         for allowed in (True, False, True):
             asked = self.ask()
             self.assertNoResult(asked)
             self.run_one(verdict(allowed=allowed))
             self.assertEqual(self.successResultOf(asked), allowed)
-        self.assertEqual(len(self.transports), 1)
 
     def test_a_cluster_that_cannot_say(self) -> None:
         """Whatever goes wrong is Unavailable, worth repeating, and says nothing of the cause to a client."""
@@ -155,28 +142,51 @@ class ServiceTests(SynchronousTestCase):
         self.failureResultOf(asked, Unavailable)
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
+    def test_clients_that_leave(self) -> None:
+        """Leaving is no error and frees no thread: what one client asks for stays within its share."""
+        with capturedLogs() as events:
+            for _ in range(1900):
+                asked = self.ask()
+                asked.addErrback(lambda failure: failure.trap(CancelledError, Unavailable))
+                asked.cancel()
+                self.successResultOf(asked)
+            self.assertEqual(len(self.pool.pending), READ_BOUNDS.running_per_client)
+            while self.pool.pending:
+                self.run_one(verdict(allowed=True))
+            gc.collect()
+        self.assertEqual([event for event in events if event["log_level"] >= LogLevel.warn], [])
+        self.assertEqual(len(self.transport.requests), READ_BOUNDS.running_per_client)
+
     def test_too_many_wait(self) -> None:
-        """Past the bound a question is refused at once; each answer makes room for one."""
-        waiting = [self.ask() for _ in range(WAITING_REVIEWS)]
+        """Past a client's share a question is refused at once; past what there is for all, everybody's is."""
+        share = READ_BOUNDS.running_per_client + READ_BOUNDS.queued_per_client
+        waiting = [self.ask() for _ in range(share)]
         self.failureResultOf(self.ask(), Unavailable)
-        self.assertEqual(len(self.pool.pending), WAITING_REVIEWS)
+        waiting += [
+            self.ask(f"client {number}") for number in range(READ_BOUNDS.queued - READ_BOUNDS.queued_per_client)
+        ]
+        waiting += [self.ask(f"client {number}") for number in range(READ_BOUNDS.running - 4)]
+        self.failureResultOf(self.ask("another"), Unavailable)
+        for each in waiting:
+            self.assertNoResult(each)
         self.run_one(verdict(allowed=True))
         self.assertTrue(self.successResultOf(waiting[0]))
-        waiting.append(self.ask())
-        self.assertNoResult(waiting[-1])
-        self.failureResultOf(self.ask(), Unavailable)
-        for _ in range(WAITING_REVIEWS):
-            self.run_one(ClusterBroke("broken"))
-        for each in waiting[1:]:
-            self.failureResultOf(each, Unavailable)
-        self.assertNoResult(self.ask())
+        self.assertNoResult(self.ask("another"))
 
-    def test_it_stops(self) -> None:
-        """An idle pool is stopped; one with a question that hangs is left to die with the process."""
-        asked = self.ask()
-        self.service.stopService()
-        self.assertFalse(self.pool.stopped)
-        self.run_one(verdict(allowed=True))
+    def test_reads_take_no_place_of_writes(self) -> None:
+        """However many reads are to be decided, what a write waits for is asked at once."""
+        for number in range(1000):
+            self.ask(f"client {number}").addErrback(lambda failure: failure.trap(Unavailable))
+        asked = self.ask(for_write=True)
+        self.run_one(verdict(allowed=True), self.write_pool)
         self.assertTrue(self.successResultOf(asked))
-        self.service.stopService()
-        self.assertTrue(self.pool.stopped)
+
+    def test_one_client_takes_not_all_places_of_writes(self) -> None:
+        """Another client's write is asked about at once, however many of one client's are not decided."""
+        for _ in range(100):
+            self.ask("slow", for_write=True).addErrback(lambda failure: failure.trap(Unavailable))
+        self.assertEqual(len(self.write_pool.pending), WRITE_BOUNDS.running_per_client)
+        asked = self.ask("quick", for_write=True)
+        self.write_pool.pending.rotate(1)
+        self.run_one(verdict(allowed=True), self.write_pool)
+        self.assertTrue(self.successResultOf(asked))

@@ -22,7 +22,7 @@ from tests.fakes import FakeReply, FakeTransport, deployment, namespace
 from tests.reflecting import SOURCE, Answer, ReflectorTestCase, changes_of, lists_of
 from tests.wire import bookmark_line, error_line, event_line, refusal
 
-END = bookmark_line("100", all_told=True)
+END = bookmark_line("100", initial_events_end=True)
 
 
 class StreamingTestCase(ReflectorTestCase):
@@ -228,7 +228,7 @@ class NotStreamedTests(StreamingTestCase):
         """What goes wrong after the last bookmark is a watch's fault, as ever: the list stands, and another follows."""
         good = deployment(version="101")
         error = self.cycle_fails(BadAnswer, self.stream(END + event_line("ADDED", good) + b"garbage\n"))
-        self.assertIn("no event", str(error))
+        self.assertIn("not an event", str(error))
         self.assertEqual([type(event) for event in self.emitted], [Listed, Changed])
         self.cycle(self.watched(END))
 

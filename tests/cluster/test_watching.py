@@ -207,7 +207,7 @@ class EndedTests(ReflectorTestCase):
         self.cycle(self.watched(seconds=10))
 
     def test_garbage_line(self) -> None:
-        """A line that is no event is followed by a list; the good lines before it count, those after it do not."""
+        """A line that is not an event is followed by a list; the good lines before it count, those after it do not."""
         good = event_line("MODIFIED", deployment(version="106", replicas=6))
         lines = good + b"garbage\n" + event_line("MODIFIED", deployment(version="107"))
         self.cycle_fails(BadAnswer, self.watched(lines))

@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
 from sre_server.errors import Unavailable
@@ -28,10 +28,13 @@ class DelegationTests(SynchronousTestCase):
         """Ask it."""
         self.now = 100.0
         self.asked: list[tuple[Question, Deferred[bool]]] = []
+        self.for_writes: list[Question] = []
         self.authorizer = KubernetesAuthorizer(self.review, lambda: self.now)
 
-    def review(self, question: Question) -> Deferred[bool]:
+    def review(self, question: Question, *, for_write: bool) -> Deferred[bool]:
         """Note the question."""
+        if for_write:
+            self.for_writes.append(question)
         answer: Deferred[bool] = Deferred()
         self.asked.append((question, answer))
         return answer
@@ -39,11 +42,12 @@ class DelegationTests(SynchronousTestCase):
     def decide(self, verb: Verb = READ, where: str = "shop/web", who: Identity = ALICE) -> Deferred[Decision]:
         """Ask, with an answer that may have come already."""
         decided = self.authorizer.decide(who, verb, *where.split("/"))
-        if isinstance(decided, Deferred):
-            return decided
-        answer: Deferred[Decision] = Deferred()
-        answer.callback(decided)
-        return answer
+        return decided if isinstance(decided, Deferred) else succeed(decided)
+
+    def preview(self, verb: Verb = SCALE) -> Deferred[Decision]:
+        """Ask what would be decided, for information, with an answer that may have come already."""
+        decided = self.authorizer.preview(ALICE, verb, "shop", "web")
+        return decided if isinstance(decided, Deferred) else succeed(decided)
 
     def answer(self, allowed: bool | Exception) -> Question:
         """Answer the oldest question; return it."""
@@ -203,7 +207,7 @@ class DecisionTests(DelegationTests):
 
     def test_memory_is_bounded(self) -> None:
         """However many questions there are, so many answers are kept, the newest of them."""
-        self.authorizer = KubernetesAuthorizer(lambda _: _yes(), lambda: self.now)
+        self.authorizer = KubernetesAuthorizer(lambda _, *, for_write: succeed(True), lambda: self.now)
         for number in range(REMEMBERED + 100):
             self.authorizer.decide(ALICE, READ, "shop", f"web-{number}")
         self.assertEqual(len(self.authorizer._remembered), REMEMBERED)
@@ -212,7 +216,58 @@ class DecisionTests(DelegationTests):
         self.assertNotIsInstance(self.authorizer.decide(ALICE, READ, "shop", "web-0"), Decision)
 
 
-def _yes() -> Deferred[bool]:
-    answer: Deferred[bool] = Deferred()
-    answer.callback(True)
-    return answer
+class PreviewTests(DelegationTests):
+    """What a client may do, asked by itself: nothing is done on the answer."""
+
+    def test_equal_questions_are_asked_once(self) -> None:
+        """Those about writes as well, each with a Deferred of its own; one that is cancelled disturbs no other."""
+        waiting = [self.preview() for _ in range(5)]
+        waiting[0].cancel()
+        self.failureResultOf(waiting.pop(0), CancelledError)
+        self.assertEqual(self.answer(True), Question("alice", ("dev", "sre"), SCALE, "shop", "web"))
+        self.assertEqual([self.allowed(each) for each in waiting], [True] * 4)
+        self.assertEqual(self.asked, [])
+
+    def test_answers_are_remembered(self) -> None:
+        """For ten seconds, about writes as well; answers about reads are those that reads get."""
+        for allowed in (True, False):
+            self.preview()
+            self.answer(allowed)
+            self.now += REMEMBER_SECONDS - 0.1
+            self.assertEqual(self.allowed(self.preview()), allowed)
+            self.now += 0.1
+        self.decide(READ)
+        self.answer(True)
+        self.assertTrue(self.allowed(self.preview(READ)))
+        self.assertEqual(self.asked, [])
+
+    def test_they_never_decide_a_write(self) -> None:
+        """A write asks afresh, whatever is remembered, and does not wait for a question that is under way."""
+        self.preview()
+        write = self.decide(SCALE)
+        self.assertEqual(len(self.asked), 2)
+        self.answer(True)
+        self.assertNoResult(write)
+        self.answer(False)
+        self.assertFalse(self.allowed(write))
+        self.assertTrue(self.allowed(self.preview()))
+        again = self.decide(SCALE)
+        self.answer(False)
+        self.assertFalse(self.allowed(again))
+
+    def test_only_a_write_asks_as_one(self) -> None:
+        """Neither a read nor a question for information takes a place that is kept for writes."""
+        self.preview()
+        self.preview(READ)
+        self.decide(READ, "shop/api")
+        self.assertEqual(self.for_writes, [])
+        self.decide(SCALE)
+        self.assertEqual(self.for_writes, [Question("alice", ("dev", "sre"), SCALE, "shop", "web")])
+
+    def test_errors_are_never_remembered(self) -> None:
+        """The next question is asked again."""
+        failed = self.preview()
+        self.answer(Unavailable("The cluster cannot say.", 2))
+        self.failureResultOf(failed, Unavailable)
+        self.assertNoResult(self.preview())
+        self.assertEqual(len(self.asked), 1)

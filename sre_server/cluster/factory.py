@@ -1,0 +1,71 @@
+"""The one factory of this room: credentials and a callback in, what the other rooms use of the cluster out."""
+
+from collections.abc import Callable, Sequence
+
+from msgspec import Struct
+from twisted.application.service import Service
+
+from sre_server.cluster import events, reviews, scaling
+from sre_server.cluster.connection import Connection, Observe
+from sre_server.cluster.credentials import Credentials
+from sre_server.cluster.events import EventRecorder
+from sre_server.cluster.feed import Cycle, Feed
+from sre_server.cluster.polling import NamespacePoller
+from sre_server.cluster.reviews import Reviews
+from sre_server.cluster.scaling import Scaling
+from sre_server.cluster.version import streams_lists
+from sre_server.cluster.watching import Reflector
+from sre_server.cluster.workers import Bounds, ConnectedWorkers, IThreadingReactor, Workers
+from sre_server.model import Event, Resource, Source, sources_of
+
+
+class Cluster(Struct, frozen=True):
+    """What the other rooms need of this one; `services` start in order, and stop in the opposite one."""
+
+    feed: Feed
+    scaling: Scaling
+    reviews: Reviews
+    events: EventRecorder
+    services: Sequence[Service]
+
+
+def make_cluster(
+    reactor: IThreadingReactor,
+    credentials: Callable[[], Credentials],
+    namespaces: Sequence[str],
+    apply: Callable[[Event], object],
+    *,
+    observe: Observe,
+    cycle_ended: Callable[[str], object],
+) -> Cluster:
+    """Talk to the cluster that `credentials` find; no thread runs, and nothing is sent, before the services start.
+
+    `apply` is told in the reactor thread what is heard of `namespaces`, or of all where none is named; `observe`, of
+    each request, in the thread that made it; `cycle_ended`, in a word, why a cycle of a source ended.
+    """
+
+    def connect() -> Connection:
+        return Connection(credentials(), observe)
+
+    def workers(what: str, bounds: Bounds) -> ConnectedWorkers:
+        return ConnectedWorkers(reactor, what, bounds, connect)
+
+    def cycle_of(source: Source) -> Cycle:
+        if namespaces and source.resource is Resource.NAMESPACES:
+            return NamespacePoller(namespaces, connect())
+        return Reflector(source, connect(), streams=streams_lists)
+
+    cycles = [cycle_of(source) for source in sources_of(namespaces)]
+    watches = Workers(reactor, "watches", Bounds(running=len(cycles), running_per_client=1))
+    feed = Feed(reactor, watches, cycles, apply, ended=cycle_ended)
+    read_reviews = workers("permission checks", reviews.READ_BOUNDS)
+    write_reviews = workers("permission checks of writes", reviews.WRITE_BOUNDS)
+    writes = workers("writes", scaling.BOUNDS)
+    recording = workers("Events", events.BOUNDS)
+    return Cluster(
+        feed,
+        Scaling(writes),
+        Reviews(read_reviews, write_reviews),
+        EventRecorder(recording),
+        [feed, read_reviews, write_reviews, writes, recording],
+    )
