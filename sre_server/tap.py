@@ -30,7 +30,7 @@ from sre_server.web.transport import MutualTLSEndpoint
 
 __all__ = ["Options", "makeService"]
 
-BACKLOG = 1024
+BACKLOG = 4096
 """Connections that may wait to be accepted; with Twisted's 50, a burst is lost in the kernel before our own limits."""
 
 

@@ -2,7 +2,8 @@
 
 It is not another way to be right: routes, bodies, authorization and limits are those of the ordinary way, and whatever
 is not exactly one complete, plain request that may simply be answered is left to that way, untouched. The two give the
-same answers; `tests/api/test_lane.py` holds them against each other, `tests/api/test_ordinary_again.py` to the same tests.
+same answers: `tests/api/test_lane.py` holds them against each other, `tests/api/test_ordinary_again.py` to the same
+tests.
 """
 
 import re
@@ -21,6 +22,7 @@ from sre_server.telemetry.metrics import Count, Metrics
 from sre_server.web.answers import request_id
 from sre_server.web.interfaces import Connection
 from sre_server.web.request import is_host
+from sre_server.web.unsent import WHOLE_BYTES
 
 MAX_HEAD: Final = 1024
 KEPT_HEADS: Final = 256
@@ -131,7 +133,8 @@ class FastLane:
             status, answer, size = self._answer(head, body, age, known_as, limits)
         except Exception:  # noqa: BLE001  # the ordinary way runs into the same, and answers and logs it
             return False
-        connection.transport.write(answer)
+        if size > WHOLE_BYTES or not connection.write_whole(answer):
+            return False
         seconds = site.now() - began
         lane.count(status, seconds)
         path = line[group].decode("ascii")

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Coroutine, Mapping
 from functools import partial, wraps
 from http import HTTPStatus
-from typing import Final, TypeVar, cast
+from typing import Any, Final, TypeVar, cast
 
 from klein import Klein
 from twisted.internet.defer import Deferred
@@ -68,7 +68,7 @@ def json_app(statuses: StatusTable) -> Klein:
     app.url_map.converters.update(namespace=NamespaceConverter, deployment=DeploymentConverter)
 
     @app.handle_errors(SreServerError)  # type: ignore[arg-type]  # the site makes APIRequests only
-    def domain_error(_: object, request: APIRequest, failure: Failure) -> bytes:
+    def domain_error(_: object, request: APIRequest, failure: Failure) -> bytes | Deferred[Any]:
         error = cast("SreServerError", failure.value)
         status = status_of(error, statuses)
         if isinstance(error, PreconditionFailed) and error.replicas is not None:
@@ -78,7 +78,7 @@ def json_app(statuses: StatusTable) -> Klein:
         return _error(request, status, str(error))
 
     @app.handle_errors(HTTPException)  # type: ignore[arg-type]  # the site makes APIRequests only
-    def routing_error(_: object, request: APIRequest, failure: Failure) -> bytes:
+    def routing_error(_: object, request: APIRequest, failure: Failure) -> bytes | Deferred[Any]:
         if isinstance(failure.value, MethodNotAllowed):
             allowed = ", ".join(sorted(failure.value.valid_methods or ()))
             request.setHeader(b"Allow", allowed.encode("ascii"))
@@ -86,7 +86,7 @@ def json_app(statuses: StatusTable) -> Klein:
         return _error(request, HTTPStatus.NOT_FOUND, "This server has no such URL; its README lists those that it has.")
 
     @app.handle_errors(Exception)  # type: ignore[arg-type]  # the site makes APIRequests only
-    def bug(_: object, request: APIRequest, failure: Failure) -> bytes:
+    def bug(_: object, request: APIRequest, failure: Failure) -> bytes | Deferred[Any]:
         _log.failure("request {request_id} failed", failure=failure, request_id=request.request_id)
         message = "Something went wrong here; the log has it under this answer's X-Request-Id."
         return _error(request, HTTPStatus.INTERNAL_SERVER_ERROR, message)
@@ -94,26 +94,28 @@ def json_app(statuses: StatusTable) -> Klein:
     return app
 
 
-def _error(request: APIRequest, status: HTTPStatus, message: str) -> bytes:
+def _error(request: APIRequest, status: HTTPStatus, message: str) -> bytes | Deferred[Any]:
     request.setResponseCode(status)
     request.setHeader(b"Cache-Control", b"no-store")
     return _json(request, {"message": message})
 
 
-def _json(request: APIRequest, value: object) -> bytes:
+def _json(request: APIRequest, value: object) -> bytes | Deferred[Any]:
     return _sent(request, encode(value))
 
 
-def _sent(request: APIRequest, data: bytes) -> bytes:
+def _sent(request: APIRequest, data: bytes) -> bytes | Deferred[Any]:
     request.setHeader(b"Content-Type", JSON)
     request.setHeader(b"Content-Length", b"%d" % len(data))
-    return data
+    return request.send(data)
 
 
-def _body(request: APIRequest, body: Body) -> bytes:
+def _body(request: APIRequest, body: Body) -> bytes | Deferred[Any]:
     """Send what the cache shows: compressed if the client wants that, and only if it is news to it."""
     gzip = accepts_gzip(request.getHeader(b"accept-encoding"))
     shown, known = body.shown_to(gzip=gzip, if_none_match=request.getHeader(b"if-none-match"))
+    if not known:
+        request.check_unsent(len(shown.data))
     request.setHeader(b"ETag", shown.etag)
     if body.negotiable:
         request.setHeader(b"Vary", b"Accept-Encoding")
@@ -125,7 +127,7 @@ def _body(request: APIRequest, body: Body) -> bytes:
     return _sent(request, shown.data)
 
 
-def _answer(request: APIRequest, value: object) -> bytes:
+def _answer(request: APIRequest, value: object) -> bytes | Deferred[Any]:
     return _body(request, value) if isinstance(value, Body) else _json(request, value)
 
 
@@ -145,7 +147,7 @@ def json_route(app: Klein, rule: str, method: str = "GET") -> Callable[[Handler]
     def decorate(handler: Handler) -> Handler:
         @app.route(rule, methods=[method], strict_slashes=True)
         @wraps(handler)
-        def answer(family: object, request: APIRequest, **segments: str) -> bytes | Deferred[bytes]:
+        def answer(family: object, request: APIRequest, **segments: str) -> bytes | Deferred[Any]:
             request.route = template
             request.setHeader(b"Cache-Control", b"no-store")  # what comes from the cache says something else
             value = handler(family, request, **segments)

@@ -22,6 +22,7 @@ from sre_server.web.intake import Intake
 from sre_server.web.interfaces import Host
 from sre_server.web.request import BODY_BYTES, APIRequest, host_of
 from sre_server.web.twisted_channel import TwistedChannel
+from sre_server.web.unsent import LONG_BYTES
 
 HANDSHAKE_SECONDS: Final = 5.0
 REQUEST_SECONDS: Final = 10.0
@@ -54,6 +55,7 @@ class Channel(TwistedChannel):
     _held_back = False
     _collected: list[bytes] | None = None
     _takes_turns = False
+    _unsent: tuple[str, int] | None = None
     _fairness_key = ""
     intake: Intake
     """What holds back bytes until it is this client's turn: the transport's own, or on a plain port the channel's."""
@@ -105,6 +107,21 @@ class Channel(TwistedChannel):
     def fairness_key(self) -> str:
         """Name whose turn its bytes and requests take: the client's, or its address' as long as it has no name."""
         return self._fairness_key
+
+    def write_whole(self, answer: bytes) -> bool:
+        """See `Connection.write_whole`; what the peer has not read counts until it has."""
+        if not self.site.unsent.has_room(self._fairness_key, len(answer)):
+            return False
+        self.transport.write(answer)
+        if self.is_blocked and len(answer) > LONG_BYTES:
+            self._unsent = self._fairness_key, len(answer)
+            self.site.unsent.add(*self._unsent)
+        return True
+
+    def _forget_unsent(self) -> None:
+        if self._unsent is not None:
+            self.site.unsent.remove(*self._unsent)
+            self._unsent = None
 
     @property
     def is_silent(self) -> bool:
@@ -276,6 +293,7 @@ class Channel(TwistedChannel):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Count the connection out and stop its clocks."""
         self.intake.drop()
+        self._forget_unsent()
         for name in list(self._clocks):
             self._stop_clock(name)
         try:
@@ -297,6 +315,7 @@ class Channel(TwistedChannel):
     def resumeProducing(self) -> None:
         """Go on, as the peer has read."""
         self._stop_clock("write")
+        self._forget_unsent()
         if not self._held_back:
             super().resumeProducing()
             if self.paused:

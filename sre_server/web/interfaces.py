@@ -12,6 +12,7 @@ from sre_server.security.identity import Identity
 from sre_server.telemetry.access import AccessLog
 from sre_server.telemetry.metrics import Metrics
 from sre_server.web.turns import Turns
+from sre_server.web.unsent import Unsent
 
 
 class Connection(Protocol):
@@ -34,6 +35,9 @@ class Connection(Protocol):
 
     def identify(self) -> Identity:
         """Return who is at the other end; raises NotIdentified, or TooManyRequests for one connection too many."""
+
+    def write_whole(self, answer: bytes) -> bool:
+        """Write an answer at once, unless too much waits for this client already: then do nothing and return False."""
 
     def refuse(self, status: HTTPStatus, message: str) -> None:
         """Answer an error and close; nothing more of this connection is read."""
@@ -81,6 +85,7 @@ class Host(Protocol):
     clients: Clients | None
     lane: Lane | None
     turns: Turns
+    unsent: Unsent
     access: AccessLog
     metrics: Metrics
     now: Callable[[], float]

@@ -10,6 +10,7 @@ from io import BytesIO
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.http import datetimeToString
@@ -19,6 +20,7 @@ from sre_server.errors import NotIdentified, SreServerError
 from sre_server.security.identity import Identity
 from sre_server.web.answers import JSON, error_body, request_id
 from sre_server.web.interfaces import Connection, Host
+from sre_server.web.unsent import LONG_BYTES, BodySender
 
 BODY_BYTES: Final = 4096
 # The visible characters of a path; anything else, once unquoted, has no business in a Kubernetes name.
@@ -140,6 +142,22 @@ class APIRequest(Request):
         self.setHeader(b"Cache-Control", b"no-store")
         self.write(body)
         self.finish()
+
+    def check_unsent(self, size: int) -> None:
+        """Raise TooManyRequests if the client has too much to read already for a body of so many bytes more."""
+        self.channel.site.unsent.check(self.channel.fairness_key(), size)
+
+    def send(self, body: bytes) -> bytes | Deferred[None]:
+        """Return a short body, for Klein to write; write a long one as it is read, and fire when that is done."""
+        if len(body) <= LONG_BYTES or self.method == b"HEAD":
+            return body
+        unsent, client = self.channel.site.unsent, self.channel.fairness_key()
+        unsent.add(client, len(body))
+
+        def done(_: object) -> None:
+            unsent.remove(client, len(body))
+
+        return BodySender(body, self).sent.addBoth(done)
 
     def identify(self) -> Identity:
         """Return who is at the other end; raises NotIdentified, or TooManyRequests for one connection too many."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from http import HTTPStatus
-from typing import Final
+from typing import Final, cast
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress, IReactorTime
@@ -19,6 +19,7 @@ from sre_server.web.connections import ConnectionLimits, Connections
 from sre_server.web.interfaces import Connection, Exchange, Lane
 from sre_server.web.request import APIRequest, host_of
 from sre_server.web.turns import Turns
+from sre_server.web.unsent import Unsent
 
 IDLE_SECONDS: Final = 60
 IDLE_DRAIN_SECONDS: Final = 1.0
@@ -55,11 +56,18 @@ class APISite(Site):
         self.connections = Connections(limits, self.metrics, self.now)
         self.draining = False
         self.turns = Turns(reactor)
+        self.unsent = Unsent()
         self.access = AccessLog(reactor)
         self._open: set[Connection] = set()
         self._silent: dict[Connection, None] = {}
         self._waits_for_idle = True
         self._drained: Deferred[None] = Deferred()
+
+    def buildProtocol(self, addr: IAddress | None) -> Channel | None:  # type: ignore[override]  # see `protocol`
+        """Make a channel; on a plain port, if there is room: behind TLS that was asked before the TLS was made."""
+        if self.clients is None and not self.admits(addr):
+            return None
+        return cast("Channel", super().buildProtocol(addr))
 
     def admits(self, address: IAddress | None) -> bool:
         """Tell whether there is room for one more connection from this address; a silent one is closed to make some."""

@@ -7,7 +7,7 @@ import ssl
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from http.client import HTTPConnection
@@ -67,12 +67,45 @@ def connect_tls(daemon: Daemon, client: Pair | None = None, receive_buffer: int 
         raise
 
 
-def connect_many(port: int, count: int) -> list[socket.socket]:
-    """Begin so many TCP connections, without waiting for any of them."""
+class Records:
+    """A TLS connection whose records are made as the caller wants them; `data` is encrypted so many bytes at a time."""
+
+    def __init__(self, daemon: Daemon, client: Pair | None = None) -> None:
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        context = daemon.context(client)
+        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname="localhost")
+        self._socket = connect_tcp(daemon.port)
+        self._wait_for(self._tls.do_handshake)
+
+    def _wait_for(self, done: Callable[[], T]) -> T:
+        while True:
+            try:
+                result = done()
+            except ssl.SSLWantReadError:
+                self._socket.sendall(self._outgoing.read())
+                self._incoming.write(self._socket.recv(65536))
+            else:
+                self._socket.sendall(self._outgoing.read())
+                return result
+
+    def ask(self, data: bytes, size: int) -> bytes:
+        """Send a request in records of so many bytes; return what comes first of the answer."""
+        for at in range(0, len(data), size):
+            self._tls.write(data[at : at + size])
+        return self._wait_for(lambda: self._tls.read(65536))
+
+    def close(self) -> None:
+        """Close it."""
+        self._socket.close()
+
+
+def connect_many(port: int, count: int, addresses: Sequence[str] = ("127.0.0.1",)) -> list[socket.socket]:
+    """Begin so many TCP connections, from these addresses in turn, without waiting for any of them."""
     connections = []
-    for _ in range(count):
+    for number in range(count):
         connections.append(socket.socket())
         connections[-1].setblocking(False)
+        connections[-1].bind((addresses[number % len(addresses)], 0))
         connections[-1].connect_ex(("127.0.0.1", port))
     return connections
 
