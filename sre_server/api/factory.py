@@ -83,16 +83,17 @@ def make_api(
         metrics.clients_connected.set(site.connections.identities)
 
     health = Health(cache, watching, warnings)
-    health_api = HealthAPI(health).resource()
+    gate_a = gate(FAMILY_A)
     names, counts = ListBodies(cache, names_in), ListBodies(cache, counts_in)
-    family_a = DeploymentsAPI(cache, gate(FAMILY_A), writer(FAMILY_A), names)
+    family_a = DeploymentsAPI(cache, gate_a, writer(FAMILY_A), names)
     family_b = NamespacesAPI(cache, gate(FAMILY_B), writer(FAMILY_B), names, counts)
     deployments = family_a.resource()
+    health_api = HealthAPI(health, gate_a).resource()
     resources = {
         b"deployments": deployments,
         b"namespaces": family_b.resource(),
-        b"metrics": MetricsAPI(metrics, refresh_all, gate(FAMILY_A)).resource(),
-        b"openapi.json": OpenAPI().resource(),
+        b"metrics": MetricsAPI(metrics, refresh_all, gate_a).resource(),
+        b"openapi.json": OpenAPI(gate_a).resource(),
         b"livez": health_api,
         b"readyz": health_api,
     }
@@ -105,5 +106,7 @@ def make_api(
         FastLane([family_a, family_b], metrics),
     )
     ops = {b"metrics": MetricsAPI(metrics, refresh_all).resource()}
-    ops_site = APISite(Root(ops, otherwise=health_api), reactor, limits=ConnectionLimits(total=OPS_CONNECTIONS))
+    ops_site = APISite(
+        Root(ops, otherwise=HealthAPI(health).resource()), reactor, limits=ConnectionLimits(total=OPS_CONNECTIONS)
+    )
     return API(site, ops_site, health)

@@ -96,14 +96,13 @@ class Gate:
         asked = Asked(request, None, verb, namespace, name)
         try:
             identity = request.identify()
-        except (NotIdentified, TooManyRequests) as error:
+        except NotIdentified as error:
             request.close_afterwards()
-            outcome = "not identified" if isinstance(error, NotIdentified) else "too many connections"
-            raise self._refused(asked, error, outcome) from None
+            raise self._refused(asked, error, "not identified") from None
         if self._ends_soon(identity):
             request.setHeader(EXPIRY_HEADER, _in_rfc3339(identity.not_after))
         try:
-            self._limit(request, identity, charged or (verb,))
+            self._limit(request, identity.name, charged or (verb,))
         except TooManyRequests as error:
             if verb is Verb.READ:
                 self._metrics.by_identity.refused(identity.name, "too many requests")
@@ -111,9 +110,15 @@ class Gate:
             raise self._refused(asked.by(identity), error, "too many requests") from None
         return identity
 
-    def _limit(self, request: APIRequest, identity: Identity, verbs: Sequence[Verb]) -> None:
+    def charge(self, request: APIRequest) -> None:
+        """Take a read's token for what anybody may ask, unless one was taken; raises TooManyRequests."""
+        if not request.charged:
+            self._limit(request, request.counted_for, (Verb.READ,))
+
+    def _limit(self, request: APIRequest, client: str, verbs: Sequence[Verb]) -> None:
         """Take a token of each verb, and say what is left (draft-ietf-httpapi-ratelimit-headers-11)."""
-        taken = {verb: self._limits[verb].take(identity.name) for verb in verbs if verb in self._limits}
+        request.charged = True
+        taken = {verb: self._limits[verb].take(client) for verb in verbs if verb in self._limits}
         if taken:
             request.setHeader(b"RateLimit-Policy", b", ".join(self._policies[verb] for verb in taken))
             request.setHeader(b"RateLimit", b", ".join(_left(verb, allowance) for verb, allowance in taken.items()))

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from klein import Klein
 from twisted.web.resource import IResource
 
+from sre_server.api.gate import Gate
 from sre_server.api.routing import json_app, json_route
 from sre_server.api.statuses import FAMILY_B
 from sre_server.cache import ClusterCache
@@ -58,22 +59,25 @@ class HealthAPI:
 
     _app: Klein = json_app(FAMILY_B)
 
-    def __init__(self, health: Health) -> None:
+    def __init__(self, health: Health, gate: Gate | None = None) -> None:
         self._health = health
+        self.gate = gate
 
     def resource(self) -> IResource:
         """The resource of the two URLs; it also refuses every other."""
         return self._app.resource()
 
     @json_route(_app, "/livez")
-    def livez(self, _: APIRequest) -> object:
+    def livez(self, request: APIRequest) -> object:
         """`GET /livez`: 200 as long as this process can do its work."""
+        request.charged = True  # probes are for everybody, as often as they like
         self._health.check_live()
         return {}
 
     @json_route(_app, "/readyz")
     def readyz(self, request: APIRequest) -> object:
         """`GET /readyz`: 200 as long as reads are answered from fresh knowledge; with `?verbose`, and what to mend."""
+        request.charged = True
         self._health.check_ready()
         return {"warnings": self._health.warnings()} if _asks_for_more(request) else {}
 

@@ -22,7 +22,7 @@ class MetricsAPI:
     def __init__(self, metrics: Metrics, refresh: Callable[[], None], gate: Gate | None = None) -> None:
         self._metrics = metrics
         self._refresh = refresh
-        self._gate = gate
+        self.gate = gate
 
     def resource(self) -> IResource:
         """The resource of the one URL."""
@@ -32,10 +32,10 @@ class MetricsAPI:
     def metrics(self, request: APIRequest) -> bytes | Deferred[bytes]:
         """`GET /metrics`: Prometheus' text format, or OpenMetrics for who asks for that."""
         request.route = "/metrics"
-        if self._gate is None:
+        if self.gate is None:
             return self._expose(request)
-        identity = self._gate.admit(request, Verb.READ, EVERY, EVERY)
-        permitted = self._gate.permit(request, identity, Verb.READ, EVERY, EVERY)
+        identity = self.gate.admit(request, Verb.READ, EVERY, EVERY)
+        permitted = self.gate.permit(request, identity, Verb.READ, EVERY, EVERY)
         return map_now_or_later(permitted, lambda _: self._expose(request))
 
     def _expose(self, request: APIRequest) -> bytes:

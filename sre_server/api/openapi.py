@@ -9,6 +9,7 @@ from klein import Klein
 from twisted.web.resource import IResource
 
 from sre_server import __version__
+from sre_server.api.gate import Gate
 from sre_server.api.routing import json_app
 from sre_server.api.statuses import FAMILY_A
 from sre_server.web.answers import JSON, encode
@@ -29,6 +30,9 @@ class OpenAPI:
 
     _app: Klein = json_app(FAMILY_A)
 
+    def __init__(self, gate: Gate | None = None) -> None:
+        self.gate = gate
+
     @cached_property
     def _body(self) -> bytes:
         return encode(document())
@@ -41,6 +45,8 @@ class OpenAPI:
     def openapi(self, request: APIRequest) -> bytes:
         """`GET /openapi.json`: the document, for clients to check anew each time, as an upgrade changes it."""
         request.route = "/openapi.json"
+        if self.gate is not None:
+            self.gate.charge(request)
         request.setHeader(b"Content-Type", JSON)
         request.setHeader(b"Content-Length", b"%d" % len(self._body))
         request.setHeader(b"Cache-Control", b"no-cache")

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Coroutine, Mapping
 from functools import partial, wraps
 from http import HTTPStatus
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, Protocol, TypeVar, cast
 
 from klein import Klein
 from twisted.internet.defer import Deferred
@@ -20,9 +20,9 @@ from werkzeug.routing import BaseConverter
 
 from sre_server.api.bodies import Body
 from sre_server.api.conditional import accepts_gzip, replicas_tag
-from sre_server.api.gate import map_now_or_later
+from sre_server.api.gate import Gate, map_now_or_later
 from sre_server.api.statuses import StatusTable, status_of
-from sre_server.errors import Malformed, PreconditionFailed, SreServerError
+from sre_server.errors import Malformed, PreconditionFailed, SreServerError, TooManyRequests
 from sre_server.model import is_deployment_name, is_namespace_name
 from sre_server.web.answers import JSON, encode
 from sre_server.web.request import APIRequest
@@ -32,6 +32,12 @@ SEGMENT: Final = re.compile(r"<(?:\w+:)?(\w+)>")
 _log: Final = Logger(namespace="sre_server.api")
 
 Handler = TypeVar("Handler", bound=Callable[..., object])
+
+
+class Served(Protocol):
+    """What a Klein app's routes are methods of; without a gate, as on the ops port, nobody is limited."""
+
+    gate: Gate | None
 
 
 class NamespaceConverter(BaseConverter):
@@ -67,9 +73,7 @@ def json_app(statuses: StatusTable) -> Klein:
     app.url_map.merge_slashes = False
     app.url_map.converters.update(namespace=NamespaceConverter, deployment=DeploymentConverter)
 
-    @app.handle_errors(SreServerError)  # type: ignore[arg-type]  # the site makes APIRequests only
-    def domain_error(_: object, request: APIRequest, failure: Failure) -> bytes | Deferred[Any]:
-        error = cast("SreServerError", failure.value)
+    def refuse(request: APIRequest, error: SreServerError) -> bytes | Deferred[Any]:
         status = status_of(error, statuses)
         if isinstance(error, PreconditionFailed) and error.replicas is not None:
             request.setHeader(b"ETag", replicas_tag(error.replicas, error.uid or ""))
@@ -77,8 +81,14 @@ def json_app(statuses: StatusTable) -> Klein:
             request.setHeader(b"Retry-After", b"%d" % error.retry_after)
         return _error(request, status, str(error))
 
+    @app.handle_errors(SreServerError)  # type: ignore[arg-type]  # the site makes APIRequests only
+    def domain_error(api: Served, request: APIRequest, failure: Failure) -> bytes | Deferred[Any]:
+        return refuse(request, _too_many(api, request) or cast("SreServerError", failure.value))
+
     @app.handle_errors(HTTPException)  # type: ignore[arg-type]  # the site makes APIRequests only
-    def routing_error(_: object, request: APIRequest, failure: Failure) -> bytes | Deferred[Any]:
+    def routing_error(api: Served, request: APIRequest, failure: Failure) -> bytes | Deferred[Any]:
+        if error := _too_many(api, request):
+            return refuse(request, error)
         if isinstance(failure.value, MethodNotAllowed):
             allowed = ", ".join(sorted(failure.value.valid_methods or ()))
             request.setHeader(b"Allow", allowed.encode("ascii"))
@@ -92,6 +102,16 @@ def json_app(statuses: StatusTable) -> Klein:
         return _error(request, HTTPStatus.INTERNAL_SERVER_ERROR, message)
 
     return app
+
+
+def _too_many(api: Served, request: APIRequest) -> TooManyRequests | None:
+    """Charge a read for a refusal, such as a 404, unless one was charged; return the error if that is one too many."""
+    try:
+        if api.gate is not None:
+            api.gate.charge(request)
+    except TooManyRequests as error:
+        return error
+    return None
 
 
 def _error(request: APIRequest, status: HTTPStatus, message: str) -> bytes | Deferred[Any]:

@@ -2,7 +2,7 @@
 
 A `site` makes a `channel` for each of its `connections`, as far as these have room; `channel` and `request` take bytes
 in and refuse what is not proper HTTP; `turns` says whose request is next, and `intake` whose bytes; `answers` is what
-every answer has. A `service` runs a site, with the TLS `transport` before it. `interfaces` is what they ask of one
-another, and of a faster way that somebody may put before them. `twisted_channel` has the private parts of Twisted's
-channel that are needed.
+every answer has, and `unsent` bounds what is not read of long ones. A `service` runs a site, with the TLS `transport`
+before it. `interfaces` is what they ask of one another, and of a faster way that somebody may put before them.
+`twisted_channel` has the private parts of Twisted's channel that are needed.
 """

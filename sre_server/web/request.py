@@ -16,7 +16,7 @@ from twisted.python.failure import Failure
 from twisted.web.http import datetimeToString
 from twisted.web.server import Request
 
-from sre_server.errors import NotIdentified, SreServerError
+from sre_server.errors import NotIdentified, SreServerError, TooManyRequests
 from sre_server.security.identity import Identity
 from sre_server.web.answers import JSON, error_body, request_id
 from sre_server.web.interfaces import Connection, Host
@@ -43,6 +43,8 @@ class APIRequest(Request):
     identity: Identity | None = None
     """Who asks, once the request is here whole; None where that is unclear, and `_unidentified` says why."""
     _unidentified: SreServerError | None = None
+    charged = False
+    """Whether it was counted against how often its client may ask."""
     started_at = 0.0
     begun = False
     log = Logger()
@@ -76,7 +78,16 @@ class APIRequest(Request):
             self.respond(HTTPStatus.BAD_REQUEST, problem)
         else:
             self._ask_who()
+            if isinstance(self._unidentified, TooManyRequests):
+                self._refuse_connection(self._unidentified)
+                return
             self.channel.site.turns.take(self.channel.fairness_key(), self._serve)
+
+    def _refuse_connection(self, error: TooManyRequests) -> None:
+        """Answer the first request of a connection that is one too many, whatever it asks."""
+        self.close_afterwards()
+        self.setHeader(b"Retry-After", b"%d" % (error.retry_after or 1))
+        self.respond(HTTPStatus.TOO_MANY_REQUESTS, str(error))
 
     def _ask_who(self) -> None:
         """Identify the client, once for all who want to know."""
@@ -159,8 +170,13 @@ class APIRequest(Request):
 
         return BodySender(body, self).sent.addBoth(done)
 
+    @property
+    def counted_for(self) -> str:
+        """The client's name, or its address where it has none: whom to count this for."""
+        return self.channel.fairness_key()
+
     def identify(self) -> Identity:
-        """Return who is at the other end; raises NotIdentified, or TooManyRequests for one connection too many."""
+        """Return who is at the other end; raises NotIdentified."""
         if self.identity is None:
             raise self._unidentified or NotIdentified("The request has not been received yet.")
         return self.identity

@@ -3,6 +3,7 @@
 from msgspec.structs import replace
 from twisted.trial.unittest import SynchronousTestCase
 
+from sre_server.errors import NotIdentified
 from sre_server.security.authorization import Verb
 from sre_server.security.limits import Rate
 from sre_server.web.channel import HOLD_SECONDS, WRITE_SECONDS
@@ -36,6 +37,25 @@ class LimitedTests(SynchronousTestCase):
 
 class LimitsTests(LimitedTests):
     """What is answered."""
+
+    def test_every_door(self) -> None:
+        """What no route serves, or anybody may have, costs a read, too; health costs nothing."""
+        server = self.server
+        for path, status in (
+            ("/nowhere", 404),
+            ("/livez/1", 404),
+            ("/deployments/UPPER", 400),
+            ("/openapi.json", 200),
+            ("/metrics/1", 404),
+        ):
+            server.clients.who = replace(ALICE, name=path)
+            self.assertEqual([server.get(path).status for _ in range(4)], [status] * 3 + [429], path)
+            self.assertEqual(server.get(path).header("Retry-After"), "1")
+        server.clients.who = NotIdentified("Nobody.")
+        self.assertEqual([server.get("/deployments").status for _ in range(4)], [401] * 3 + [429])
+        server.clients.who = ALICE
+        self.assertEqual({server.get(path).status for path in ("/livez", "/readyz") for _ in range(9)}, {200})
+        self.assertEqual(server.get(REPLICAS).status, 200)
 
     def test_the_headers(self) -> None:
         """Every answer says what is allowed, how much of it is left, and when there is more."""

@@ -16,7 +16,6 @@ from sre_server.api.health import HealthAPI
 from sre_server.api.metrics import MetricsAPI
 from sre_server.api.namespaces import NamespacesAPI
 from sre_server.api.openapi import OpenAPI, document
-from sre_server.api.routing import Root
 from sre_server.api.statuses import FAMILY_A, FAMILY_B
 from sre_server.errors import (
     ClusterBroke,
@@ -34,11 +33,11 @@ from sre_server.model import is_deployment_name, is_namespace_name
 from sre_server.security.authorization import AnyClient, Authorizer, Decision, Tree, Verb
 from sre_server.security.identity import Identity
 from sre_server.security.limits import Rate
+from sre_server.web.connections import ConnectionLimits
 from tests.fakes import deployment, namespace
 from tests.memory_server import Answer, MemoryServer
 
 DOCUMENT: Final[dict[str, Any]] = document()
-SERVED: Final = OpenAPI().resource()
 APPS: Final[list[Klein]] = [api._app for api in (DeploymentsAPI, NamespacesAPI, HealthAPI, MetricsAPI, OpenAPI)]
 OPERATIONS: Final[dict[tuple[str, str], dict[str, Any]]] = {
     (method.upper(), path): item[method]
@@ -80,9 +79,11 @@ class Undecided(AnyClient):
 class Server(MemoryServer):
     """Everything that the API port serves, with the document, over a cluster with one Deployment."""
 
-    def __init__(self, *, rate: Rate = AMPLE, authorizer: Authorizer | None = None) -> None:
-        super().__init__(limits=dict.fromkeys(Verb, rate), authorizer=authorizer)
-        self.site.resource = Root({b"openapi.json": SERVED}, otherwise=self.site.resource)
+    def __init__(
+        self, *, rate: Rate = AMPLE, authorizer: Authorizer | None = None, connections: int | None = None
+    ) -> None:
+        limits = ConnectionLimits(per_identity=connections)
+        super().__init__(limits=dict.fromkeys(Verb, rate), authorizer=authorizer, connections=limits)
 
     def filled(self) -> "Server":
         """Return the server, once it is synced."""
@@ -177,6 +178,8 @@ def _answers(method: str, template: str) -> Iterator[tuple[str, Answer]]:
     server = Server(rate=Rate(1, 1)).filled()
     server.ask(method, path, body)
     yield "too often", server.ask(method, path, body)
+    server = Server(connections=0).filled()
+    yield "one connection too many", server.ask(method, path, body)
     if etag := Server().filled().ask(method, path, body).header("ETag"):
         yield "nothing is new", Server().filled().ask(method, path, body, {"If-None-Match": etag})
         yield "as it was", Server().filled().ask(method, path, body, {"Accept-Encoding": "gzip", "If-None-Match": "*"})

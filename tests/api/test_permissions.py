@@ -62,7 +62,7 @@ class PermissionsTests(SynchronousTestCase):
 
     def test_it_is_no_way_around(self) -> None:
         """It needs an identity, counts as a read, too, and knows GET alone; malformed names are refused."""
-        server = MemoryServer(limits={Verb.READ: Rate(1, 3)}).sync()
+        server = MemoryServer(limits={Verb.READ: Rate(1, 5)}).sync()
         self.assertEqual(server.get("/deployments/shop/UPPER/permissions").status, 400)
         self.assertEqual(server.call("PUT", PATH, b"{}").status, 405)
         self.assertEqual([server.get(PATH).status for _ in range(4)], [200, 200, 200, 429])

@@ -82,6 +82,24 @@ class CapsTests(SynchronousTestCase):
         self.server.clients.who = replace(ALICE, name="bob")
         self.assertEqual(self.server.get("/deployments").status, 200)
 
+    def test_whatever_it_asks(self) -> None:
+        """One connection too many is 429, and closed, whatever it asks first."""
+        self.serve(ConnectionLimits(per_identity=1))
+        wire = self.server.connect()
+        for path in (
+            "/livez",
+            "/readyz?verbose",
+            "/openapi.json",
+            "/metrics",
+            "/nowhere",
+            "/namespaces",
+            "/deployments/A",
+        ):
+            answer = self.server.get(path)
+            self.assertEqual((answer.status, answer.header("Connection")), (429, "close"), path)
+            self.assertEqual(answer.header("Retry-After"), "1", path)
+        self.assertEqual(wire.send(GET)[0].status, 200)
+
     def test_a_connection_counts_once_for_its_identity(self) -> None:
         """However many requests it makes; one that was refused counts for nothing when it closes."""
         self.serve(ConnectionLimits(per_identity=1))
