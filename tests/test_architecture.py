@@ -25,7 +25,7 @@ BELOW: dict[str, set[str]] = {
     "web": {*_INNER, "security"},
     "api": {*_INNER, "cache", "security", "web"},
     "daemon": {*_INNER, "cache", "cluster", "security", "web", "api", "simulator"},
-    "tap": {*_INNER, "cache", "cluster", "security", "web", "api", "daemon", "simulator"},
+    "tap": {*_INNER, "cache", "cluster", "security", "web", "api", "daemon"},
 }
 """What each room may import of the others; the simulator and the synthetic query are strangers to all."""
 
@@ -169,9 +169,9 @@ class ArchitectureTests(SynchronousTestCase):
         self.assertEqual(set(factories) - tap.needs(self.modules), set())
 
     def test_the_simulator_is_a_stranger(self) -> None:
-        """The simulated cluster shares no line with the product that is tested against it; only `tap` starts it."""
+        """The simulated cluster shares no line with the product that is tested against it; only `daemon` starts it."""
         self.assert_never({"simulator"}, *(f"sre_server.{name}" for name in ("api", "cache", "cluster", "model")))
-        self.assert_never({"simulator", "tap"}, "sre_server.simulator", allowed=True)
+        self.assert_never({"simulator", "daemon"}, "sre_server.simulator", allowed=True)
 
     def test_the_synthetic_query_is_a_stranger(self) -> None:
         """It shares no line with the server that it asks, nor anything that would make its start slow."""
@@ -199,9 +199,9 @@ class ArchitectureTests(SynchronousTestCase):
         self.assertEqual(places, {("sre_server.tap", ("makeService",))})
 
     def test_the_simulator_is_loaded_only_when_it_is_asked_for(self) -> None:
-        """Production does not import it: `tap` does so inside a function."""
-        tap = next(module for module in self.modules if module.name == "sre_server.tap")
-        inside = [found.inside for found in tap.imports if found.module.startswith("sre_server.simulator")]
+        """Production does not import it: `daemon.clusters` does so inside a function."""
+        clusters = next(module for module in self.modules if module.name == "sre_server.daemon.clusters")
+        inside = [found.inside for found in clusters.imports if found.module.startswith("sre_server.simulator")]
         self.assertTrue(inside)
         self.assertNotIn((), inside)
 

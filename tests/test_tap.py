@@ -10,6 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from sre_server import tap
+from sre_server.daemon.clusters import IServerReactor
 from sre_server.daemon.config import ClusterKind
 from sre_server.daemon.lifecycle import OrderedServices
 from sre_server.daemon.options import Options
@@ -49,7 +50,7 @@ class MakeServiceTests(SynchronousTestCase):
             kubeconfig="/nowhere",
             namespaces=namespaces,
         )
-        made = tap.make_service(config, options.tls, cast("tap.IServerReactor", self.reactor))
+        made = tap.make_service(config, options.tls, cast("IServerReactor", self.reactor))
         assert isinstance(made, OrderedServices)
         return made
 

@@ -106,6 +106,15 @@ class Metrics:
 
         return count
 
+    def kube_request(self, method: str, status: int, seconds: float) -> None:
+        """Count a request to the cluster: its status, 0 without an answer, and the seconds until the headers."""
+        self.kube_requests.labels(method, str(status)).inc()
+        self.kube_request_seconds.labels(method).observe(seconds)
+
+    def watch_ended(self, reason: str) -> None:
+        """Count a cycle of list and watch that ended."""
+        self.watch_restarts.labels(reason).inc()
+
     def expose(self, accept: str) -> tuple[bytes, str]:
         """Return all of it and its media type: OpenMetrics for who accepts that, else Prometheus' plain text."""
         if "application/openmetrics-text" in accept:

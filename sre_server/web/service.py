@@ -1,9 +1,10 @@
 """A site at an endpoint, as a service: it listens before privileges are shed, and drains when it is stopped."""
 
-from typing import Final
+from typing import Final, cast
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IReactorTime, IStreamServerEndpoint
 from twisted.logger import Logger
@@ -12,6 +13,17 @@ from twisted.python.failure import Failure
 from sre_server.web.site import APISite
 
 DRAIN_SECONDS: Final = 5.0
+BACKLOG: Final = 4096
+"""Connections that may wait to be accepted; with Twisted's 50, a burst is lost in the kernel before our own limits."""
+
+
+def endpoint_of(reactor: IReactorTime, description: str, option: str) -> IStreamServerEndpoint:
+    """Make the endpoint of a string such as `tcp:8443`; raises SystemExit with one line that names the option."""
+    backlog = f":backlog={BACKLOG}" if description.startswith("tcp:") and ":backlog=" not in description else ""
+    try:
+        return cast("IStreamServerEndpoint", serverFromString(reactor, description + backlog))
+    except (ValueError, TypeError, LookupError, OSError) as error:
+        raise SystemExit(f"sre-server: {option}: '{description}' is no endpoint such as tcp:8443 ({error})") from error
 
 
 class SiteService(Service):
