@@ -22,6 +22,8 @@ READ_TIMEOUT: Final = 5.0
 WAITING_EVENTS: Final = 100
 COMPONENT: Final = "sre-server"
 MESSAGE_LENGTH: Final = 1024  # Kubernetes' own limit (core/v1 Event validation)
+IDENTITY_LENGTH: Final = 512
+"""So much of an identity is told, so that counts and reason fit beside it; a SPIFFE ID may be four times as long."""
 
 
 class Scaled(Struct, frozen=True):
@@ -53,7 +55,7 @@ def leave_event(transport: Transport, scaled: Scaled, at: datetime) -> None:
         },
         "type": "Normal",
         "reason": "ScaledOnRequest",
-        "message": f"{scaled.identity} scaled this{was} to {deployment.replicas}{why}"[:MESSAGE_LENGTH],
+        "message": f"{scaled.identity[:IDENTITY_LENGTH]} scaled this{was} to {deployment.replicas}{why}"[:MESSAGE_LENGTH],
         "source": {"component": COMPONENT},
         "firstTimestamp": time,
         "lastTimestamp": time,

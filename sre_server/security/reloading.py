@@ -11,6 +11,8 @@ from twisted.logger import Logger
 from sre_server.telemetry.metrics import Metrics
 
 LOOK_SECONDS: Final = 2.0
+LOOKS_TO_RETRY: Final = 15
+"""After so many looks a file that was refused is tried again: what is dated in the future makes sense later on."""
 
 
 class Watched:
@@ -21,19 +23,22 @@ class Watched:
         self._paths = paths
         self._reload = reload
         self._seen = self._last = self._contents()
+        self._refused = False
 
-    def look(self) -> bool:
-        """Take over what changed and has settled since the last look; raises what `reload` raises, once per change.
+    def look(self, *, retry: bool = False) -> bool:
+        """Take over what changed and has settled since the last look; raises what `reload` raises.
 
+        With `retry`, what was refused before is tried again, too.
         A file that is being written may be whole PEM and half of what it is to be: two looks in a row must agree.
         Contents are compared, not times: a projected volume, a copy and an editor each touch different ones.
         """
         contents = self._contents()
         settled, self._last = contents == self._last, contents
-        if contents == self._seen or not settled:
+        if not settled or (contents == self._seen and not (retry and self._refused)):
             return False
-        self._seen = contents
+        self._seen, self._refused = contents, True
         self._reload()
+        self._refused = False
         return True
 
     def _contents(self) -> list[bytes | None]:
@@ -57,6 +62,7 @@ class Reloading(Service):
         self._metrics = metrics
         self._watched = watched
         self._next: IDelayedCall | None = None
+        self._looks = 0
         self.problems: dict[str, str] = {}
 
     def startService(self) -> None:
@@ -78,15 +84,18 @@ class Reloading(Service):
         self._next = self._reactor.callLater(LOOK_SECONDS, self._look)
 
     def _look(self) -> None:
+        self._looks += 1
         for watched in self._watched:
-            self._look_at(watched)
+            self._look_at(watched, retry=self._looks % LOOKS_TO_RETRY == 0)
         self._schedule()
 
-    def _look_at(self, watched: Watched) -> None:
+    def _look_at(self, watched: Watched, *, retry: bool) -> None:
         what = watched.what
         try:
-            changed = watched.look()
+            changed = watched.look(retry=retry)
         except Exception as error:  # noqa: BLE001  # whatever is in a file must not end the watching of all
+            if self.problems.get(what) == str(error):
+                return
             self.problems[what] = str(error)
             self.log.error("{what}: the change is not taken over: {error}", what=what, error=error)  # noqa: TRY400
             self._metrics.reloads.labels(what, "refused").inc()

@@ -54,9 +54,11 @@ class EventTests(SynchronousTestCase):
             self.assertEqual(self.event(Scaled(deployment(), before, "alice", reason))["message"], message)
 
     def test_what_kubernetes_would_refuse(self) -> None:
-        """Names and messages are cut to what an Event can hold."""
-        event = self.event(Scaled(deployment("w" * 253), 3, "i" * 900, "r" * 256))
-        self.assertEqual(len(str(event["message"])), MESSAGE_LENGTH)
+        """Names and messages are cut to what an Event can hold; of a long identity, not of what was done, and why."""
+        event = self.event(Scaled(deployment("w" * 253, replicas=20), 3, "i" * 2048, "r" * 256))
+        message = str(event["message"])
+        self.assertLessEqual(len(message), MESSAGE_LENGTH)
+        self.assertTrue(message.endswith(f"i scaled this from 3 to 20: {'r' * 256}"), message)
         metadata = event["metadata"]
         assert isinstance(metadata, dict)
         self.assertLessEqual(len(metadata["generateName"]) + 5, 253)
