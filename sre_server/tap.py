@@ -36,8 +36,9 @@ from sre_server.daemon.lifecycle import OrderedServices, SiteService, Unreadines
 from sre_server.daemon.observing import CacheObserver, LogCounter, observe_trust
 from sre_server.daemon.options import Options
 from sre_server.daemon.resources import SettledHeap, room_for, share_time
-from sre_server.model import Resource, Source
-from sre_server.security.audit import AuditLog, open_audit_log
+from sre_server.model import Deployment, Resource, Source
+from sre_server.security.audit import Record
+from sre_server.security.audit_service import AuditLogService
 from sre_server.security.authorization import AnyClient, Authorizer, Verb
 from sre_server.security.clients import CertificateClients
 from sre_server.security.delegation import KubernetesAuthorizer, review_spec
@@ -45,9 +46,11 @@ from sre_server.security.guardrails import Guardrails, GuardrailsFile
 from sre_server.security.limits import TokenBuckets
 from sre_server.security.policy import PolicyFile
 from sre_server.security.reloading import Reloading, Watched
+from sre_server.security.sinks import Sink, open_sink
 from sre_server.security.tls import MutualTLSEndpoint, ServerTLS
 from sre_server.telemetry.logs import StdlibLogs
 from sre_server.telemetry.metrics import Metrics
+from sre_server.telemetry.output import Output
 from sre_server.web.site import APISite, ConnectionLimits
 
 __all__ = ["Options", "makeService"]
@@ -66,10 +69,15 @@ def makeService(options: Options) -> IService:
     from twisted.internet import reactor  # noqa: PLC0415  # the one place that may, once twistd has chosen which
 
     share_time()
-    return make_service(options.config, options.tls, cast("IServerReactor", reactor))
+    return make_service(options.config, options.tls, cast("IServerReactor", reactor), options.stdout)
 
 
-def make_service(config: ServerConfig, tls: ServerTLS, reactor: IServerReactor) -> Service:
+def make_service(
+    config: ServerConfig,
+    tls: ServerTLS,
+    reactor: IServerReactor,
+    stdout: Output,
+) -> Service:
     """Wire the rooms together: the feed fills the cache, the APIs read it, writes go through one scaler.
 
     Raises SystemExit with one line for an endpoint string that Twisted does not understand, or an audit log that
@@ -79,7 +87,6 @@ def make_service(config: ServerConfig, tls: ServerTLS, reactor: IServerReactor) 
     services: list[Service] = [StdlibLogs(), LogCounter(metrics)]
     watched = [Watched("TLS files", config.tls.paths(), tls.reload)]
     connect = _connect(config, reactor, metrics, services)
-    audit = _audit_log(config)
     authorizer = _authorizer(config, reactor, connect, watched, services)
     guardrails = _guardrails(config, watched)
     reloading = Reloading(reactor, metrics, watched)
@@ -96,6 +103,12 @@ def make_service(config: ServerConfig, tls: ServerTLS, reactor: IServerReactor) 
     )
     scaling = ScalingService(reactor, DaemonThreadPool(CONCURRENT_WRITES, "write"), connect, observer.written)
     events = EventService(reactor, DaemonThreadPool(1, "event"), connect)
+
+    def abandoned(record: Record) -> None:
+        wanted = Deployment(record.namespace or "", record.name or "", record.uid or "", "", record.new_replicas or 0)
+        events.leave(wanted, record.old_replicas, record.identity or "", record.reason, certain=False)
+
+    audit = AuditLogService(reactor, _audit_sink(config, stdout), metrics.audit_failures.inc, abandoned)
 
     limits = {
         Verb.READ: TokenBuckets(config.read_rate, time.monotonic),
@@ -154,6 +167,7 @@ def make_service(config: ServerConfig, tls: ServerTLS, reactor: IServerReactor) 
         feed,
         scaling,
         events,
+        audit,
         SiteService(reactor, endpoint, site, "API"),
         Unreadiness(health),
     ]
@@ -164,9 +178,9 @@ def _expired_lists(tls: ServerTLS) -> list[str]:
     return [f"the revocation list of {issuer} is past its next update" for issuer in tls.trust().expired_revocations()]
 
 
-def _audit_log(config: ServerConfig) -> AuditLog:
+def _audit_sink(config: ServerConfig, stdout: Output) -> Sink:
     try:
-        return open_audit_log(config.audit_log)
+        return open_sink(config.audit_log, stdout)
     except OSError as error:
         raise SystemExit(f"sre-server: the audit log {config.audit_log} cannot be opened: {error.strerror}") from error
 

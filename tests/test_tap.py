@@ -50,7 +50,7 @@ class MakeServiceTests(SynchronousTestCase):
             kubeconfig="/nowhere",
             namespaces=namespaces,
         )
-        made = tap.make_service(config, options.tls, cast("tap.IServerReactor", self.reactor))
+        made = tap.make_service(config, options.tls, cast("tap.IServerReactor", self.reactor), options.stdout)
         assert isinstance(made, OrderedServices)
         return made
 
@@ -68,7 +68,8 @@ class MakeServiceTests(SynchronousTestCase):
 
     def test_the_order(self) -> None:
         """Logs come first and unreadiness last, so that stopping begins with the one and ends with the other."""
-        core = ["SettledHeap", "Reloading", "Feed", "ScalingService", "EventService", "SiteService", "Unreadiness"]
+        core = ["SettledHeap", "Reloading", "Feed", "ScalingService", "EventService", "AuditLogService"]
+        core += ["SiteService", "Unreadiness"]
         names = [type(service).__name__ for service in self.make(ops_listen="tcp:8080")._services]
         expected = ["StdlibLogs", "LogCounter", "SiteService", *core]
         self.assertEqual(names, expected)

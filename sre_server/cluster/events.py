@@ -7,6 +7,7 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 from twisted.application.service import Service
+from twisted.internet.defer import Deferred, TimeoutError  # noqa: A004  # not Python's own
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -20,6 +21,7 @@ from sre_server.model import Deployment
 
 READ_TIMEOUT: Final = 5.0
 WAITING_EVENTS: Final = 100
+STOP_SECONDS: Final = 1.5
 COMPONENT: Final = "sre-server"
 MESSAGE_LENGTH: Final = 1024  # Kubernetes' own limit (core/v1 Event validation)
 IDENTITY_LENGTH: Final = 512
@@ -27,12 +29,16 @@ IDENTITY_LENGTH: Final = 512
 
 
 class Scaled(Struct, frozen=True):
-    """What an Event tells: the Deployment as it now is, the count before (None if unknown), who did it, and why."""
+    """What an Event tells: the Deployment as it now is, the count before (None if unknown), who did it, and why.
+
+    Where it is not `certain`, the Deployment is as somebody wanted it to be.
+    """
 
     deployment: Deployment
     before: int | None
     identity: str
     reason: str | None
+    certain: bool = True
 
 
 def leave_event(transport: Transport, scaled: Scaled, at: datetime) -> None:
@@ -41,6 +47,8 @@ def leave_event(transport: Transport, scaled: Scaled, at: datetime) -> None:
     time = at.strftime("%Y-%m-%dT%H:%M:%SZ")
     was = "" if scaled.before is None else f" from {scaled.before}"
     why = f": {scaled.reason}" if scaled.reason else ""
+    did, unless = ("scaled this", "") if scaled.certain else ("asked to scale this", ", with an unknown outcome")
+    who = scaled.identity[:IDENTITY_LENGTH]
     event = {
         "apiVersion": "v1",
         "kind": "Event",
@@ -53,9 +61,9 @@ def leave_event(transport: Transport, scaled: Scaled, at: datetime) -> None:
             "uid": deployment.uid,
             "resourceVersion": deployment.resource_version,
         },
-        "type": "Normal",
-        "reason": "ScaledOnRequest",
-        "message": f"{scaled.identity[:IDENTITY_LENGTH]} scaled this{was} to {deployment.replicas}{why}"[:MESSAGE_LENGTH],
+        "type": "Normal" if scaled.certain else "Warning",
+        "reason": "ScaledOnRequest" if scaled.certain else "ScaleOutcomeUnknown",
+        "message": f"{who} {did}{was} to {deployment.replicas}{unless}{why}"[:MESSAGE_LENGTH],
         "source": {"component": COMPONENT},
         "firstTimestamp": time,
         "lastTimestamp": time,
@@ -80,15 +88,18 @@ class EventService(Service):
         self._connect = connect
         self._transport: Transport | None = None
         self._waiting = 0
+        self._all_left: Deferred[None] = Deferred()
 
     def startService(self) -> None:
         """Start the pool, which has one thread."""
         super().startService()
         self._pool.start()
 
-    def leave(self, deployment: Deployment, before: int | None, identity: str, reason: str | None) -> None:
+    def leave(
+        self, deployment: Deployment, before: int | None, identity: str, reason: str | None, *, certain: bool = True
+    ) -> None:
         """Leave an Event soon; when too many wait for a slow cluster, this one is only logged."""
-        scaled = Scaled(deployment, before, identity, reason)
+        scaled = Scaled(deployment, before, identity, reason, certain)
         if self._waiting >= WAITING_EVENTS:
             self.log.warn("no Event was left for {scaled}: too many wait", scaled=scaled)
             return
@@ -104,9 +115,18 @@ class EventService(Service):
         self._waiting -= 1
         if isinstance(result, Failure):
             self.log.warn("an Event could not be left: {error}", error=result.getErrorMessage())
+        if not (self._waiting or self.running or self._all_left.called):
+            self._all_left.callback(None)
 
-    def stopService(self) -> None:
-        """Let the thread go; one that hangs is left to die with the process."""
+    def stopService(self) -> Deferred[None]:
+        """Let what waits be left, for 1.5 s, and the thread go; one that hangs is left to die with the process."""
         super().stopService()
-        if not self._waiting:
-            self._pool.stop()
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        if self._waiting:
+            try:
+                await self._all_left.addTimeout(STOP_SECONDS, self._reactor)
+            except TimeoutError:
+                return
+        self._pool.stop()

@@ -184,7 +184,7 @@ class APISite(Site):
             request.address,
             status,
             request.request_id,
-            identity=request.identity.name if request.identity else "-",
+            identity=request.identity.name if request.identity else None,
             method=request.method.decode("ascii", "replace"),
             path=request.path.decode("latin-1").encode("unicode_escape").decode("ascii"),
             size=request.sentLength,

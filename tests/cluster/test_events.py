@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from twisted.logger import LogLevel, capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
-from sre_server.cluster.events import MESSAGE_LENGTH, WAITING_EVENTS, EventService, Scaled, leave_event
+from sre_server.cluster.events import MESSAGE_LENGTH, STOP_SECONDS, WAITING_EVENTS, EventService, Scaled, leave_event
 from sre_server.errors import ClusterBroke, ClusterRefused
 from tests.fakes import FakeReactor, FakeReply, FakeTransport, InlinePool, deployment
 from tests.wire import refusal
@@ -62,6 +62,13 @@ class EventTests(SynchronousTestCase):
         metadata = event["metadata"]
         assert isinstance(metadata, dict)
         self.assertLessEqual(len(metadata["generateName"]) + 5, 253)
+
+    def test_what_is_uncertain(self) -> None:
+        """A write whose outcome is not known is told as what somebody asked for."""
+        event = self.event(Scaled(deployment(replicas=20, version=""), 3, "alice", "a sale begins", certain=False))
+        told = (event["type"], event["reason"], event["message"])
+        message = "alice asked to scale this from 3 to 20, with an unknown outcome: a sale begins"
+        self.assertEqual(told, ("Warning", "ScaleOutcomeUnknown", message))
 
     def test_a_refusal(self) -> None:
         """Any status but 201 is an error."""
@@ -127,10 +134,23 @@ class ServiceTests(SynchronousTestCase):
         self.assertEqual(len(self.pool.pending), WAITING_EVENTS)
 
     def test_it_stops(self) -> None:
-        """An idle pool is stopped; one that hangs is left to die with the process."""
+        """An idle pool is stopped at once, and one that works when what waits has been left."""
+        for count in (0, 2):
+            self.setUp()
+            for _ in range(count):
+                self.service.leave(deployment(), 3, "alice", None)
+            stopped = self.service.stopService()
+            for _ in range(count):
+                self.assertNoResult(stopped)
+                self.run_one(FakeReply(201, [b"{}"]))
+            self.successResultOf(stopped)
+            self.assertEqual((self.pool.stopped, len(self.transport.requests)), (True, count))
+
+    def test_a_thread_that_hangs_at_the_end(self) -> None:
+        """It is waited for in vain for 1.5 s, and left to die with the process."""
         self.service.leave(deployment(), 3, "alice", None)
-        self.service.stopService()
+        stopped = self.service.stopService()
+        self.reactor.advance(STOP_SECONDS)
+        self.successResultOf(stopped)
         self.assertFalse(self.pool.stopped)
-        self.run_one(FakeReply(201, [b"{}"]))
-        self.service.stopService()
-        self.assertTrue(self.pool.stopped)
+        self.assertEqual(self.run_one(FakeReply(201, [b"{}"])), [])
