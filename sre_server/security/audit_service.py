@@ -1,4 +1,4 @@
-"""The audit log at work: lines go to a sink, and none of a write is lost when the server stops.
+"""The audit log as a service: it writes lines to a sink, and loses none of a write when the server stops.
 
 Writes that are still under way then are told as "unknown". Should the outcome come after all, it is a second line with
 the same request id.
@@ -23,14 +23,14 @@ FLUSH_SECONDS: Final = 1.0
 SUM_SECONDS: Final = 60.0
 STOP_SECONDS: Final = 2.0
 SILENT_SECONDS: Final = 60.0
-"""How long a sink that fails is not complained of again: each refused write is counted, not logged."""
+"""After a failure was logged, so long no other one is: each is counted."""
 _LOOK_SECONDS: Final = 0.1
 
 
 class AuditLogService(Service):
-    """The audit log in a sink; `failed` is called for each line that it does not take.
+    """Writes the audit log to a sink, and calls `failed` for each line that the sink does not take.
 
-    `abandoned` is called with the record of each write that is under way when the service stops.
+    When the service stops, `abandoned` is called with the record of each write that is still under way.
     """
 
     log = Logger()
@@ -58,7 +58,7 @@ class AuditLogService(Service):
         return loop, seconds
 
     def startService(self) -> None:
-        """Begin to write what a sink did not take at first, and sums of refusals."""
+        """From now on, flush the sink every second and tell of summed-up refusals every minute."""
         super().startService()
         for loop, seconds in self._loops:
             loop.start(seconds, now=False).addErrback(lambda failure: self.log.failure("audit", failure=failure))

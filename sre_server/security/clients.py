@@ -1,4 +1,4 @@
-"""Recognising the client of a connection: its certificate read once, its good standing checked on every request."""
+"""Who the client of a connection is: its certificate is read once, and its validity checked on every request."""
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -28,7 +28,7 @@ class Client(Protocol):
     """The other end of one connection."""
 
     def identity(self, transport: object) -> Identity:
-        """Return who it is; raises NotIdentified if that is unclear, or no longer true."""
+        """Return who it is; raises NotIdentified for a certificate without a usable name, or one no longer trusted."""
 
 
 class CertificateClients:

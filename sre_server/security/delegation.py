@@ -1,9 +1,9 @@
 """`--authorization=kubernetes`: the cluster's own RBAC decides, by SubjectAccessReview.
 
 Answers to reads are remembered for at most 10 s, as the generic apiserver does (apiserver pkg/server/options/
-authorization.go); errors never are, and a write is always asked afresh. Equal questions that are under way at the same
-time are asked once. While the cluster cannot say, reads and writes alike fail with Unavailable: nothing is allowed on
-an error.
+authorization.go). Errors are never remembered, and for a write the cluster is always asked. Equal questions about reads
+share one review while it is under way. While the cluster cannot answer, reads and writes alike fail with Unavailable:
+nothing is allowed on an error.
 """
 
 from collections import OrderedDict
@@ -20,7 +20,7 @@ from sre_server.security.identity import Identity
 REMEMBER_SECONDS: Final = 10.0
 REMEMBERED: Final = 8192
 ASKED_AT_ONCE: Final = 16
-"""Questions that one list may have under way: it must not take the place of everybody else's."""
+"""How many reviews one list may have under way, so that it does not crowd out everybody else's."""
 
 
 class Question(Struct, frozen=True):

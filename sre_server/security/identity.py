@@ -85,7 +85,7 @@ def _common_name(certificate: x509.Certificate) -> str:
 
 
 def _attributes(certificate: x509.Certificate, kind: ObjectIdentifier) -> list[str]:
-    """Return the non-blank values of one kind in the subject; raises NotIdentified for what no log line could show."""
+    """Return the values of one attribute of the subject; raises NotIdentified for one that is not plain text."""
     values = [str(attribute.value) for attribute in certificate.subject.get_attributes_for_oid(kind)]
     if not all(_is_plain(value) for value in values):
         raise NotIdentified("The client certificate's subject has an unprintable, blank or overlong value.")
@@ -93,4 +93,5 @@ def _attributes(certificate: x509.Certificate, kind: ObjectIdentifier) -> list[s
 
 
 def _is_plain(text: str) -> bool:
+    """Tell whether a text is printable, neither blank nor overlong, and has no space around it."""
     return 0 < len(text) <= MAX_NAME and text.isprintable() and text == text.strip()

@@ -1,4 +1,4 @@
-"""Files that may change while the server runs: looked at every few seconds, taken over only when they make sense."""
+"""Files that may change while the server runs: read every few seconds, and taken over only if they are valid."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,7 +16,7 @@ LOOKS_TO_RETRY: Final = 15
 
 
 class Watched:
-    """One group of files that make sense together, and what takes them over: `reload` raises to refuse them."""
+    """Files that are valid only together, and `reload`, which takes them over, or raises if they are not valid."""
 
     def __init__(self, what: str, paths: Sequence[Path], reload: Callable[[], None]) -> None:
         self.what = what
@@ -26,11 +26,12 @@ class Watched:
         self._refused = False
 
     def look(self, *, retry: bool = False) -> bool:
-        """Take over what changed and has settled since the last look; raises what `reload` raises.
+        """Take over files that have changed and then stayed the same for one look; tell whether there were any.
 
-        With `retry`, what was refused before is tried again, too.
-        A file that is being written may be whole PEM and half of what it is to be: two looks in a row must agree.
-        Contents are compared, not times: a projected volume, a copy and an editor each touch different ones.
+        Raises what `reload` raises. With `retry`, files that were refused are tried again although nothing changed.
+
+        Two looks must agree, since half of a file that is being written may be valid by itself. Contents are compared,
+        not times: a projected volume, a copy and an editor each leave different ones.
         """
         contents = self._contents()
         settled, self._last = contents == self._last, contents
@@ -53,7 +54,7 @@ def _read(path: Path) -> bytes | None:
 
 
 class Reloading(Service):
-    """Looks at every group of files; a group that makes no sense keeps its last good state, and is said to fail."""
+    """Looks at every group of files; where one is not valid, the last good state stays, with a warning and a metric."""
 
     log = Logger()
 
@@ -77,7 +78,7 @@ class Reloading(Service):
             self._next.cancel()
 
     def warnings(self) -> list[str]:
-        """Say which changes are not taken over, and why."""
+        """Return which changes are not taken over, and why, a line each."""
         return [f"{what}: {problem}" for what, problem in sorted(self.problems.items())]
 
     def _schedule(self) -> None:

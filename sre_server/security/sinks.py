@@ -1,8 +1,8 @@
 """Where audit lines go: a regular file, or a stream that takes lines one after the other.
 
-Into a regular file the line of a write is put before the cluster is asked, with the outcome "unknown" and padded to its
-full length, and completed in place afterwards: a full disk refuses the write, and a crash leaves a line that tells the
-truth. Streams cannot be written in place: there the line of a write is written once its outcome is known.
+In a regular file, the line of a write is there before the cluster is asked, with the outcome "unknown" and padded to
+its full length, and is completed in place afterwards: a full disk refuses the write, and a crash leaves a line that tells
+the truth. Streams cannot be written in place: there the line of a write is written once its outcome is known.
 """
 
 import os
@@ -18,9 +18,9 @@ from sre_server.security.audit import Record
 from sre_server.telemetry.output import Output
 
 UNWRITTEN_BYTES: Final = 2**20
-"""So much of refusals waits for a stream that takes nothing. Lines of writes that have begun always find room."""
+"""How much of refusals is kept for a stream that takes nothing; lines of writes that have begun are always kept."""
 KEPT_BYTES: Final = 2**24
-"""So much of a disk, or a tenth of a small one, is for the lines of writes alone."""
+"""How much of a disk, or a tenth of a small one, is kept for the lines of writes."""
 _ROOM_FOR_OUTCOME: Final = 256
 
 
@@ -28,20 +28,20 @@ class Slot(Protocol):
     """The place of a line that was begun."""
 
     def put(self, record: Record) -> None:
-        """Write the line as it is now known to be; raises OSError."""
+        """Write the line, now with this record; raises OSError."""
 
 
 class Sink(Protocol):
     """Takes lines."""
 
     def begin(self, record: Record) -> Slot:
-        """Make sure of room for the line of a write; raises OSError if there is none."""
+        """Reserve the place of the line of a write; raises OSError if there is no room for it."""
 
     def write(self, record: Record) -> None:
-        """Take a whole line that must not take the room of writes; raises OSError if it is not taken."""
+        """Write the line of a refusal, which must not take the room of writes; raises OSError if it is not taken."""
 
     def flush(self) -> bool:
-        """Write what waits to be written, and tell whether nothing waits any more; raises OSError."""
+        """Write what could not be written at first; tell whether nothing is left unwritten. Raises OSError."""
 
 
 def _line(record: Record, length: int = 0) -> bytes:
@@ -76,7 +76,7 @@ class StreamSink:
         self._waiting = 0
 
     def begin(self, record: Record) -> Slot:
-        """See `Sink.begin`: nothing may be waiting, and the stream has to take lines at this moment."""
+        """See `Sink.begin`: nothing may be left unwritten, and the stream has to take lines at this moment."""
         if not (self.flush() and self._output.is_ready()):
             raise BlockingIOError("it takes nothing now")
         return self
@@ -132,11 +132,11 @@ class FileSink:
         self._append(_line(record))
 
     def flush(self) -> bool:
-        """See `Sink.flush`: nothing ever waits."""
+        """See `Sink.flush`: everything was written at once."""
         return True
 
     def complete(self, slot: "_FileSlot", record: Record) -> None:
-        """Write a begun line anew in its place; where the path has it no longer, after all others."""
+        """Write a begun line anew in its place, or at the end if the file is no longer the one that it was begun in."""
         line = _line(record, len(slot.begun))
         try:
             in_place = self._is_current(slot) and len(line) == len(slot.begun)
