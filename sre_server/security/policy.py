@@ -25,9 +25,9 @@ from msgspec import Meta, Struct
 
 from sre_server.security.authorization import EVERY, Decision, Named, Tree, Verb
 from sre_server.security.documents import DocumentError, load
-from sre_server.security.identity import Identity
+from sre_server.security.identity import MAX_SPIFFE_ID, Identity
 
-Glob = Annotated[str, Meta(min_length=1, max_length=512)]
+Glob = Annotated[str, Meta(min_length=1, max_length=MAX_SPIFFE_ID)]
 _EVERYTHING: Final[tuple[Glob, ...]] = ("*",)
 _CACHED_DECISIONS: Final = 65_536
 

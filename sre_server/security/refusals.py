@@ -1,7 +1,8 @@
 """Refusals that repeat are summed up, so that nobody without a permission can fill the disk of the audit log.
 
-The first refusal of a kind is told at once, the others once a minute, by their number. The kinds are few for each
-client, and bounded in all: those beyond are summed up together.
+Refusals are of one kind if a client wanted the same of the same thing, and the same was said. The first of a kind is
+told at once, the others once a minute, by their number. Each client has few kinds, and all clients a bounded number of
+them; the rest of a client, or of all of them, is summed up together.
 """
 
 from collections import Counter
@@ -13,7 +14,7 @@ from sre_server.security.audit import Record, sum_of
 MAX_KINDS: Final = 1000
 MAX_KINDS_OF_CLIENT: Final = 16
 
-_Kind = tuple[str | None, str, str, str | None]
+_Kind = tuple[str | None, ...]
 
 
 class Refusals:
@@ -46,9 +47,9 @@ class Refusals:
 
     def _kind(self, record: Record) -> _Kind:
         client = record.identity or record.certificate_sha256
-        exact = (client, record.action, record.outcome, record.rule)
-        of_client = (client, record.action, record.outcome, None)
+        of_client = (client, record.action, record.outcome)
+        exact = (*of_client, record.rule, record.namespace, record.name)
         room = len(self._untold) < MAX_KINDS
         if exact in self._untold or (room and self._kinds_of_client[client] < MAX_KINDS_OF_CLIENT):
             return exact
-        return of_client if of_client in self._untold or room else (None, record.action, record.outcome, None)
+        return of_client if of_client in self._untold or room else (None, record.action, record.outcome)

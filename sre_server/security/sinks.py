@@ -1,8 +1,8 @@
 """Where audit lines go: a regular file, or a stream that takes lines one after the other.
 
 In a regular file, the line of a write is there before the cluster is asked, with the outcome "unknown" and padded to
-its full length, and is completed in place afterwards: a full disk refuses the write, and a crash leaves a line that tells
-the truth. Streams cannot be written in place: there the line of a write is written once its outcome is known.
+its full length, and is completed in place afterwards: a full disk refuses the write, and a crash leaves a line that is
+true. Streams cannot be written in place: there the line of a write is written once its outcome is known.
 """
 
 import os

@@ -37,6 +37,8 @@ class RefusalsTests(SynchronousTestCase):
             replace(REFUSED, identity="bob"),
             replace(REFUSED, action="read"),
             replace(REFUSED, outcome="too many requests"),
+            replace(REFUSED, name="api"),
+            replace(REFUSED, namespace="staff"),
             replace(REFUSED, rule="rule 1 of the policy (deny)"),
             replace(REFUSED, identity=None),
             replace(REFUSED, identity=None, certificate_sha256=None),
@@ -67,22 +69,22 @@ class RefusalsTests(SynchronousTestCase):
             self.refusals.add(record)
         self.refusals.tell_sums()
         self.assertEqual(self.told[1:], [replace(later, count=2)])
-        for record in (REFUSED, replace(later, name="api", groups=(), new_replicas=0, status=401, address="192.0.2.8")):
+        for record in (REFUSED, replace(later, uid="u-2", groups=(), new_replicas=0, status=401, address="192.0.2.8")):
             self.refusals.add(record)
         self.refusals.tell_sums()
-        expected = replace(later, name=None, groups=None, new_replicas=None, status=None, address=None, count=2)
+        expected = replace(later, uid=None, groups=None, new_replicas=None, status=None, address=None, count=2)
         self.assertEqual(self.told[2:], [expected])
 
     def test_one_client_with_many_kinds(self) -> None:
         """It gets a bounded number of lines, and takes nothing of others'; what it did is counted all the same."""
         for number in range(500):
-            self.refusals.add(replace(REFUSED, rule=f"no namespace {number}"))
+            self.refusals.add(replace(REFUSED, name=f"n-{number}"))
         self.refusals.add(replace(REFUSED, identity="bob"))
         self.assertEqual(self.told[-1].identity, "bob")
         self.refusals.tell_sums()
         self.assertLessEqual(len(self.told), MAX_KINDS_OF_CLIENT + 3)
         self.assertEqual(self.told[-1].identity, "alice")
-        self.assertIsNone(self.told[-1].rule)
+        self.assertEqual((self.told[-1].name, self.told[-1].namespace), (None, "shop"))
         self.assertEqual(sum(self.counts()), 501)
 
     def test_many_clients(self) -> None:
