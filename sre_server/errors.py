@@ -20,7 +20,12 @@ class UnsupportedMediaType(SreServerError):
 
 
 class NotIdentified(SreServerError):
-    """The client's certificate carries no identity that the server can use."""
+    """The client's certificate carries no identity that the server can use.
+
+    `certificate_sha256` tells which certificate that is, in hex, where there is one.
+    """
+
+    certificate_sha256: str | None = None
 
 
 class NotPermitted(SreServerError):

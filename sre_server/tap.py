@@ -14,12 +14,14 @@ from sre_server.daemon.lifecycle import OrderedServices, Unreadiness
 from sre_server.daemon.observing import CacheObserver, LogCounter, observe_trust
 from sre_server.daemon.options import Options
 from sre_server.daemon.resources import SettledHeap, raise_descriptor_limit, shorten_switch_interval
-from sre_server.model import sources_of
+from sre_server.model import Deployment, sources_of
+from sre_server.security.audit import Record
 from sre_server.security.authorization import Verb
 from sre_server.security.factory import make_security
 from sre_server.security.tls import ServerTLS
 from sre_server.telemetry.logs import StdlibLogs
 from sre_server.telemetry.metrics import Metrics
+from sre_server.telemetry.output import Output
 from sre_server.web.connections import ConnectionLimits
 from sre_server.web.service import SiteService, endpoint_of
 from sre_server.web.transport import MutualTLSEndpoint
@@ -32,10 +34,10 @@ def makeService(options: Options) -> IService:
     from twisted.internet import reactor  # noqa: PLC0415  # the one place that may, once twistd has chosen which
 
     shorten_switch_interval()
-    return make_service(options.config, options.tls, cast("IServerReactor", reactor))
+    return make_service(options.config, options.tls, cast("IServerReactor", reactor), options.stdout)
 
 
-def make_service(config: ServerConfig, tls: ServerTLS, reactor: IServerReactor) -> Service:
+def make_service(config: ServerConfig, tls: ServerTLS, reactor: IServerReactor, stdout: Output) -> Service:
     """Compose the rooms: the feed fills the cache, the API reads it, writes go through one scaler.
 
     Raises SystemExit with one line for an endpoint string that Twisted does not understand, or an audit log that
@@ -54,6 +56,11 @@ def make_service(config: ServerConfig, tls: ServerTLS, reactor: IServerReactor) 
         observe=metrics.kube_request,
         cycle_ended=metrics.watch_ended,
     )
+
+    def abandoned(record: Record) -> None:
+        wanted = Deployment(record.namespace or "", record.name or "", record.uid or "", "", record.new_replicas or 0)
+        cluster.events.record(wanted, record.old_replicas, record.identity or "", record.reason, certain=False)
+
     security = make_security(
         reactor,
         metrics,
@@ -62,6 +69,8 @@ def make_service(config: ServerConfig, tls: ServerTLS, reactor: IServerReactor) 
         review=cluster.reviews.review if config.authorization is Authorization.KUBERNETES else None,
         guardrails=config.guardrails,
         audit_log=config.audit_log,
+        stdout=stdout,
+        abandoned=abandoned,
     )
 
     def refresh() -> None:
@@ -104,6 +113,7 @@ def make_service(config: ServerConfig, tls: ServerTLS, reactor: IServerReactor) 
         SettledHeap(reactor, lambda: api.health.ready),
         security.reloading,
         *cluster.services,
+        security.audit,
         SiteService(reactor, endpoint, api.site, "API"),
         Unreadiness(api.health),
     ]

@@ -37,22 +37,35 @@ def pem_of(key: PrivateKey) -> bytes:
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 
+def digest_for(key: PrivateKey) -> SHA256 | None:
+    """Return the digest to sign with; Ed25519 has its own."""
+    return None if isinstance(key, Ed25519PrivateKey) else SHA256()
+
+
 class Authority:
     """A CA that keeps what it issues in a folder."""
 
     _certificate: x509.Certificate
 
-    def __init__(self, folder: Path, name: str = "Test CA", issuer: "Authority | None" = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        name: str = "Test CA",
+        issuer: "Authority | None" = None,
+        *,
+        key: PrivateKey | None = None,
+        valid_until: timedelta = timedelta(days=30),
+    ) -> None:
         """Make a CA; `issuer` makes it an intermediate one."""
         self._folder = folder
         self._name = name
-        self._key = ecdsa_key()
+        self._key = key or ecdsa_key()
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        above, key = (issuer._certificate.subject, issuer._key) if issuer else (subject, self._key)
+        above, signer = (issuer._certificate.subject, issuer._key) if issuer else (subject, self._key)
         now = datetime.now(UTC)
-        builder = self._builder(subject, above, self._key, now - timedelta(days=30), now + timedelta(days=30))
+        builder = self._builder(subject, above, self._key, now - timedelta(days=30), now + valid_until)
         builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        self._certificate = builder.sign(key, SHA256())
+        self._certificate = builder.sign(signer, digest_for(signer))
         self.file = folder / f"{name.replace(' ', '-')}.pem"
         self.file.write_bytes(self._certificate.public_bytes(Encoding.PEM))
 
@@ -90,12 +103,17 @@ class Authority:
         builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         if usages:
             builder = builder.add_extension(x509.ExtendedKeyUsage(usages), critical=False)
-        certificate = builder.sign(self._key, SHA256())
+        certificate = builder.sign(self._key, digest_for(self._key))
         stem = f"{self._name}-{name}-{certificate.serial_number:x}".replace(" ", "-")
         pair = Pair(self._folder / f"{stem}.pem", self._folder / f"{stem}.key")
         pair.certificate.write_bytes(certificate.public_bytes(Encoding.PEM))
         pair.key.write_bytes(pem_of(key))
         return pair
+
+    @property
+    def key(self) -> PrivateKey:
+        """The CA's private key."""
+        return self._key
 
     @property
     def certificate(self) -> x509.Certificate:
@@ -124,6 +142,8 @@ class Authority:
         number: int | None = 1,
         issued: timedelta = timedelta(hours=-1),
         next_update: timedelta = timedelta(days=1),
+        extensions: Sequence[tuple[x509.ExtensionType, bool]] = (),
+        entry_extension: x509.ExtensionType | None = None,
         signed_by: "Authority | None" = None,
     ) -> bytes:
         """Sign a CRL of these serial numbers, as PEM; `issued` and `next_update` are relative to now."""
@@ -132,10 +152,15 @@ class Authority:
         builder = builder.last_update(now + issued).next_update(now + next_update)
         if number is not None:
             builder = builder.add_extension(x509.CRLNumber(number), critical=False)
+        for extension, critical in extensions:
+            builder = builder.add_extension(extension, critical)
         for serial in revoked:
             entry = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(now + issued)
+            if entry_extension is not None:
+                entry = entry.add_extension(entry_extension, critical=True)
             builder = builder.add_revoked_certificate(entry.build())
-        return builder.sign((signed_by or self)._key, SHA256()).public_bytes(Encoding.PEM)
+        signer = (signed_by or self)._key
+        return builder.sign(signer, digest_for(signer)).public_bytes(Encoding.PEM)
 
 
 def load(path: Path) -> x509.Certificate:

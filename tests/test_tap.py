@@ -50,7 +50,7 @@ class MakeServiceTests(SynchronousTestCase):
             kubeconfig="/nowhere",
             namespaces=namespaces,
         )
-        made = tap.make_service(config, options.tls, cast("IServerReactor", self.reactor))
+        made = tap.make_service(config, options.tls, cast("IServerReactor", self.reactor), options.stdout)
         assert isinstance(made, OrderedServices)
         return made
 
@@ -69,7 +69,8 @@ class MakeServiceTests(SynchronousTestCase):
     def test_the_order(self) -> None:
         """Logs come first and unreadiness last, so that stopping begins with the one and ends with the other."""
         workers = ["ConnectedWorkers"] * 4
-        core = ["SettledHeap", "Reloading", "Feed", *workers, "SiteService", "Unreadiness"]
+        core = ["SettledHeap", "Reloading", "Feed", *workers, "AuditLogService"]
+        core += ["SiteService", "Unreadiness"]
         names = [type(service).__name__ for service in self.make(ops_listen="tcp:8080")._services]
         expected = ["StdlibLogs", "LogCounter", "SiteService", *core]
         self.assertEqual(names, expected)

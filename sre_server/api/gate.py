@@ -168,7 +168,9 @@ class Gate:
         self._metrics.denied.labels(outcome).inc()
         if asked.identity is not None or isinstance(error, NotIdentified):
             self._metrics.by_identity.refused(asked.identity.name if asked.identity else None, outcome)
-        self._audit.write(asked.record(outcome=outcome, rule=rule, status=int(status_of(error, self._statuses))))
+        status = int(status_of(error, self._statuses))
+        certificate = error.certificate_sha256 if isinstance(error, NotIdentified) else None
+        self._audit.write(asked.record(certificate, outcome=outcome, rule=rule, status=status))
         return error
 
 
@@ -204,15 +206,15 @@ class Asked(Struct, frozen=True):
         what = f"'{self.name}'" if self.name else "the Deployments"
         return f"{self.verb.value} {what} in '{self.namespace}'"
 
-    def record(self, **known: str | int | None) -> Record:
-        """Return the audit line of it, with what else is known."""
+    def record(self, certificate_sha256: str | None = None, **known: str | int | None) -> Record:
+        """Return the audit line of it, with what else is known; the certificate is that of a client without a name."""
         identity = self.identity
         return Record(
             time=timestamp(),
             request_id=self.request.request_id,
             identity=identity.name if identity else None,
             groups=identity.groups if identity else (),
-            certificate_sha256=identity.certificate_sha256 if identity else None,
+            certificate_sha256=identity.certificate_sha256 if identity else certificate_sha256,
             address=self.request.address,
             action=self.verb.value,
             namespace=self.namespace,

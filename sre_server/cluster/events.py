@@ -14,17 +14,25 @@ from sre_server.model import Deployment
 
 READ_TIMEOUT: Final = 5.0
 BOUNDS: Final = Bounds(running=1, running_per_client=1, queued=100, queued_per_client=50)
+STOP_SECONDS: Final = 1.5
+"""So long, stopping waits for Events that are still to be recorded."""
 COMPONENT: Final = "sre-server"
 MESSAGE_LENGTH: Final = 1024  # Kubernetes' own limit (core/v1 Event validation)
+IDENTITY_LENGTH: Final = 512
+"""So much of an identity is told, so that counts and reason fit beside it; a SPIFFE ID may be four times as long."""
 
 
 class Scaled(Struct, frozen=True):
-    """What an Event says: the Deployment as it now is, the count before (None if unknown), who did it, and why."""
+    """What an Event says: the Deployment as it now is, the count before (None if unknown), who did it, and why.
+
+    Where it is not `certain`, the Deployment is as somebody wanted it to be.
+    """
 
     deployment: Deployment
     before: int | None
     identity: str
     reason: str | None
+    certain: bool = True
 
 
 def create_event(transport: Transport, scaled: Scaled, at: datetime) -> None:
@@ -33,6 +41,8 @@ def create_event(transport: Transport, scaled: Scaled, at: datetime) -> None:
     time = at.strftime("%Y-%m-%dT%H:%M:%SZ")
     was = "" if scaled.before is None else f" from {scaled.before}"
     why = f": {scaled.reason}" if scaled.reason else ""
+    did, unless = ("scaled this", "") if scaled.certain else ("asked to scale this", ", with an unknown outcome")
+    who = scaled.identity[:IDENTITY_LENGTH]
     event = {
         "apiVersion": "v1",
         "kind": "Event",
@@ -45,9 +55,9 @@ def create_event(transport: Transport, scaled: Scaled, at: datetime) -> None:
             "uid": deployment.uid,
             "resourceVersion": deployment.resource_version,
         },
-        "type": "Normal",
-        "reason": "ScaledOnRequest",
-        "message": f"{scaled.identity} scaled this{was} to {deployment.replicas}{why}"[:MESSAGE_LENGTH],
+        "type": "Normal" if scaled.certain else "Warning",
+        "reason": "ScaledOnRequest" if scaled.certain else "ScaleOutcomeUnknown",
+        "message": f"{who} {did}{was} to {deployment.replicas}{unless}{why}"[:MESSAGE_LENGTH],
         "source": {"component": COMPONENT},
         "firstTimestamp": time,
         "lastTimestamp": time,
@@ -67,9 +77,11 @@ class EventRecorder:
     def __init__(self, workers: ConnectedWorkers) -> None:
         self._workers = workers
 
-    def record(self, deployment: Deployment, before: int | None, identity: str, reason: str | None) -> None:
+    def record(
+        self, deployment: Deployment, before: int | None, identity: str, reason: str | None, *, certain: bool = True
+    ) -> None:
         """Record an Event soon; when too many wait for a slow cluster, this one is only logged."""
-        scaled, at = Scaled(deployment, before, identity, reason), datetime.now(UTC)
+        scaled, at = Scaled(deployment, before, identity, reason, certain), datetime.now(UTC)
         recorded = self._workers.call(lambda transport: create_event(transport, scaled, at), identity)
         recorded.addErrback(self._failed, scaled)
 

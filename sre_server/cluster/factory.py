@@ -61,7 +61,7 @@ def make_cluster(
     read_reviews = workers("permission checks", reviews.READ_BOUNDS)
     write_reviews = workers("permission checks of writes", reviews.WRITE_BOUNDS)
     writes = workers("writes", scaling.BOUNDS)
-    recording = workers("Events", events.BOUNDS)
+    recording = ConnectedWorkers(reactor, "Events", events.BOUNDS, connect, stop_seconds=events.STOP_SECONDS)
     return Cluster(
         feed,
         Scaling(writes),

@@ -7,6 +7,7 @@ is never joined, as that would block the reactor for as long.
 
 from collections import Counter, deque
 from collections.abc import Callable, Hashable
+from contextlib import suppress
 from functools import partial
 from itertools import chain
 from threading import Thread
@@ -14,7 +15,7 @@ from typing import Any, Final, TypeVar
 
 from msgspec import Struct
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import Deferred, TimeoutError, fail  # noqa: A004  # not Python's own
 from twisted.internet.interfaces import IReactorFromThreads, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -65,29 +66,47 @@ class _Job(Struct, eq=False):
 class Workers(Service):
     """Runs jobs in threads of its own; all but the jobs themselves happens in the reactor thread.
 
-    Clients whose jobs are queued take turns, a job at a time. Stopping fails what is queued, and leaves what runs to
-    end by itself, or with the process.
+    Clients whose jobs are queued take turns, a job at a time. Stopping fails what is queued, after a while if so asked,
+    and leaves what runs to end by itself, or with the process.
     """
 
     log = Logger()
 
-    def __init__(self, reactor: IThreadingReactor, what: str, bounds: Bounds, pool: ThreadPool | None = None) -> None:
-        """Run `what`, a plural that names the jobs in messages; `pool` is one of daemon threads unless given."""
+    def __init__(
+        self,
+        reactor: IThreadingReactor,
+        what: str,
+        bounds: Bounds,
+        pool: ThreadPool | None = None,
+        stop_seconds: float = 0.0,
+    ) -> None:
+        """Run `what`, a plural that names the jobs in messages; `pool` is one of daemon threads unless given.
+
+        Stopping waits for `stop_seconds` for jobs to end, those that are queued among them.
+        """
         self._reactor = reactor
         self._what = what
         self._bounds = bounds
         self._pool = pool or DaemonThreadPool(bounds.running, what)
         self._running: Counter[Hashable] = Counter()
         self._queues: dict[Hashable, deque[_Job]] = {}
+        self._stop_seconds = stop_seconds
+        self._all_ended: Deferred[None] = Deferred()
 
     def startService(self) -> None:
         """Take jobs from now on."""
         super().startService()
         self._pool.start()
 
-    def stopService(self) -> None:
+    def stopService(self) -> Deferred[None]:
         """Take no more jobs, fail those that are queued with Unavailable, and let go of the threads that are idle."""
         super().stopService()
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        if self._stop_seconds and (self._running or self._queues):
+            with suppress(TimeoutError):
+                await self._all_ended.addTimeout(self._stop_seconds, self._reactor)
         queued, self._queues = list(chain.from_iterable(self._queues.values())), {}
         for job in queued:
             job.outcome.errback(_stopping())
@@ -152,6 +171,8 @@ class Workers(Service):
         elif isinstance(result, Failure) and not result.check(SreServerError):
             self.log.failure("one of the {what} failed unexpectedly", failure=result, what=self._what)
         if not self.running:
+            if not (self._running or self._queues or self._all_ended.called):
+                self._all_ended.callback(None)
             self._stop_if_idle()
 
     def _stop_if_idle(self) -> None:
@@ -170,8 +191,9 @@ class ConnectedWorkers(Workers):
         bounds: Bounds,
         connect: Callable[[], Transport],
         pool: ThreadPool | None = None,
+        stop_seconds: float = 0.0,
     ) -> None:
-        super().__init__(reactor, what, bounds, pool)
+        super().__init__(reactor, what, bounds, pool, stop_seconds)
         self._connect = connect
         self._idle: list[Transport] = []
 

@@ -11,7 +11,6 @@ from zope.interface import implementer
 
 from sre_server.cache import ClusterCache
 from sre_server.model import Deployment, Event, Listed, Put
-from sre_server.security import audit
 from sre_server.security.tls import ServerTLS
 from sre_server.telemetry.metrics import Metrics
 
@@ -85,7 +84,7 @@ def observe_trust(metrics: Metrics, tls: ServerTLS) -> None:
 
 @implementer(ILogObserver)
 class LogCounter(Service):
-    """Counts the messages of each level while the daemon runs, and what the audit log complains of."""
+    """Counts the messages of each level while the daemon runs."""
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
@@ -96,8 +95,6 @@ class LogCounter(Service):
         """Count one message."""
         level = event.get("log_level")
         self._metrics.log_messages.labels(getattr(level, "name", "info")).inc()
-        if level is LogLevel.critical and event.get("log_namespace") == audit.__name__:
-            self._metrics.audit_failures.inc()
 
     def startService(self) -> None:
         """Begin to count: this is the start of the instance."""

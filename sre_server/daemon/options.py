@@ -21,6 +21,7 @@ from sre_server.security.pem import TLSFilesError
 from sre_server.security.policy import load_policy as load_authorization_policy
 from sre_server.security.tls import ServerTLS, TLSFiles
 from sre_server.telemetry.logs import json_observer, observer_factory, text_observer
+from sre_server.telemetry.output import Output
 
 ENVIRONMENT_PREFIX: Final = "SRE_SERVER_"
 
@@ -28,7 +29,10 @@ _UNITS: Final = {"s": timedelta(seconds=1), "m": timedelta(minutes=1), "h": time
 
 
 class Options(UsageOptions):
-    """The command line of `twistd sre-server`; `config` and `tls` hold what it came to, once it is parsed."""
+    """The command line of `twistd sre-server`; `config` and `tls` hold what it came to, once it is parsed.
+
+    `stdout` is for whatever writes to standard output: the log, and perhaps the audit log.
+    """
 
     synopsis = "[options]"
     longdesc = (
@@ -65,6 +69,7 @@ class Options(UsageOptions):
 
     def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
         super().__init__()
+        self.stdout = Output(1)
         self._environ = environ
         self._namespaces: list[str] = []
         self._namespaces_from_environment = False
@@ -115,6 +120,9 @@ class Options(UsageOptions):
         except (TLSFilesError, CredentialsError, DocumentError) as error:
             raise UsageError(str(error)) from error
         if self.parent is not None:
+            logfile = self.parent.get("logfile")
+            if logfile and self.config.audit_log == str(Path(logfile).absolute()):
+                raise UsageError(f"--audit-log: '{logfile}' is the file of the log, which would overwrite it")
             self._choose_logger(self.parent)
 
     def _choose_logger(self, twistd: UsageOptions) -> None:
@@ -131,7 +139,9 @@ class Options(UsageOptions):
 
         def then() -> None:
             imported()
-            twistd["logger"] = observer_factory(make, twistd["logfile"] or "", nodaemon=bool(twistd["nodaemon"]))
+            twistd["logger"] = observer_factory(
+                make, twistd["logfile"] or "", self.stdout, nodaemon=bool(twistd["nodaemon"])
+            )
 
         twistd.postOptions = then  # type: ignore[method-assign]
 

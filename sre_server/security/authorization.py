@@ -1,4 +1,4 @@
-"""What a client may do: the question that every route asks, and the simplest answer to it."""
+"""What a client may do: the interface of whoever decides that, and the simplest one, which allows everything."""
 
 from collections.abc import Mapping
 from enum import Enum
@@ -25,7 +25,7 @@ class Verb(Enum):
 
 
 class Decision(Struct, frozen=True):
-    """Yes or no, and which rule said so, in words for the client."""
+    """Yes or no, and the rule that decided, in words for the client."""
 
     allowed: bool
     rule: str
@@ -47,11 +47,11 @@ class Authorizer(Protocol):
         """Tell whether it is known by now, without asking anybody, that the client may READ this Deployment."""
 
     def known_to_read_all(self, identity: Identity, namespace: str | None) -> bool:
-        """Tell whether it is known by now that `readable` leaves nothing out: of a namespace, or of the whole tree."""
+        """Tell whether it is known by now that `readable` would return all of a namespace, or of the tree for None."""
 
 
 class AnyClient:
-    """Every client that the CA vouches for may do everything: the RFDs' first version."""
+    """Every client that the CA vouches for may do everything."""
 
     _DECISION = Decision(allowed=True, rule="every client with a trusted certificate may do everything")
 

@@ -1,4 +1,4 @@
-"""Recognising the client of a connection: its certificate read once, its good standing checked on every request."""
+"""Who the client of a connection is: its certificate is read once, and its validity checked on every request."""
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -9,10 +9,10 @@ from cryptography import x509
 from OpenSSL import SSL
 
 from sre_server.errors import NotIdentified
-from sre_server.security.identity import Identity, identify
+from sre_server.security.identity import Identity, fingerprint_of, identify
 from sre_server.security.trust import Trust
 
-Identify = Callable[[x509.Certificate], Identity]
+Identify = Callable[..., Identity]
 REMEMBERED: Final = 1024
 """Certificates whose identity is remembered: reading one costs a tenth of what the request does that comes with it."""
 
@@ -28,7 +28,7 @@ class Client(Protocol):
     """The other end of one connection."""
 
     def identity(self, transport: object) -> Identity:
-        """Return who it is; raises NotIdentified if that is unclear, or no longer true."""
+        """Return who it is; raises NotIdentified for a certificate without a usable name, or one no longer trusted."""
 
 
 class CertificateClients:
@@ -55,12 +55,23 @@ class CertificateClient:
 
     def identity(self, transport: object) -> Identity:
         """See `Client.identity`; a certificate that has ended, or a CA that was withdrawn, counts at once."""
-        if self._identity is None:
+        if not self._chain:
             self._chain = verified_chain(transport)
-            self._identity = self._identify(self._chain[0])
-        if self._identity.not_after < datetime.now(UTC):
-            raise NotIdentified("The client certificate has expired since the connection was made.")
+        try:
+            return self._identity_now()
+        except NotIdentified as error:
+            error.certificate_sha256 = fingerprint_of(self._chain[0])
+            raise
+
+    def _identity_now(self) -> Identity:
         trust = self._trust()
+        if self._identity is None:
+            identity = self._identify(*self._chain)
+            if trust is self._checked_by:  # so has OpenSSL just now
+                trust.check_revoked(self._chain)
+            self._identity = identity
+        if self._identity.not_after < datetime.now(UTC):
+            raise NotIdentified("The client certificate, or one that vouches for it, has expired meanwhile.")
         if trust is not self._checked_by:
             trust.check(self._chain)
             self._checked_by = trust

@@ -20,7 +20,7 @@ from sre_server.security.identity import Identity
 REMEMBER_SECONDS: Final = 10.0
 REMEMBERED: Final = 8192
 ASKED_AT_ONCE: Final = 16
-"""Questions that one list may have under way: it must not take the place of everybody else's."""
+"""How many reviews one list may have under way, so that it does not crowd out everybody else's."""
 
 
 class Question(Struct, frozen=True):

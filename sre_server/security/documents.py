@@ -1,4 +1,4 @@
-"""YAML files that operators write by hand: read into typed values, mistakes named by file and line."""
+"""YAML files that operators write by hand: read into typed values, with mistakes named by file and line."""
 
 import re
 from pathlib import Path
@@ -50,9 +50,9 @@ def parse(raw: bytes, shape: type[T], name: str) -> T:
 
 
 def _refuse_repeated_keys(node: yaml.Node | None, name: str, visited: set[int]) -> None:
-    """YAML keeps the last of two equal keys, silently: in a policy that would drop what somebody wrote.
+    """Raise DocumentError for a mapping that has a key twice: YAML would silently keep the last one.
 
-    A node that aliases repeat is visited once, since a few lines of aliases can make billions of repetitions.
+    Each node is visited once, since a few lines of YAML aliases can repeat a node billions of times.
     """
     if id(node) in visited:
         return

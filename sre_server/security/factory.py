@@ -10,15 +10,18 @@ from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
-from sre_server.security.audit import AuditLog, open_audit_log
+from sre_server.security.audit import Record
+from sre_server.security.audit_service import AuditLogService
 from sre_server.security.authorization import AnyClient, Authorizer
 from sre_server.security.clients import CertificateClients, Clients
 from sre_server.security.delegation import KubernetesAuthorizer, review_spec
 from sre_server.security.guardrails import Guardrails, GuardrailsFile
 from sre_server.security.policy import PolicyFile
 from sre_server.security.reloading import Reloading, Watched
+from sre_server.security.sinks import Sink, open_sink
 from sre_server.security.tls import ServerTLS
 from sre_server.telemetry.metrics import Metrics
+from sre_server.telemetry.output import Output
 
 
 class Review(Protocol):
@@ -29,12 +32,12 @@ class Review(Protocol):
 
 
 class Security(Struct, frozen=True):
-    """What guards the server, and the service that takes over changed files while it runs."""
+    """What guards the server; `audit` and `reloading`, which takes over changed files, are services."""
 
     clients: Clients
     authorizer: Authorizer
     guardrails: Callable[[], Guardrails]
-    audit: AuditLog
+    audit: AuditLogService
     reloading: Service
     warnings: Callable[[], list[str]]
 
@@ -48,9 +51,12 @@ def make_security(
     review: Review | None,
     guardrails: Path | None,
     audit_log: str | None,
+    stdout: Output,
+    abandoned: Callable[[Record], object],
 ) -> Security:
     """Guard by the files given; with `review` the cluster decides, else `policy` does, or everybody may everything.
 
+    `stdout` is where the audit log goes if it is `-`; `abandoned` is told of writes that are under way at the end.
     Raises SystemExit with one line for an audit log that cannot be opened.
     """
     watched = [Watched("TLS files", tls.files.paths(), tls.reload)]
@@ -73,11 +79,12 @@ def make_security(
         lists = tls.trust().expired_revocations()
         return reloading.warnings() + [f"the revocation list of {issuer} is past its next update" for issuer in lists]
 
-    return Security(CertificateClients(tls.trust), authorizer, rules, _audit_log(audit_log), reloading, warnings)
+    audit = AuditLogService(reactor, _audit_sink(audit_log, stdout), metrics.audit_failures.inc, abandoned)
+    return Security(CertificateClients(tls.trust), authorizer, rules, audit, reloading, warnings)
 
 
-def _audit_log(place: str | None) -> AuditLog:
+def _audit_sink(place: str | None, stdout: Output) -> Sink:
     try:
-        return open_audit_log(place)
+        return open_sink(place, stdout)
     except OSError as error:
         raise SystemExit(f"sre-server: the audit log {place} cannot be opened: {error.strerror}") from error

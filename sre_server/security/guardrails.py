@@ -1,4 +1,4 @@
-"""Guardrails: counts that nobody should set by accident, whoever they are. Data, not code; see docs/security.md.
+"""Guardrails: bounds for every write, whoever makes it. Data, not code; see docs/security.md.
 
     maximum: 200
     largest_step: 50
@@ -29,7 +29,7 @@ Count = Annotated[int, Meta(ge=0, le=MAX_REPLICAS)]
 
 
 class Protected(Struct, frozen=True, forbid_unknown_fields=True):
-    """Deployments that nobody scales through this server, by globs of both their names."""
+    """Deployments that nobody scales through this server, by globs of their namespaces and names."""
 
     namespaces: tuple[str, ...] = ("*",)
     names: tuple[str, ...] = ("*",)
@@ -102,7 +102,7 @@ class Write(Struct, frozen=True):
 
 
 def _annotated(text: str, annotation: str, write: Write) -> int | None:
-    """Read a count that somebody typed into an annotation; one that makes no sense stops writes, not guardrails."""
+    """Read a count from an annotation, None if there is none; raises GuardrailRefused for what is not a number."""
     if not text:
         return None
     if not _COUNT.fullmatch(text.strip()):

@@ -1,7 +1,8 @@
 """Who a client is, from its certificate: read once per connection, and refused where it could be read in two ways.
 
 A SPIFFE ID (SPIFFE X.509-SVID, section 2: exactly one URI SAN) names the client, else the subject's one CN; the
-subject's O values are its groups, as Kubernetes reads them (authentication by X.509 client certificates).
+subject's O values are its groups, as Kubernetes reads them (authentication by X.509 client certificates). A CN that
+reads as a URI names nobody: a CA's name constraints bind URI names (RFC 5280, 4.2.1.10), and would not bind it.
 """
 
 import re
@@ -16,13 +17,19 @@ from msgspec import Struct
 from sre_server.errors import NotIdentified
 
 MAX_NAME: Final = 256
+MAX_SPIFFE_ID: Final = 2048  # SPIFFE-ID, section 2.3
 MAX_GROUPS: Final = 64
 # SPIFFE-ID, section 2: one spelling of each. A trust domain is lower case; no segment is empty, "." or "..".
 _SPIFFE_ID: Final = re.compile(r"spiffe://[a-z0-9._-]{1,255}(?:/(?!\.{1,2}(?:/|\Z))[A-Za-z0-9._-]+)+", re.ASCII)
+# RFC 3986, section 3.1: a scheme and a colon. Kubernetes' own user names (system:serviceaccount:...) are none.
+_URI: Final = re.compile(r"(?!system:)[A-Za-z][A-Za-z0-9+.-]*:", re.ASCII)
 
 
 class Identity(Struct, frozen=True):
-    """A client: its name, its groups, and the certificate that says so (SHA-256 in hex, and when it ends)."""
+    """A client: its name, its groups, and the certificate that says so, by its SHA-256 in hex.
+
+    At `not_after` the certificate ends, or the first of those that vouch for it.
+    """
 
     name: str
     groups: tuple[str, ...]
@@ -30,8 +37,11 @@ class Identity(Struct, frozen=True):
     not_after: datetime
 
 
-def identify(certificate: x509.Certificate) -> Identity:
-    """Read the identity of a verified certificate; raises NotIdentified if it has none, or more than one."""
+def identify(certificate: x509.Certificate, *issuers: x509.Certificate) -> Identity:
+    """Read the identity of a verified certificate; raises NotIdentified if it has none, or more than one.
+
+    `issuers` are those that vouch for it, up to the CA.
+    """
     try:
         name = _spiffe_id(certificate) or _common_name(certificate)
         groups = tuple(sorted(set(_attributes(certificate, NameOID.ORGANIZATION_NAME))))
@@ -39,7 +49,13 @@ def identify(certificate: x509.Certificate) -> Identity:
         raise NotIdentified(f"The client certificate cannot be read: {error}.") from error
     if len(groups) > MAX_GROUPS:
         raise NotIdentified(f"The client certificate names more than {MAX_GROUPS} groups (O).")
-    return Identity(name, groups, certificate.fingerprint(SHA256()).hex(), certificate.not_valid_after_utc)
+    ends = min(link.not_valid_after_utc for link in (certificate, *issuers))
+    return Identity(name, groups, fingerprint_of(certificate), ends)
+
+
+def fingerprint_of(certificate: x509.Certificate) -> str:
+    """Return the SHA-256 of a certificate, in hex."""
+    return certificate.fingerprint(SHA256()).hex()
 
 
 def _spiffe_id(certificate: x509.Certificate) -> str | None:
@@ -53,7 +69,7 @@ def _spiffe_id(certificate: x509.Certificate) -> str | None:
     if len(uris) > 1:
         raise NotIdentified("The client certificate has more than one URI name: which of them it is, is ambiguous.")
     uri = uris[0]
-    if not _SPIFFE_ID.fullmatch(uri) or not _is_plain(uri):
+    if len(uri) > MAX_SPIFFE_ID or not _SPIFFE_ID.fullmatch(uri):
         raise NotIdentified("The client certificate's URI name is not a SPIFFE ID.")
     return uri
 
@@ -63,11 +79,13 @@ def _common_name(certificate: x509.Certificate) -> str:
     if len(names) != 1:
         how_many = "more than one" if names else "no"
         raise NotIdentified(f"The client certificate has {how_many} common name (CN) and no SPIFFE ID.")
+    if _URI.match(names[0]):
+        raise NotIdentified("The client certificate's common name (CN) reads as a URI, which only a URI name may be.")
     return names[0]
 
 
 def _attributes(certificate: x509.Certificate, kind: ObjectIdentifier) -> list[str]:
-    """Return the non-blank values of one kind in the subject; raises NotIdentified for what no log line could show."""
+    """Return the values of one attribute of the subject; raises NotIdentified for one that is not plain text."""
     values = [str(attribute.value) for attribute in certificate.subject.get_attributes_for_oid(kind)]
     if not all(_is_plain(value) for value in values):
         raise NotIdentified("The client certificate's subject has an unprintable, blank or overlong value.")
@@ -75,4 +93,5 @@ def _attributes(certificate: x509.Certificate, kind: ObjectIdentifier) -> list[s
 
 
 def _is_plain(text: str) -> bool:
+    """Tell whether a text is printable, neither blank nor overlong, and has no space around it."""
     return 0 < len(text) <= MAX_NAME and text.isprintable() and text == text.strip()

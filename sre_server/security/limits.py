@@ -1,4 +1,4 @@
-"""Token buckets: how often each client may ask, kept for as many clients as there are, and no more."""
+"""Token buckets: how often each client may ask, kept for a bounded number of clients."""
 
 import math
 from collections import OrderedDict
@@ -11,14 +11,14 @@ MAX_CLIENTS: Final = 10_000
 
 
 class Rate(Struct, frozen=True):
-    """So many per second in the long run, and so many at once after a pause."""
+    """The rate that is sustained, per second, and the burst that is allowed after a pause."""
 
     per_second: float
     burst: int
 
 
 class Allowance(Struct, frozen=True):
-    """What a bucket said: whether this one may pass, how many more may at once, and the seconds until the next may."""
+    """Whether a request may pass, how many more may at once, and, if none, the seconds until one may."""
 
     allowed: bool
     remaining: int
@@ -33,8 +33,8 @@ class _Bucket(Struct):
 class TokenBuckets:
     """One bucket for each client; `now` is a monotonic clock in seconds.
 
-    The buckets that were not used for the longest time are forgotten when there are too many; a client that is
-    forgotten has been silent for long, or hides among ten thousand names that the CA gave it.
+    Of more than MAX_CLIENTS, the one that was not used for the longest time is forgotten: its client begins anew, with
+    a full bucket. To gain by that, a client would need ten thousand names from its CA.
     """
 
     def __init__(self, rate: Rate, now: Callable[[], float]) -> None:

@@ -1,16 +1,18 @@
-"""`--authorization=policy:FILE`: rules in YAML, the first that matches decides, and nothing is allowed by silence.
+"""`--authorization=policy:FILE`: rules in YAML.
 
-rules:
-- identities: ["spiffe://example.org/deployer"]
-verbs: [read, scale]
-namespaces: ["shop-*"]
-- groups: [sre]
-verbs: [read, scale]
-- identities: ["*"]
-effect: deny
-namespaces: [kube-system]
-- identities: ["*"]
-verbs: [read]
+    rules:
+      - identities: ["spiffe://example.org/deployer"]
+        verbs: [read, scale]
+        namespaces: ["shop-*"]
+      - groups: [sre]
+        verbs: [read, scale]
+      - identities: ["*"]
+        effect: deny
+        namespaces: [kube-system]
+      - identities: ["*"]
+        verbs: [read]
+
+The first rule that matches decides. What no rule matches is denied.
 """
 
 from collections.abc import Callable
@@ -23,15 +25,15 @@ from msgspec import Meta, Struct
 
 from sre_server.security.authorization import EVERY, Decision, Named, Tree, Verb
 from sre_server.security.documents import DocumentError, load
-from sre_server.security.identity import Identity
+from sre_server.security.identity import MAX_SPIFFE_ID, Identity
 
-Glob = Annotated[str, Meta(min_length=1, max_length=512)]
+Glob = Annotated[str, Meta(min_length=1, max_length=MAX_SPIFFE_ID)]
 _EVERYTHING: Final[tuple[Glob, ...]] = ("*",)
 _CACHED_DECISIONS: Final = 65_536
 
 
 class Rule(Struct, frozen=True, forbid_unknown_fields=True):
-    """One rule: whom it is about (an identity or a group that matches), what it is about, and what it says."""
+    """One rule: the clients that it covers, by identity or group, the Deployments, and whether it allows or denies."""
 
     identities: tuple[Glob, ...] = ()
     groups: tuple[Glob, ...] = ()
@@ -41,18 +43,18 @@ class Rule(Struct, frozen=True, forbid_unknown_fields=True):
     effect: Literal["allow", "deny"] = "allow"
 
     def is_about(self, identity: Identity, verb: Verb, namespace: str) -> bool:
-        """Tell whether the rule speaks of this client, this verb, and some names at least of this namespace."""
+        """Tell whether the rule covers this client, this verb, and at least some names in this namespace."""
         return _matches(namespace, self.namespaces) and self.speaks_to(identity, verb)
 
     def speaks_to(self, identity: Identity, verb: Verb) -> bool:
-        """Tell whether the rule is about this client and this verb, somewhere."""
+        """Tell whether the rule covers this client and this verb in some namespace."""
         return verb.value in self.verbs and (
             _matches(identity.name, self.identities) or any(_matches(group, self.groups) for group in identity.groups)
         )
 
 
 class PolicyDocument(Struct, frozen=True, forbid_unknown_fields=True):
-    """The file."""
+    """The content of a policy file."""
 
     rules: tuple[Rule, ...]
 
@@ -71,7 +73,7 @@ def load_policy(path: Path) -> PolicyDocument:
 
 
 class Policy:
-    """Decides by a document, which may be replaced at any time."""
+    """Decides by the rules of a document, which may be replaced at any time."""
 
     def __init__(self, document: PolicyDocument) -> None:
         self.replace(document)
@@ -114,7 +116,7 @@ class Policy:
         return self._decide(identity, Verb.READ, namespace, name).allowed
 
     def known_to_read_all(self, identity: Identity, namespace: str | None) -> bool:
-        """See `Authorizer.known_to_read_all`; False as well where only a look at each namespace could tell."""
+        """See `Authorizer.known_to_read_all`; also False where each namespace would have to be looked at."""
         return self._reads_all(identity, namespace)
 
     def readable(self, identity: Identity, tree: Tree[Named]) -> Tree[Named]:

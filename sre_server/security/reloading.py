@@ -1,4 +1,4 @@
-"""Files that may change while the server runs: looked at every few seconds, taken over only when they make sense."""
+"""Files that may change while the server runs: read every few seconds, and taken over only if they are valid."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,29 +11,35 @@ from twisted.logger import Logger
 from sre_server.telemetry.metrics import Metrics
 
 LOOK_SECONDS: Final = 2.0
+LOOKS_TO_RETRY: Final = 15
+"""After so many looks a file that was refused is tried again: what is dated in the future makes sense later on."""
 
 
 class Watched:
-    """One group of files that make sense together, and what takes them over: `reload` raises to refuse them."""
+    """Files that are valid only together, and `reload`, which takes them over, or raises if they are not valid."""
 
     def __init__(self, what: str, paths: Sequence[Path], reload: Callable[[], None]) -> None:
         self.what = what
         self._paths = paths
         self._reload = reload
         self._seen = self._last = self._contents()
+        self._refused = False
 
-    def look(self) -> bool:
-        """Take over what changed and has settled since the last look; raises what `reload` raises, once per change.
+    def look(self, *, retry: bool = False) -> bool:
+        """Take over files that have changed and then stayed the same for one look; tell whether there were any.
 
-        A file that is being written may be whole PEM and half of what it is to be: two looks in a row must agree.
-        Contents are compared, not times: a projected volume, a copy and an editor each touch different ones.
+        Raises what `reload` raises. With `retry`, files that were refused are tried again although nothing changed.
+
+        Two looks must agree, since half of a file that is being written may be valid by itself. Contents are compared,
+        not times: a projected volume, a copy and an editor each leave different ones.
         """
         contents = self._contents()
         settled, self._last = contents == self._last, contents
-        if contents == self._seen or not settled:
+        if not settled or (contents == self._seen and not (retry and self._refused)):
             return False
-        self._seen = contents
+        self._seen, self._refused = contents, True
         self._reload()
+        self._refused = False
         return True
 
     def _contents(self) -> list[bytes | None]:
@@ -48,7 +54,7 @@ def _read(path: Path) -> bytes | None:
 
 
 class Reloading(Service):
-    """Looks at every group of files; a group that makes no sense keeps its last good state, and is said to fail."""
+    """Looks at every group of files; where one is not valid, the last good state stays, with a warning and a metric."""
 
     log = Logger()
 
@@ -57,6 +63,7 @@ class Reloading(Service):
         self._metrics = metrics
         self._watched = watched
         self._next: IDelayedCall | None = None
+        self._looks = 0
         self.problems: dict[str, str] = {}
 
     def startService(self) -> None:
@@ -71,22 +78,25 @@ class Reloading(Service):
             self._next.cancel()
 
     def warnings(self) -> list[str]:
-        """Say which changes are not taken over, and why."""
+        """Return which changes are not taken over, and why, a line each."""
         return [f"{what}: {problem}" for what, problem in sorted(self.problems.items())]
 
     def _schedule(self) -> None:
         self._next = self._reactor.callLater(LOOK_SECONDS, self._look)
 
     def _look(self) -> None:
+        self._looks += 1
         for watched in self._watched:
-            self._look_at(watched)
+            self._look_at(watched, retry=self._looks % LOOKS_TO_RETRY == 0)
         self._schedule()
 
-    def _look_at(self, watched: Watched) -> None:
+    def _look_at(self, watched: Watched, *, retry: bool) -> None:
         what = watched.what
         try:
-            changed = watched.look()
+            changed = watched.look(retry=retry)
         except Exception as error:  # noqa: BLE001  # whatever is in a file must not end the watching of all
+            if self.problems.get(what) == str(error):
+                return
             self.problems[what] = str(error)
             self.log.error("{what}: the change is not taken over: {error}", what=what, error=error)  # noqa: TRY400
             self._metrics.reloads.labels(what, "refused").inc()

@@ -4,8 +4,10 @@ A log event of Twisted costs more than the answer that it tells of, so what is n
 as one event. `sre_server.telemetry.logs` writes it as a line each, in the form of all the others.
 """
 
+from functools import lru_cache
 from time import time
 from typing import Final
+from urllib.parse import quote
 
 from msgspec import Struct
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -20,27 +22,35 @@ class AccessLine(Struct, frozen=True, gc=False):
     """What is known of one answer: `at` in seconds since the epoch, `size` in bytes, how long it took in seconds.
 
     The status is `left` where the client went away before the answer; there is no method or path where what came was
-    too broken to have any.
+    too broken to have any. As text, a line is eight fields, whatever a client calls itself or its method.
     """
 
     at: float
     address: str
     status: int | str
     request_id: str
-    identity: str = "-"
-    method: str = "-"
+    identity: str | None = None
+    method: str = ""
     path: str = ""
     size: int = 0
     seconds: float = 0.0
 
     def __str__(self) -> str:
         """Return the line as the log shows it, without its time."""
-        if not self.path:
-            return f"{self.address} - - {self.status} {self.request_id}"
         return (
-            f"{self.address} {self.identity} {self.method} {self.path} {self.status} {self.size}B "
-            f"{self.seconds * 1000:.1f}ms {self.request_id}"
+            f"{self.address} {_as_field(self.identity)} {_as_field(self.method)} {self.path or '-'} {self.status} "
+            f"{self.size}B {self.seconds * 1000:.1f}ms {self.request_id}"
         )
+
+
+@lru_cache(1024)
+def _as_field(text: str | None) -> str:
+    """Return text without white space, percent-encoded where need be; `-` stands for nothing, and for that alone."""
+    if not text:
+        return "-"
+    if text == "-":
+        return "%2D"
+    return "".join(each if each.isprintable() and each not in " %" else quote(each) for each in text)
 
 
 class AccessLines(list[AccessLine]):
@@ -66,8 +76,8 @@ class AccessLog:
         address: str,
         status: int | str,
         request_id: str,
-        identity: str = "-",
-        method: str = "-",
+        identity: str | None = None,
+        method: str = "",
         path: str = "",
         size: int = 0,
         seconds: float = 0.0,

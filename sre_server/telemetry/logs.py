@@ -3,7 +3,6 @@
 import json
 import logging
 import signal
-import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import IO, Final, Protocol, cast
@@ -104,13 +103,13 @@ def as_json_line(event: LogEvent) -> str:
 
 
 def observer_factory(
-    make: Callable[[TextStream], ILogObserver], logfile: str, *, nodaemon: bool
+    make: Callable[[TextStream], ILogObserver], logfile: str, stdout: TextStream, *, nodaemon: bool
 ) -> Callable[[], ILogObserver]:
     """Return what twistd calls to make its observer, writing to where its own would have written."""
 
     def observer() -> ILogObserver:
         if logfile == "-" or (nodaemon and not logfile):
-            return make(sys.stdout)
+            return make(stdout)
         return make(_RotatedOnSignal.fromFullPath(logfile or "twistd.log"))
 
     return observer

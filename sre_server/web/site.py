@@ -177,7 +177,7 @@ class APISite(Site):
             exchange.address,
             status,
             exchange.request_id,
-            identity=exchange.identity.name if exchange.identity else "-",
+            identity=exchange.identity.name if exchange.identity else None,
             method=exchange.method.decode("ascii", "replace"),
             path=exchange.path.decode("latin-1").encode("unicode_escape").decode("ascii"),
             size=exchange.sentLength,

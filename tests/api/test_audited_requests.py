@@ -163,10 +163,12 @@ class RefusalTests(AuditedTests):
             self.assertEqual(record.certificate_sha256, ALICE.certificate_sha256)
 
     def test_nobody(self) -> None:
-        """Without an identity the line has the address and what was wanted."""
-        self.server.clients.who = NotIdentified("Nobody.")
+        """Without an identity the line has the address, the certificate, and what was wanted."""
+        self.server.clients.who = error = NotIdentified("Nobody.")
+        error.certificate_sha256 = "cd" * 32
         self.put()
         record = self.record()
+        self.assertEqual(record.certificate_sha256, "cd" * 32)
         self.assertEqual((record.outcome, record.status, record.identity), ("not identified", 401, None))
         self.assertEqual((record.address, record.namespace, record.name), ("192.0.2.7", "shop", "web"))
 

@@ -55,12 +55,21 @@ class EventTests(SynchronousTestCase):
             self.assertEqual(self.event(Scaled(deployment(), before, "alice", reason))["message"], message)
 
     def test_what_kubernetes_would_refuse(self) -> None:
-        """Names and messages are cut to what an Event can hold."""
-        event = self.event(Scaled(deployment("w" * 253), 3, "i" * 900, "r" * 256))
-        self.assertEqual(len(str(event["message"])), MESSAGE_LENGTH)
+        """Names and messages are cut to what an Event can hold; of a long identity, not of what was done, and why."""
+        event = self.event(Scaled(deployment("w" * 253, replicas=20), 3, "i" * 2048, "r" * 256))
+        message = str(event["message"])
+        self.assertLessEqual(len(message), MESSAGE_LENGTH)
+        self.assertTrue(message.endswith(f"i scaled this from 3 to 20: {'r' * 256}"), message)
         metadata = event["metadata"]
         assert isinstance(metadata, dict)
         self.assertLessEqual(len(metadata["generateName"]) + 5, 253)
+
+    def test_what_is_uncertain(self) -> None:
+        """A write whose outcome is not known is told as what somebody asked for."""
+        event = self.event(Scaled(deployment(replicas=20, version=""), 3, "alice", "a sale begins", certain=False))
+        told = (event["type"], event["reason"], event["message"])
+        message = "alice asked to scale this from 3 to 20, with an unknown outcome: a sale begins"
+        self.assertEqual(told, ("Warning", "ScaleOutcomeUnknown", message))
 
     def test_a_refusal(self) -> None:
         """Any status but 201 is an error."""

@@ -235,6 +235,35 @@ class StopTests(WorkersTestCase):
         self.run_one()
         self.assertTrue(self.pool.stopped)
 
+    def patient(self, *, jobs: int) -> tuple[Deferred[None], list[Deferred[str]]]:
+        """Stop workers that wait for their jobs; return their end, and the jobs."""
+        self.workers = Workers(self.reactor, "jobs", BOUNDS, self.pool, stop_seconds=1.5)
+        self.workers.startService()
+        asked = [self.job() for _ in range(jobs)]
+        return self.workers.stopService(), asked
+
+    def test_waiting_for_what_is_queued(self) -> None:
+        """Workers that are to do so run what they have taken to its end, take no more, and then let go."""
+        for jobs in (0, 1, 4):
+            stopped, asked = self.patient(jobs=jobs)
+            self.assertIn("shutting down", self.refused())
+            for _ in range(jobs):
+                self.assertNoResult(stopped)
+                self.run_one()
+            self.successResultOf(stopped)
+            self.assertEqual([self.successResultOf(job) for job in asked], ["alice"] * jobs)
+            self.assertTrue(self.pool.stopped)
+
+    def test_waiting_in_vain(self) -> None:
+        """After their time, what is queued fails, and what runs is left to end by itself."""
+        stopped, (running, other, queued) = self.patient(jobs=3)
+        self.reactor.advance(1.5)
+        self.successResultOf(stopped)
+        self.failureResultOf(queued, Unavailable)
+        self.assertFalse(self.pool.stopped)
+        self.run_all()
+        self.assertEqual([self.successResultOf(job) for job in (running, other)], ["alice"] * 2)
+
     def test_a_thread_that_hangs(self) -> None:
         """With real threads, too, stopping returns while one of them hangs, and drops what is queued behind it."""
         release, running = threading.Event(), threading.Event()

@@ -1,7 +1,6 @@
 """Metrics that are read off what happens elsewhere: lists and events, counts that others change, log messages."""
 
 from datetime import UTC, datetime, timedelta
-from unittest import mock
 
 from twisted.internet.task import Clock
 from twisted.logger import Logger
@@ -9,14 +8,11 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from sre_server.cache import ClusterCache
 from sre_server.daemon.observing import REVERT_SECONDS, CacheObserver, LogCounter, observe_trust
-from sre_server.errors import Unavailable
 from sre_server.model import Changed, Deleted, Deployment, Listed, Put, Resource, Source
-from sre_server.security.audit import open_audit_log
 from sre_server.security.tls import ServerTLS, TLSFiles
 from sre_server.telemetry.metrics import Metrics
 from tests.certificates import Authority
 from tests.fakes import deployment, namespace, temporary_folder
-from tests.security.test_audit import RECORD
 from tests.wire import by_name
 
 NAMESPACES, DEPLOYMENTS = Source(Resource.NAMESPACES), Source(Resource.DEPLOYMENTS)
@@ -136,22 +132,6 @@ class LogCounterTests(SynchronousTestCase):
         self.assertEqual(count("info"), 3)
         totals = [metrics.registry.get_sample_value(f"sre_server_{name}_total") for name in ("starts", "stops")]
         self.assertEqual(totals, [1, 1])
-
-    def test_what_the_audit_log_does_not_take(self) -> None:
-        """A line that is lost or refused counts as such; a critical message of anybody else does not."""
-        metrics, folder = Metrics(), temporary_folder(self)
-        counter = LogCounter(metrics)
-        counter.startService()
-        self.addCleanup(counter.stopService)
-        Logger().critical("something else")
-        log = open_audit_log(str(folder / "audit.jsonl"))
-        log.write(RECORD)
-        self.assertEqual(metrics.registry.get_sample_value("sre_server_audit_failures_total"), 0)
-        with mock.patch("os.pwrite", side_effect=OSError(28, "No space left on device")):
-            log.write(RECORD)
-            self.assertRaises(Unavailable, log.begin, RECORD)
-        self.flushLoggedErrors()
-        self.assertEqual(metrics.registry.get_sample_value("sre_server_audit_failures_total"), 2)
 
     def test_what_has_no_level(self) -> None:
         """An event of the old kind counts as information."""

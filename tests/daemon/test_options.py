@@ -167,6 +167,24 @@ class ValueTests(OptionsTests):
             parent.postOptions()
             self.assertEqual(callable(parent["logger"]), expected, (log_format, chosen))
 
+    def test_one_file_for_two_logs(self) -> None:
+        """The audit log and the log would overwrite each other's lines in one file; on stdout they do not."""
+        folder = temporary_folder(self)
+        for logfile, audit_log, refused in (
+            (folder / "a.log", folder / "a.log", True),
+            (folder / "a.log", folder / "b.log", False),
+            ("-", "-", False),
+        ):
+            parsed = Options({})
+            parsed.parent = UsageOptions()
+            parsed.parent.update({"logfile": str(logfile), "nodaemon": 1, "logger": None})
+            arguments = self.arguments("--cluster=simulated", f"--audit-log={audit_log}")
+            if refused:
+                ended = self.assertRaises(SystemExit, parsed.parseOptions, arguments)
+                self.assertIn("is the file of the log", str(ended.code))
+            else:
+                parsed.parseOptions(arguments)
+
 
 class ClusterTests(OptionsTests):
     """`--cluster auto`."""

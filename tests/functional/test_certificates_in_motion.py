@@ -12,6 +12,7 @@ from datetime import timedelta
 from http.client import HTTPSConnection
 from pathlib import Path
 
+from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -140,6 +141,14 @@ class MotionTests(SynchronousTestCase):
         lists.write_bytes(self.own.revocation_list(number=9, signed_by=self.other))
         self.daemon.wait_for_line("not taken over: .*no client CA has signed", WITHIN)
         self.assertIn("CERTIFICATE_REVOKED", self.alert(bob) or "")
+        for why, how in (
+            ("OpenSSL cannot enforce", {"extensions": [(x509.DeltaCRLIndicator(3), True)]}),
+            ("dated in the future", {"issued": timedelta(hours=1), "next_update": timedelta(hours=2)}),
+        ):
+            lists.write_bytes(self.own.revocation_list(number=9, **how))
+            self.daemon.wait_for_line(f"not taken over: .*{why}", WITHIN)
+            self.assert_kept(f"a list {why}", why)
+            self.assertIn("CERTIFICATE_REVOKED", self.alert(bob) or "")
         lists.write_bytes(self.own.revocation_list(number=4))
         self.assert_taken("a newer list")
         self.assertTrue(self.is_let_in(bob))

@@ -105,6 +105,28 @@ class ClientsTests(SynchronousTestCase):
             self.assertIn("expired", self.refusal())
         self.assertGreater(end, datetime.now(UTC))
 
+    def test_what_vouches_for_it_expires_first(self) -> None:
+        """A certificate is worth no more than those above it: the end of an intermediate one is its own."""
+        middle = Authority(temporary_folder(self), "Middle CA", self.authority, valid_until=timedelta(hours=1))
+        pair = middle.issue("alice")
+        pair.certificate.write_bytes(pair.certificate.read_bytes() + middle.file.read_bytes())
+        self.transport = Handshaken(self.server, pair, self.authority)
+        end = middle.certificate.not_valid_after_utc
+        self.assertLess(end, load(pair.certificate).not_valid_after_utc)
+        self.assertEqual(self.client.identity(self.transport).not_after, end)
+        with mock.patch.object(clients, "datetime") as clock:
+            clock.now.return_value = end + timedelta(seconds=1)
+            self.assertIn("expired", self.refusal())
+
+    def test_who_is_refused(self) -> None:
+        """Whoever is nobody is still the holder of a certificate, and the refusal says of which."""
+        sha256 = self.client.identity(self.transport).certificate_sha256
+        self.trust = load_trust(self.other.file, None)
+        error = self.assertRaises(NotIdentified, self.client.identity, self.transport)
+        self.assertEqual(error.certificate_sha256, sha256)
+        error = self.assertRaises(NotIdentified, self.clients.accepted().identity, object())
+        self.assertIsNone(error.certificate_sha256)
+
     def test_its_authority_is_withdrawn(self) -> None:
         """The first request after its CA has left the file is refused, and so is every other, until it is back."""
         self.assertEqual(self.name(), "alice")
@@ -134,6 +156,14 @@ class ClientsTests(SynchronousTestCase):
         self.trust = load_trust(self.authority.file, self.crl, self.trust)
         self.assertIn("revoked", self.refusal())
         self.assertIn("revoked", self.refusal())
+
+    def test_it_was_revoked_before_it_connected(self) -> None:
+        """A list is looked up by us as well on the first request, should the handshake have let it pass."""
+        self.crl.write_bytes(self.authority.revocation_list(load(self.pair.certificate).serial_number))
+        self.trust = load_trust(self.authority.file, self.crl)
+        self.client = self.clients.accepted()
+        for _ in range(2):
+            self.assertIn("revoked", self.refusal())
 
     def test_the_serial_number_of_another_authority(self) -> None:
         """Serial numbers are each CA's own: a list of one revokes nothing of another."""

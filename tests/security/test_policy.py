@@ -147,6 +147,12 @@ class FileTests(SynchronousTestCase):
         ):
             self.assertEqual(policy.decide(who, verb, *where.split("/")).allowed, allowed, (who.name, verb, where))
 
+    def test_the_longest_identity(self) -> None:
+        """A rule can name whoever there may be."""
+        name = "spiffe://example.org/".ljust(2048, "a")
+        policy = PolicyFile(self.write(f'rules: [{{identities: ["{name}"]}}]')).policy
+        self.assertTrue(policy.decide(client(name), READ, "shop", "web").allowed)
+
     def test_mistakes(self) -> None:
         """Each is named with its line, where it has one."""
         head = "rules:\n- identities: [alice]\n"

@@ -8,7 +8,7 @@ from twisted.logger import LogLevel, capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from sre_server.security.pem import TLSFilesError
-from sre_server.security.reloading import LOOK_SECONDS, Reloading, Watched
+from sre_server.security.reloading import LOOK_SECONDS, LOOKS_TO_RETRY, Reloading, Watched
 from sre_server.security.tls import ServerTLS, TLSFiles
 from sre_server.telemetry.metrics import Metrics
 from tests.certificates import Authority
@@ -113,6 +113,26 @@ class ChangeTests(ReloadingTests):
         self.assertEqual(self.counted("refused"), 2)
         (warning,) = self.reloading.warnings()
         self.assertIn("three", warning)
+
+    def test_what_makes_sense_later(self) -> None:
+        """A file that was refused is tried again by itself, without another word while it is refused on."""
+        refusing = True
+
+        def reload() -> None:
+            if refusing:
+                raise ValueError("it is of the future")
+            self.reload()
+
+        self.reloading.stopService()
+        reloading = self.start(Watched("number", [self.path], reload))
+        self.write("number", b"2")
+        with capturedLogs() as events:
+            self.look(2 * LOOKS_TO_RETRY)
+        errors = [event for event in events if event["log_level"] is LogLevel.error]
+        self.assertEqual((len(errors), self.counted("refused"), self.failing()), (1, 1, 1))
+        refusing = False
+        self.look(LOOKS_TO_RETRY)
+        self.assertEqual((self.number, self.reloads, reloading.warnings(), self.failing()), (2, 1, [], 0))
 
     def test_back_to_what_it_was(self) -> None:
         """A change that is taken back ends the warning."""

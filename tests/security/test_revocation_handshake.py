@@ -13,8 +13,8 @@ from tests.security import test_tls
 GOOD, REVOKED = "let in", "certificate revoked"
 
 
-class RevocationHandshakeTests(SynchronousTestCase):
-    """Two clients of a CA, one of them revoked."""
+class RevocationTests(SynchronousTestCase):
+    """Two clients of a CA, one of them to be revoked, and servers with lists of that CA's."""
 
     def setUp(self) -> None:
         """Make the CA and its clients."""
@@ -44,6 +44,10 @@ class RevocationHandshakeTests(SynchronousTestCase):
             return GOOD
         self.assertEqual(end.requests, 0)
         return REVOKED if REVOKED in alert else alert
+
+
+class RevocationHandshakeTests(RevocationTests):
+    """Handshakes of clients in every standing."""
 
     def test_a_revoked_client_gets_the_alert_that_says_so(self) -> None:
         """The revoked client's handshake fails; the other client's does not."""

@@ -111,14 +111,14 @@ class JSONLineTests(SynchronousTestCase):
             "milliseconds": 1.5,
         }
         self.assertEqual(first, expected)
-        self.assertEqual((second["message"], "path" in second), ("192.0.2.8 - - 400 r-2", False))
+        self.assertEqual((second["message"], "path" in second), ("192.0.2.8 - - - 400 0B 0.0ms r-2", False))
         stream = StringIO()
         text_observer(stream)(event)
         first_line, second_line = stream.getvalue().splitlines()
         self.assertRegex(
             first_line, r"\A20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d{4} \[sre_server\.access#info\] 192\.0\.2\.7 "
         )
-        self.assertTrue(second_line.endswith("[sre_server.access#info] 192.0.2.8 - - 400 r-2"))
+        self.assertTrue(second_line.endswith("[sre_server.access#info] 192.0.2.8 - - - 400 0B 0.0ms r-2"))
         self.assertEqual(formatEvent(event), "\n".join(map(str, lines)))
 
     def test_text_is_twisteds(self) -> None:
@@ -134,7 +134,7 @@ class JSONLineTests(SynchronousTestCase):
         before = signal.signal(signal.SIGUSR1, signal.SIG_DFL)
         self.addCleanup(signal.signal, signal.SIGUSR1, before)
         path = temporary_folder(self) / "sre-server.log"
-        observer = observer_factory(text_observer, str(path), nodaemon=True)()
+        observer = observer_factory(text_observer, str(path), StringIO(), nodaemon=True)()
         (event,) = events_of(lambda log: log.info("one line"))
         observer(event)
         signal.raise_signal(signal.SIGUSR1)

@@ -1,4 +1,4 @@
-"""The audit log in a file: one line for each write and each refusal, which nothing loses, tears or overwrites."""
+"""The audit log in a file: lines of writes and refusals, which nothing loses, tears or overwrites."""
 
 import errno
 import json
@@ -10,9 +10,10 @@ from unittest import mock
 from msgspec.structs import replace
 from twisted.trial.unittest import SynchronousTestCase
 
-from sre_server.errors import Unavailable
-from sre_server.security import audit
-from sre_server.security.audit import FileAuditLog, NoAuditLog, Record, open_audit_log, timestamp
+from sre_server.security import sinks
+from sre_server.security.audit import Record, timestamp
+from sre_server.security.sinks import FileSink, NoSink, open_sink
+from sre_server.telemetry.output import Output
 from tests.fakes import temporary_folder
 
 RECORD = Record(
@@ -43,14 +44,14 @@ class FileTests(SynchronousTestCase):
     def setUp(self) -> None:
         """Open it."""
         self.path = temporary_folder(self) / "audit.log"
-        self.log = self.open()
+        self.sink = self.open()
 
-    def open(self) -> FileAuditLog:
+    def open(self) -> FileSink:
         """Open the log."""
-        log = open_audit_log(str(self.path))
-        assert isinstance(log, FileAuditLog)
-        self.addCleanup(lambda: os.close(log._descriptor))
-        return log
+        sink = open_sink(str(self.path), Output(1))
+        assert isinstance(sink, FileSink)
+        self.addCleanup(lambda: os.close(sink._descriptor))
+        return sink
 
     def lines(self, path: Path | None = None) -> list[dict[str, Any]]:
         """Every line of the file, decoded; each is whole, and ended."""
@@ -68,7 +69,7 @@ class LineTests(FileTests):
 
     def test_the_fields(self) -> None:
         """Exactly these, in this order, whatever is known of them."""
-        self.log.begin(RECORD).finish(DONE)
+        self.sink.begin(RECORD).put(DONE)
         (line,) = self.lines()
         expected = {
             "schema": "sre-server/audit/v1",
@@ -88,6 +89,7 @@ class LineTests(FileTests):
             "outcome": "changed",
             "rule": None,
             "status": 200,
+            "count": 1,
         }
         self.assertEqual(list(line.items()), list(expected.items()))
 
@@ -113,8 +115,8 @@ class LineTests(FileTests):
         ):
             self.path.write_bytes(b"")
             hostile = replace(RECORD, identity=text, reason=text, name=text)
-            self.log.write(hostile)
-            self.log.begin(hostile).finish(replace(hostile, outcome="changed", status=200))
+            self.sink.write(hostile)
+            self.sink.begin(hostile).put(replace(hostile, outcome="changed", status=200))
             self.assertEqual(self.path.read_bytes().count(b"\n"), 2, text)
             self.assertEqual([line["reason"] for line in self.lines()], [text, text])
 
@@ -124,10 +126,11 @@ class LineTests(FileTests):
 
     def test_no_log(self) -> None:
         """Where none was asked for, nothing is written, and nothing is refused."""
-        log = open_audit_log(None)
-        self.assertIsInstance(log, NoAuditLog)
-        log.write(RECORD)
-        log.begin(RECORD).finish(DONE)
+        sink = open_sink(None, Output(1))
+        self.assertIsInstance(sink, NoSink)
+        sink.write(RECORD)
+        sink.begin(RECORD).put(DONE)
+        self.assertTrue(sink.flush())
 
 
 class WriteTests(FileTests):
@@ -135,26 +138,26 @@ class WriteTests(FileTests):
 
     def test_a_write_is_one_line(self) -> None:
         """Begun before the cluster is asked, completed in its place."""
-        entry = self.log.begin(RECORD)
+        slot = self.sink.begin(RECORD)
         before = self.path.stat().st_size
         self.assertEqual(self.told(), [("r-1", "unknown")])
-        entry.finish(DONE)
+        slot.put(DONE)
         self.assertEqual((self.told(), self.path.stat().st_size), ([("r-1", "changed")], before))
 
     def test_a_crash_leaves_what_is_known(self) -> None:
         """A line that nobody completes says `unknown`, and the next server writes on behind it."""
-        self.log.begin(RECORD)
+        self.sink.begin(RECORD)
         self.open().write(known_as("r-2"))
         self.assertEqual(self.told(), [("r-1", "unknown"), ("r-2", "unknown")])
 
     def test_several_at_a_time(self) -> None:
         """Each is completed in its own place, in whatever order they end, with refusals between them."""
-        entries = []
+        slots = []
         for number in range(6):
-            entries.append(self.log.begin(known_as(f"r-{number}")))
-            self.log.write(replace(RECORD, request_id=f"no-{number}", outcome="refused"))
+            slots.append(self.sink.begin(known_as(f"r-{number}")))
+            self.sink.write(replace(RECORD, request_id=f"no-{number}", outcome="refused"))
         for number in (3, 0, 5, 1):
-            entries[number].finish(replace(DONE, request_id=f"r-{number}"))
+            slots[number].put(replace(DONE, request_id=f"r-{number}"))
         expected = []
         for number in range(6):
             outcome = "changed" if number in (3, 0, 5, 1) else "unknown"
@@ -163,9 +166,9 @@ class WriteTests(FileTests):
 
     def test_an_outcome_longer_than_its_room(self) -> None:
         """It becomes a line of its own, after all others; the begun one stays as it was."""
-        entry = self.log.begin(RECORD)
-        self.log.write(known_as("r-2"))
-        entry.finish(replace(DONE, outcome="x" * 5000))
+        slot = self.sink.begin(RECORD)
+        self.sink.write(known_as("r-2"))
+        slot.put(replace(DONE, outcome="x" * 5000))
         self.assertEqual(self.told(), [("r-1", "unknown"), ("r-2", "unknown"), ("r-1", "x" * 5000)])
 
 
@@ -176,39 +179,52 @@ class FullDiskTests(FileTests):
         """Fail to begin a write, with `os.pwrite` doing this."""
         before = self.path.read_bytes()
         with mock.patch.object(os, "pwrite", **how):
-            error = self.assertRaises(Unavailable, self.log.begin, known_as("r-2"))
-            self.assertIn("nothing was changed", str(error))
-            self.assertEqual(error.retry_after, audit.RETRY_SECONDS)
-            self.log.write(known_as("r-3"))
+            self.assertRaises(OSError, self.sink.begin, known_as("r-2"))
+            self.assertRaises(OSError, self.sink.write, known_as("r-3"))
         self.assertEqual(self.path.read_bytes(), before)
 
     def test_a_full_disk_refuses_the_write(self) -> None:
         """No line, no write; what the file holds is left as it is, and the next write is let through again."""
-        self.log.begin(RECORD).finish(DONE)
+        self.sink.begin(RECORD).put(DONE)
         self.refuse(side_effect=FULL)
-        self.log.begin(known_as("r-4"))
+        self.sink.begin(known_as("r-4"))
         self.assertEqual(self.told(), [("r-1", "changed"), ("r-4", "unknown")])
 
     def test_a_disk_that_is_full_in_the_middle(self) -> None:
         """Half a line is taken back."""
-        self.log.begin(RECORD)
+        self.sink.begin(RECORD)
         real = os.pwrite
         self.refuse(side_effect=lambda descriptor, line, offset: real(descriptor, line[: len(line) // 2], offset))
         self.assertEqual(self.told(), [("r-1", "unknown")])
 
     def test_a_disk_that_fails_later(self) -> None:
-        """A line that cannot be completed says `unknown`, and who waits for the write is not troubled."""
-        entry = self.log.begin(RECORD)
+        """A line that cannot be completed says `unknown`."""
+        slot = self.sink.begin(RECORD)
         with mock.patch.object(os, "pwrite", side_effect=FULL):
-            entry.finish(DONE)
+            self.assertRaises(OSError, slot.put, DONE)
         self.assertEqual(self.told(), [("r-1", "unknown")])
+
+    def test_the_last_of_a_disk_is_for_writes(self) -> None:
+        """Refusals, however many, leave room for the lines of writes: 16 MiB, or a tenth of a small disk."""
+        block = 4096
+        for blocks, kept in ((2**20, sinks.KEPT_BYTES // block), (100, 10)):
+            for free, taken in ((kept, True), (kept - 1, False)):
+                self.path.write_bytes(b"")
+                disk = mock.Mock(f_frsize=block, f_blocks=blocks, f_bavail=free)
+                with mock.patch.object(os, "fstatvfs", return_value=disk):
+                    if taken:
+                        self.sink.write(known_as("r-2"))
+                    else:
+                        self.assertRaises(OSError, self.sink.write, known_as("r-2"))
+                    self.sink.begin(RECORD).put(DONE)
+                self.assertEqual(self.told(), [("r-2", "unknown")] * taken + [("r-1", "changed")])
 
     def test_a_folder_that_is_gone(self) -> None:
         """A log that can be opened no more refuses writes, until it can."""
         folder = self.path.parent
         moved = folder.with_name(folder.name + "-moved")
         folder.rename(moved)
-        self.assertRaises(Unavailable, self.log.begin, RECORD)
+        self.assertRaises(OSError, self.sink.begin, RECORD)
         moved.rename(folder)
-        self.log.begin(RECORD)
+        self.sink.begin(RECORD)
         self.assertEqual(self.told(), [("r-1", "unknown")])
