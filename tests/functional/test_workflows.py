@@ -105,8 +105,8 @@ class WorkflowTests(SynchronousTestCase):
     def test_images_pinned(self) -> None:
         """Containers and node images are named by digest, and those of one Python are that Python's."""
         texts = [path.read_text(encoding="utf-8") for path in (*FOLDER.iterdir(), ROOT / ".ci/kind")]
-        images = re.findall(r"\b(?:python|golang|kindest/node):\S+", "\n".join(texts))
-        self.assertEqual(len(images), 5)
+        images = re.findall(r"\b(?:python|golang|kindest/node|moby/buildkit|tonistiigi/binfmt):\S+", "\n".join(texts))
+        self.assertEqual(len(images), 7)
         for image in images:
             self.assertRegex(image, r"^[\w/]+:v?[\w.-]+@sha256:[0-9a-f]{64}$")
         for entry in workflows()["ci.yml"]["jobs"]["test"]["strategy"]["matrix"]["include"]:
@@ -176,6 +176,20 @@ class WorkflowTests(SynchronousTestCase):
         wanted = ["verify", "tag", "image", "chart", "attest-build", "attest-build", "release"]
         order = [next((word for word in dict.fromkeys(wanted) if word in text), "") for text in texts]
         self.assertEqual([word for word in order if word], wanted)
+
+    def test_release_is_built_apart(self) -> None:
+        """What is attested is built where no test has run, by pinned tools; it is published if both succeed."""
+        release = workflows()["release.yml"]["jobs"]
+        run = {name: [step["run"] for step in job["steps"] if "run" in step] for name, job in release.items()}
+        self.assertEqual(run["test"], ["make test"])
+        self.assertEqual(run["build"], ["make release PLATFORMS=linux/amd64,linux/arm64"])
+        self.assertLessEqual({"test", "build"}, set(release["publish"]["needs"]))
+        for step in release["build"]["steps"]:
+            action, _, _ = step.get("uses", "").partition("@")
+            if action == "docker/setup-qemu-action":
+                self.assertIn("@sha256:", step["with"]["image"])
+            if action == "docker/setup-buildx-action":
+                self.assertIn("@sha256:", step["with"]["driver-opts"])
 
     def test_dependabot(self) -> None:
         """Dependabot looks after every kind of pin that there is, in folders that exist."""
