@@ -185,9 +185,12 @@ class FeatureTests(SynchronousTestCase):
                 self.assertEqual(pod["containers"][0]["image"], image)
 
     def test_autoscaling(self) -> None:
-        """With autoscaling the Deployment does not say how many, and the target is 40 % of the CPU request."""
+        """Autoscaling leaves the count out where no Deployment is seen, and says so; the target is 40 % of the CPU."""
         documents = render(MODES["autoscaling"])
-        self.assertNotIn("replicas", named(documents, "Deployment")["spec"])
+        deployment = named(documents, "Deployment")
+        self.assertNotIn("replicas", deployment["spec"])
+        self.assertEqual(deployment["metadata"]["annotations"], {"sre-server/replicas": "autoscaled"})
+        self.assertNotIn("annotations", named(render({}), "Deployment")["metadata"])
         cpu = named(documents, "HorizontalPodAutoscaler")["spec"]["metrics"][0]["resource"]
         self.assertEqual(cpu, {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 40}})
         self.assertEqual(named(render({}), "Deployment")["spec"]["replicas"], 2)

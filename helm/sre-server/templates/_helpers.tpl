@@ -94,6 +94,21 @@ app.kubernetes.io/component: {{ index . 1 }}
 {{- printf "https://%s:%d" (include "sre-server.host" .) (int .Values.service.port) -}}
 {{- end }}
 
+{{/*
+How many pods the manifest asks for, or "autoscaled". A manifest without a count, after one that had one, sets it to 1; so
+under autoscaling the count of now is told. A Deployment that never had one from here is marked as such, and stays without:
+going back to one of its earlier manifests leaves the count alone, too.
+*/}}
+{{- define "sre-server.replicas" -}}
+{{- if .Values.autoscaling.enabled -}}
+{{- $live := lookup "apps/v1" "Deployment" (include "sre-server.namespace" .) (include "sre-server.fullname" .) -}}
+{{- $marked := eq (dig "metadata" "annotations" "sre-server/replicas" "" $live) "autoscaled" -}}
+{{- if or $marked (not $live) }}autoscaled{{ else }}{{ int $live.spec.replicas }}{{ end -}}
+{{- else -}}
+{{- int .Values.replicaCount -}}
+{{- end -}}
+{{- end }}
+
 {{/* "true" where the server's permissions in this cluster are the chart's business. */}}
 {{- define "sre-server.rbac" -}}
 {{- if and .Values.rbac.create (eq .Values.cluster.kind "in-cluster") }}true{{ end -}}
