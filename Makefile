@@ -45,7 +45,7 @@ SAVE = $(DOCKER) buildx build $(BUILD) --platform=$(PLATFORMS) --provenance=fals
 else
 SAVE = $(TAGGED) && $(DOCKER) save --output=$(ARCHIVE) $(IMAGE):$(VERSION)
 endif
-RELEASE = SOURCE_DATE_EPOCH=$(SOURCE_DATE_EPOCH) $(BIN)/python .ci/release.py --dist=$(DIST) --version=$(VERSION) \
+RELEASE = SOURCE_DATE_EPOCH=$(SOURCE_DATE_EPOCH) .venv-release/bin/python .ci/release.py --dist=$(DIST) --version=$(VERSION) \
 	--chart=$(CHART)
 # Docker's own format: an OCI image, podman's default, has no room for a HEALTHCHECK.
 export BUILDAH_FORMAT := docker
@@ -133,7 +133,7 @@ local-run: need-docker$(if $(KUBECONFIG),+kubectl) build certs ## Run the image 
 image-check: need-podman+debootstrap+unshare $(VENV)/.installed ## Build and try the image without Docker or a registry; as root, on Linux
 	$(BIN)/python -m tests.image
 
-release: need-docker+git+helm $(VENV)/.release ## Make sdist, wheel, image, chart, bill of materials and checksums in dist/
+release: need-docker+git+helm .venv-release/.installed ## Make sdist, wheel, image, chart, bill of materials and checksums in dist/
 	rm -rf $(DIST)
 	$(RELEASE) packages sbom chart notes
 	$(SAVE)
@@ -179,9 +179,10 @@ delete_cluster: need-eksctl ## Delete the cluster of create_cluster, and everyth
 set-%:
 	@test -n "$($*)" || { echo "$* is not set: make $(MAKECMDGOALS) $*=..." >&2; exit 1; }
 
-lock: $(VENV)/.release ## Pin anew, by version and hash, what goes into the image; UPGRADE=--upgrade takes the newest
+lock: $(VENV)/.lock ## Pin anew, by version and hash, what goes into the image and what makes releases; UPGRADE=--upgrade takes the newest
 	$(LOCK) setup.py --output-file=requirements/image.txt
 	$(LOCK) requirements/build.in --output-file=requirements/build.txt
+	$(LOCK) requirements/release.in --output-file=requirements/release.txt
 
 certs: ## Make RFD 0's one-day certificate in .run/, unless the one there is good for another hour
 	@mkdir -p $(CERTS)
@@ -200,11 +201,17 @@ $(VENV)/.installed: setup.py pyproject.toml
 	$(BIN)/python -m pip install -qq --config-settings editable_mode=compat --editable '.[test,lint]'
 	@touch $@
 
-$(VENV)/.release: $(VENV)/.installed
-	$(BIN)/python -m pip install -qq --config-settings editable_mode=compat --editable '.[release]'
+$(VENV)/.lock: $(VENV)/.installed
+	$(BIN)/python -m pip install -qq --config-settings editable_mode=compat --editable '.[lock]'
+	@touch $@
+
+# What is published is made where nothing else was ever installed than what is pinned by its hash.
+.venv-release/.installed: requirements/release.txt
+	$(PYTHON) -m venv --clear .venv-release
+	.venv-release/bin/python -m pip install -qq --require-hashes --only-binary :all: --requirement $<
 	@touch $@
 
 clean: ## Remove everything that the other targets made here
-	rm -rf $(VENV) .venv-sslyze $(CERTS) .tox build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache _trial_temp*
+	rm -rf $(VENV) .venv-release .venv-sslyze $(CERTS) .tox build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache _trial_temp*
 	rm -f twisted/plugins/dropin.cache
 	find sre_server tests twisted -name __pycache__ -type d -prune -exec rm -rf {} +

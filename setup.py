@@ -56,8 +56,7 @@ setup(
             "types-setuptools",
             "zizmor==1.32.0",
         ],
-        "release": [
-            "cyclonedx-bom==7.5.0",
+        "lock": [
             "uv==0.13.9",
         ],
     },

@@ -1,16 +1,19 @@
 """A release of the chart in the shared control plane, in a namespace that holds pods to the strictest standard."""
 
 import json
-from collections.abc import Mapping
+import subprocess
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from secrets import token_hex
 from typing import Any
 
 import yaml
+from twisted.trial.unittest import SynchronousTestCase
 
 from tests.certificates import Authority
 from tests.functional.helm import CHART
 
+from .daemon import wait_until
 from .fixture import shared_plane
 
 WAIT = ("--wait", "--timeout=90s")
@@ -56,6 +59,19 @@ class Release:
         shown = self.kubectl("get", kind, name or self.account, f"--namespace={self.namespace}", "--output=json")
         found: dict[str, Any] = json.loads(shown)
         return found
+
+    def follow(self, case: SynchronousTestCase, template: str) -> Callable[[], list[Any]]:
+        """Watch a part of the Deployment, which is JSON; the result returns every state it has been in since."""
+        binary, kubeconfig = self.plane.binaries / "kubectl", f"--kubeconfig={self.plane.admin_kubeconfig}"
+        what = ("get", "deployment", self.account, f"--namespace={self.namespace}", "--watch")
+        command = [str(binary), kubeconfig, *what, f"--output=jsonpath={template}{{'\\n'}}"]
+        seen = self.folder / f"followed-{token_hex(4)}"
+        with seen.open("w") as file:
+            process = subprocess.Popen(command, stdout=file)
+        case.addCleanup(process.wait, 30)
+        case.addCleanup(process.terminate)
+        wait_until(lambda: seen.read_text().count("\n") > 0, "kubectl does not watch the Deployment")
+        return lambda: [json.loads(line) for line in seen.read_text().splitlines()]
 
     def items(self, kind: str) -> list[dict[str, Any]]:
         """Return all objects of a kind in the release's namespace."""

@@ -72,6 +72,7 @@ MODES: dict[str, Values] = {
         "topologySpreadConstraints": [],
         "preStopSeconds": 0,
         "server": {"auditLog": ""},
+        "networkPolicy": {"enabled": False},
     },
     "network policy": {"networkPolicy": {"enabled": True}},
     "network policy, narrow": {
@@ -186,12 +187,12 @@ def helm() -> str:
     return found
 
 
-def run_helm(command: str, values: Values, *arguments: str) -> subprocess.CompletedProcess[str]:
+def run_helm(command: str, values: Values, *arguments: str, chart: Path = CHART) -> subprocess.CompletedProcess[str]:
     """Run `helm COMMAND` with these values, knowing nothing of the machine that it runs on."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "values.yaml"
         file.write_text(yaml.safe_dump(dict(values)), encoding="utf-8")
-        line = [helm(), command, *arguments, str(CHART), f"--values={file}", f"--namespace={NAMESPACE}"]
+        line = [helm(), command, *arguments, str(chart), f"--values={file}", f"--namespace={NAMESPACE}"]
         environment = {"HOME": folder, "PATH": "/usr/bin:/bin"}
         return subprocess.run(line, capture_output=True, text=True, timeout=120, check=False, env=environment)
 

@@ -1,24 +1,15 @@
 """The chart under every kind of values: what it makes is valid, and what it cannot make it refuses with a reason."""
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
-import kubernetes_validate  # type: ignore[import-untyped]
 import yaml
 from twisted.trial.unittest import SynchronousTestCase
 
 import sre_server
-from tests.functional.helm import CHART, MODES, Document, Values, kinds, named, refusal, render, run_helm
+from tests.functional.helm import CHART, MODES, Values, kinds, named, refusal, render, run_helm
+from tests.functional.manifests import faults
 
-OLDEST, NEWEST = "1.30", "1.37"
-CUSTOM = {
-    "Certificate": ("cert-manager.io/v1", {"secretName", "issuerRef", "commonName"}),
-    "Issuer": ("cert-manager.io/v1", set()),
-    "ServiceMonitor": ("monitoring.coreos.com/v1", {"selector", "endpoints", "namespaceSelector"}),
-    "PodMonitor": ("monitoring.coreos.com/v1", {"selector", "podMetricsEndpoints", "namespaceSelector"}),
-    "PrometheusRule": ("monitoring.coreos.com/v1", {"groups"}),
-}
 TYPOS: tuple[tuple[str, Values], ...] = (
     ("replicas", {"replicas": 3}),
     ("image.tga", {"image": {"tga": "1"}}),
@@ -46,6 +37,9 @@ OUT_OF_RANGE: tuple[tuple[str, Values], ...] = (
     ("/policy/rules/0", {"authorization": "policy", "policy": {"rules": [{"verbs": ["read"]}]}}),
     ("/commonLabels/a", {"commonLabels": {"a": 1}}),
     ("/podAnnotations/a", {"podAnnotations": {"a": None, "b": True}}),
+    ("/livenessProbe", {"livenessProbe": {"exec": {"command": ["true"]}}}),
+    ("/prometheusRule/runbookBaseUrl", {"prometheusRule": {"runbookBaseUrl": "https://wiki/a: b"}}),
+    ("/enabled", {"enabled": "yes"}),
 )
 CONTRADICTIONS: tuple[tuple[str, Values], ...] = (
     ("policy needs policy.rules", {"authorization": "policy"}),
@@ -64,22 +58,9 @@ CONTRADICTIONS: tuple[tuple[str, Values], ...] = (
     ("resources.requests.cpu", {"autoscaling": {"enabled": True}, "resources": {"requests": {"cpu": None}}}),
     ("needs a target", {"autoscaling": {"enabled": True, "targetCPUUtilizationPercentage": None}}),
     ("clientCertificate.secretName", {"syntheticQueries": {"enabled": True}}),
+    ("set it to true", {"networkPolicy": {"extraEgress": [{"ports": [{"port": 9}]}]}}),
+    ("charts that contain this one", {"enabled": False}),
 )
-
-
-def _nulls(value: object, path: str) -> Iterator[str]:
-    """Yield where a value is null, or an annotation or label is no string."""
-    if value is None:
-        yield path
-    elif isinstance(value, dict):
-        for key, item in value.items():
-            inside = f"{path}.{key}"
-            if path.endswith((".annotations", ".labels", ".matchLabels", ".data")) and not isinstance(item, str):
-                yield inside
-            yield from _nulls(item, inside)
-    elif isinstance(value, list):
-        for number, item in enumerate(value):
-            yield from _nulls(item, f"{path}[{number}]")
 
 
 class MatrixTests(SynchronousTestCase):
@@ -97,27 +78,7 @@ class MatrixTests(SynchronousTestCase):
         """Every object fits the schemas of the oldest and newest Kubernetes, and has no nulls, no unknown fields."""
         for name, values in MODES.items():
             for document in render(values):
-                what = f"{name}: {document['kind']} {document['metadata']['name']}"
-                self.assertEqual(list(_nulls(document, "")), [], what)
-                if document["kind"] in CUSTOM:
-                    self._check_custom(document, what)
-                    continue
-                for version in (OLDEST, NEWEST):
-                    self._check(document, version, what)
-
-    def _check(self, document: Document, version: str, what: str) -> None:
-        # trafficDistribution is younger than the oldest Kubernetes; whoever sets it knows.
-        if version == OLDEST and "trafficDistribution" in document.get("spec", {}):
-            return
-        try:
-            kubernetes_validate.validate(document, version, strict=True)
-        except kubernetes_validate.ValidationError as error:
-            raise AssertionError(f"{what}, Kubernetes {version}: {error.message} at {list(error.path)}") from error
-
-    def _check_custom(self, document: Document, what: str) -> None:
-        api, needed = CUSTOM[document["kind"]]
-        self.assertEqual(document["apiVersion"], api, what)
-        self.assertLessEqual(needed - {"commonName"} if document["spec"].get("isCA") else needed, set(document["spec"]))
+                self.assertEqual(faults(document), [], f"{name}: {document['kind']} {document['metadata']['name']}")
 
     def test_names_and_labels(self) -> None:
         """Every object has the recommended labels and a name of its own, and selectors select the server's pods."""
@@ -140,7 +101,7 @@ class MatrixTests(SynchronousTestCase):
     def test_numeric_release(self) -> None:
         """A release whose name is a number has labels that are text all the same."""
         for document in render({}, release="7"):
-            self.assertEqual(list(_nulls(document, "")), [])
+            self.assertEqual(faults(document), [])
 
     def test_version(self) -> None:
         """The chart is of the server's version, and names the image of that version."""
@@ -178,7 +139,14 @@ class FeatureTests(SynchronousTestCase):
     def test_objects(self) -> None:
         """Each feature brings its objects, and nothing is made that was not asked for."""
         cluster_wide = {"ClusterRole", "ClusterRoleBinding"}
-        default = cluster_wide | {"ServiceAccount", "Service", "Deployment", "PodDisruptionBudget", "Pod"}
+        default = cluster_wide | {
+            "ServiceAccount",
+            "Service",
+            "Deployment",
+            "PodDisruptionBudget",
+            "Pod",
+            "NetworkPolicy",
+        }
         expected = {
             "defaults": default,
             "policy": default | {"ConfigMap"},
@@ -189,7 +157,7 @@ class FeatureTests(SynchronousTestCase):
             "cert-manager, own issuer": default | {"Certificate"},
             "autoscaling": default | {"HorizontalPodAutoscaler"},
             "bare": {"Service", "Deployment"},
-            "network policy": default | {"NetworkPolicy"},
+            "network policy": default,
             "service monitor": default | {"ServiceMonitor"},
             "pod monitor": default | {"PodMonitor"},
             "rules and dashboard": default | {"PrometheusRule", "ConfigMap"},
@@ -217,9 +185,12 @@ class FeatureTests(SynchronousTestCase):
                 self.assertEqual(pod["containers"][0]["image"], image)
 
     def test_autoscaling(self) -> None:
-        """With autoscaling the Deployment does not say how many, and the target is 40 % of the CPU request."""
+        """Autoscaling leaves the count out where no Deployment is seen, and says so; the target is 40 % of the CPU."""
         documents = render(MODES["autoscaling"])
-        self.assertNotIn("replicas", named(documents, "Deployment")["spec"])
+        deployment = named(documents, "Deployment")
+        self.assertNotIn("replicas", deployment["spec"])
+        self.assertEqual(deployment["metadata"]["annotations"], {"sre-server/replicas": "autoscaled"})
+        self.assertNotIn("annotations", named(render({}), "Deployment")["metadata"])
         cpu = named(documents, "HorizontalPodAutoscaler")["spec"]["metrics"][0]["resource"]
         self.assertEqual(cpu, {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 40}})
         self.assertEqual(named(render({}), "Deployment")["spec"]["replicas"], 2)
@@ -241,7 +212,8 @@ class FeatureTests(SynchronousTestCase):
         *groups, own = named(documents, "PrometheusRule")["spec"]["groups"]
         self.assertEqual((about_queries["name"], groups), ("sre-server-synthetic", alerts))
         self.assertEqual(own["rules"], MODES["rules and dashboard"]["prometheusRule"]["rules"])
-        dashboard = named(documents, "ConfigMap", "blue-sre-server-dashboard")
+        dashboard = next(d for d in documents if d["kind"] == "ConfigMap")
+        self.assertEqual(dashboard["metadata"]["namespace"], "monitoring")
         self.assertEqual(dashboard["metadata"]["labels"]["grafana_dashboard"], "1")
         self.assertEqual(
             json.loads(dashboard["data"]["sre-server.json"]), json.loads((CHART / "files/dashboard.json").read_text())
@@ -276,7 +248,7 @@ class FeatureTests(SynchronousTestCase):
             self.assertIn("deployment/blue-sre-server --namespace sre\n", told)
 
     def test_config_change(self) -> None:
-        """Another policy is another pod template, unless the pods are to stay."""
+        """Another policy is another pod template, unless the pods are to stay; one's own annotations win."""
 
         def annotations(maximum: int, **more: Any) -> Any:
             documents = render({"guardrails": {"maximum": maximum}, **more})
@@ -285,6 +257,9 @@ class FeatureTests(SynchronousTestCase):
         self.assertNotEqual(annotations(1), annotations(2))
         self.assertEqual(annotations(1), annotations(1))
         self.assertEqual(annotations(1, restartOnConfigChange=False), annotations(2, restartOnConfigChange=False))
+        self.assertEqual(annotations(1), annotations(1, commonLabels={"team": "other"}))
+        key = "kubectl.kubernetes.io/default-container"
+        self.assertEqual(annotations(1, podAnnotations={key: "beside"})[key], "beside")
 
     def test_extra_objects(self) -> None:
         """Objects of one's own are there, with their templates evaluated, as a map and as text."""

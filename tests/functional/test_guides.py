@@ -15,6 +15,7 @@ GUIDES = ("install.md", "operate.md")
 NEEDS = {
     "a registry, and a tool that builds images",
     "a release",
+    "an install by kubectl apply",
     "cert-manager in the cluster",
     "cert-manager in the cluster, and an issuer",
     "nodes that run containers",

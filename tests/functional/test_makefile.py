@@ -56,7 +56,7 @@ class Makefile:
         self._tools = folder / "tools"
         self._tools.mkdir()
         self.folder.mkdir()
-        for name in ("Makefile", "Dockerfile", "sre_server", "setup.py", "pyproject.toml"):
+        for name in ("Makefile", "Dockerfile", "sre_server", "setup.py", "pyproject.toml", "requirements"):
             (self.folder / name).symlink_to(ROOT / name)
         for name in stubs:
             stub = self._tools / name
@@ -224,23 +224,50 @@ class CallTests(SynchronousTestCase):
                 self.assertIn("--name=sre-server", call)
 
 
+def pins(file: str) -> dict[str, str]:
+    """Return what a file of requirements/ pins, if all of it has hashes and comes from no index of its own."""
+    text = (ROOT / "requirements" / file).read_text(encoding="utf-8")
+    found = dict(re.findall(r"^([a-z0-9.-]+)==([^ ;]+).*\\\n +--hash=sha256:", text, re.MULTILINE))
+    if len(found) != len(re.findall(r"^[a-z]", text, re.MULTILINE)) or "://" in text:
+        raise AssertionError(f"{file} has more than what is pinned")
+    return found
+
+
 class LockTests(SynchronousTestCase):
-    """requirements/image.txt, which says what the image consists of."""
+    """requirements/*.txt, which say what the image consists of, and what makes it and the packages."""
 
     def test_up_to_date(self) -> None:
-        """Each requirement of the package is pinned, to a version that it allows, with hashes, and from no index."""
-        text = (ROOT / "requirements/image.txt").read_text(encoding="utf-8")
-        pins = dict(re.findall(r"^([a-z0-9.-]+)==([^ ;]+).*\\\n +--hash=sha256:", text, re.MULTILINE))
-        self.assertEqual(len(pins), len(re.findall(r"^[a-z]", text, re.MULTILINE)))
-        self.assertNotIn("://", text)
+        """Each requirement of the package is pinned, to a version that it allows."""
+        pinned = pins("image.txt")
         declared = re.search(
             r"install_requires=\[(.*?)\],\n", (ROOT / "setup.py").read_text(encoding="utf-8"), re.DOTALL
         )
         needed = [Requirement(line) for line in re.findall(r'"([^"]+)"', declared[1] if declared else "")]
         self.assertGreater(len(needed), 8)
+        self._compare(needed, pinned)
+
+    def test_tools(self) -> None:
+        """So is each of the tools that make a wheel, and those of a release."""
+        for name in ("build", "release"):
+            lines = (ROOT / f"requirements/{name}.in").read_text(encoding="utf-8").splitlines()
+            needed = [Requirement(line) for line in lines if not line.startswith("#")]
+            self.assertGreater(len(needed), 1)
+            self._compare(needed, pins(f"{name}.txt"))
+
+    def _compare(self, needed: list[Requirement], pinned: Mapping[str, str]) -> None:
         for requirement in needed:
-            version = pins[canonicalize_name(requirement.name)]
+            version = pinned[canonicalize_name(requirement.name)]
             self.assertTrue(requirement.specifier.contains(version), f"{requirement}: {version}; run make lock")
+
+    def test_release_environment(self) -> None:
+        """A release is made in an environment of its own, into which nothing comes that is not pinned by its hash."""
+        told = Makefile(temporary_folder(self), "docker", "git", "helm").make("-n", "release").stdout
+        installs = [line for line in told.splitlines() if "pip install" in line]
+        self.assertEqual(len(installs), 1, told)
+        for option in ("--require-hashes", "--only-binary :all:", "requirements/release.txt"):
+            self.assertIn(option, installs[0])
+        self.assertIn(".venv-release/bin/python .ci/release.py", told)
+        self.assertNotIn(".venv/", told)
 
 
 class ReleaseTests(SynchronousTestCase):

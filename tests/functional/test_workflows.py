@@ -86,6 +86,20 @@ class WorkflowTests(SynchronousTestCase):
         for entry in include:
             self.assertTrue(entry["image"].startswith(f"python:{entry['python']}."), entry)
 
+    def test_release_is_built_apart(self) -> None:
+        """What is attested is built where no test has run, by pinned tools; it is published if both succeed."""
+        release = workflows()["release.yml"]["jobs"]
+        run = {name: [step["run"] for step in job["steps"] if "run" in step] for name, job in release.items()}
+        self.assertEqual(run["test"], ["make test"])
+        self.assertEqual(run["build"], ["make release PLATFORMS=linux/amd64,linux/arm64"])
+        self.assertLessEqual({"test", "build"}, set(release["publish"]["needs"]))
+        for step in release["build"]["steps"]:
+            action, _, _ = step.get("uses", "").partition("@")
+            if action == "docker/setup-qemu-action":
+                self.assertIn("@sha256:", step["with"]["image"])
+            if action == "docker/setup-buildx-action":
+                self.assertIn("@sha256:", step["with"]["driver-opts"])
+
     def test_release_order(self) -> None:
         """A release is attested before it is published, and no version is published twice at once."""
         publish = workflows()["release.yml"]["jobs"]["publish"]

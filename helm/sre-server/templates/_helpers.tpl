@@ -2,27 +2,45 @@
 {{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" -}}
 {{- end }}
 
-{{/* 50 characters leave room for the suffixes of other objects. */}}
+{{/* 50 characters leave room for the suffixes of other objects. A release's name may have dots, a Service's may not. */}}
 {{- define "sre-server.fullname" -}}
-{{- if .Values.fullnameOverride -}}
-{{- .Values.fullnameOverride | trunc 50 | trimSuffix "-" -}}
-{{- else -}}
 {{- $name := default .Chart.Name .Values.nameOverride -}}
-{{- if contains $name .Release.Name -}}
-{{- .Release.Name | trunc 50 | trimSuffix "-" -}}
-{{- else -}}
-{{- printf "%s-%s" .Release.Name $name | trunc 50 | trimSuffix "-" -}}
-{{- end -}}
-{{- end -}}
+{{- $full := ternary .Release.Name (printf "%s-%s" .Release.Name $name) (contains $name .Release.Name) -}}
+{{- default $full .Values.fullnameOverride | replace "." "-" | trunc 50 | trimAll "-" -}}
 {{- end }}
 
 {{- define "sre-server.namespace" -}}
 {{- default .Release.Namespace .Values.namespaceOverride -}}
 {{- end }}
 
-{{/* Objects of the whole cluster carry the namespace in their names: the same release name may be used in several. */}}
+{{/* For objects outside of the release's namespace. Without the hash, "x" in "a-b" and "b-x" in "a" would be one. */}}
 {{- define "sre-server.clusterName" -}}
-{{- printf "%s-%s" (include "sre-server.namespace" .) (include "sre-server.fullname" .) -}}
+{{- $namespace := include "sre-server.namespace" . -}}
+{{- $fullname := include "sre-server.fullname" . -}}
+{{- $hash := printf "%s/%s" $namespace $fullname | sha256sum | trunc 8 -}}
+{{- printf "%s-%s" (printf "%s-%s" $namespace $fullname | trunc 54 | trimAll "-") $hash -}}
+{{- end }}
+
+{{/* A CronJob's name has 52 characters at most, as its Jobs' names are made of it. */}}
+{{- define "sre-server.cronJobName" -}}
+{{- $fullname := include "sre-server.fullname" . -}}
+{{- $short := printf "%s-%s" ($fullname | trunc 33 | trimAll "-") (sha256sum $fullname | trunc 8) -}}
+{{- printf "%s-synthetic" (ternary $short $fullname (gt (len $fullname) 42)) -}}
+{{- end }}
+
+{{/*
+Those of a map's keys that have a value: (list map key...). A key that is null or empty is left out, so that the cluster's
+default holds; 0 and false are values.
+*/}}
+{{- define "sre-server.given" -}}
+{{- $map := first . -}}
+{{- $given := dict -}}
+{{- range rest . -}}
+{{- if not (has (toJson (get $map .)) (list "null" "\"\"" "[]" "{}")) -}}
+{{- $_ := set $given . (get $map .) -}}
+{{- end -}}
+{{- end -}}
+{{- with $given }}{{ toYaml . }}{{ end -}}
 {{- end }}
 
 {{/* Call with the root and a component: (list . "server"). */}}
@@ -39,13 +57,22 @@ app.kubernetes.io/component: {{ index . 1 }}
 {{- $_ := set $labels "app.kubernetes.io/version" $root.Chart.AppVersion -}}
 {{- $_ := set $labels "app.kubernetes.io/part-of" "sre-server" -}}
 {{- $_ := set $labels "app.kubernetes.io/managed-by" $root.Release.Service -}}
-{{- $_ := set $labels "helm.sh/chart" (printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace "+" "_") -}}
-{{- toYaml (mergeOverwrite (deepCopy $root.Values.commonLabels) $labels) -}}
+{{- $_ := set $labels "helm.sh/chart" (printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace "+" "_" | trunc 63) -}}
+{{- toYaml (merge $labels (default dict $root.Values.commonLabels)) -}}
+{{- end }}
+
+{{/* The metadata of an object in the release's namespace: (list . component name {labels, annotations}). */}}
+{{- define "sre-server.metadata" -}}
+{{- $root := index . 0 -}}
+{{- $more := ternary (last .) dict (gt (len .) 3) -}}
+{{- $labels := merge (fromYaml (include "sre-server.labels" (list $root (index . 1)))) (default dict $more.labels) -}}
+{{- $metadata := dict "name" (index . 2) "namespace" (include "sre-server.namespace" $root) "labels" $labels -}}
+{{- with $more.annotations }}{{ $_ := set $metadata "annotations" . }}{{ end -}}
+{{- toYaml $metadata -}}
 {{- end }}
 
 {{- define "sre-server.image" -}}
-{{- $registry := default .Values.image.registry .Values.global.imageRegistry -}}
-{{- with $registry }}{{ . }}/{{ end -}}
+{{- with default .Values.image.registry (.Values.global).imageRegistry }}{{ trimSuffix "/" . }}/{{ end -}}
 {{ .Values.image.repository }}
 {{- if or .Values.image.tag (not .Values.image.digest) }}:{{ default .Chart.AppVersion .Values.image.tag }}{{ end -}}
 {{- with .Values.image.digest }}@{{ . }}{{ end -}}
@@ -65,6 +92,21 @@ app.kubernetes.io/component: {{ index . 1 }}
 
 {{- define "sre-server.url" -}}
 {{- printf "https://%s:%d" (include "sre-server.host" .) (int .Values.service.port) -}}
+{{- end }}
+
+{{/*
+How many pods the manifest asks for, or "autoscaled". A manifest without a count, after one that had one, sets it to 1; so
+under autoscaling the count of now is told. A Deployment that never had one from here is marked as such, and stays without:
+going back to one of its earlier manifests leaves the count alone, too.
+*/}}
+{{- define "sre-server.replicas" -}}
+{{- if .Values.autoscaling.enabled -}}
+{{- $live := lookup "apps/v1" "Deployment" (include "sre-server.namespace" .) (include "sre-server.fullname" .) -}}
+{{- $marked := eq (dig "metadata" "annotations" "sre-server/replicas" "" $live) "autoscaled" -}}
+{{- if or $marked (not $live) }}autoscaled{{ else }}{{ int $live.spec.replicas }}{{ end -}}
+{{- else -}}
+{{- int .Values.replicaCount -}}
+{{- end -}}
 {{- end }}
 
 {{/* "true" where the server's permissions in this cluster are the chart's business. */}}
@@ -94,13 +136,13 @@ app.kubernetes.io/component: {{ index . 1 }}
 {{- $from := index . 0 -}}
 {{- if $from.configMapName -}}
 configMap:
-  name: {{ $from.configMapName }}
+  name: {{ $from.configMapName | quote }}
 {{- else -}}
 secret:
-  name: {{ default (index . 1) $from.secretName }}
+  name: {{ default (index . 1) $from.secretName | quote }}
 {{- end }}
   items:
-    - key: {{ $from.key }}
+    - key: {{ $from.key | quote }}
       path: {{ index . 2 }}
 {{- end }}
 
@@ -113,21 +155,9 @@ secret:
 {{- $root := index . 0 -}}
 restartPolicy: Never
 automountServiceAccountToken: false
-enableServiceLinks: {{ $root.Values.enableServiceLinks }}
-{{- with $root.Values.imagePullSecrets }}
-imagePullSecrets:
-  {{- toYaml . | nindent 2 }}
-{{- end }}
+{{ include "sre-server.given" (list $root.Values "enableServiceLinks" "imagePullSecrets" "nodeSelector" "tolerations") }}
 {{- with $root.Values.podSecurityContext }}
 securityContext:
-  {{- toYaml . | nindent 2 }}
-{{- end }}
-{{- with $root.Values.nodeSelector }}
-nodeSelector:
-  {{- toYaml . | nindent 2 }}
-{{- end }}
-{{- with $root.Values.tolerations }}
-tolerations:
   {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- end }}
@@ -137,41 +167,42 @@ tolerations:
 {{- $keys := (index . 0).Values.syntheticQueries.clientCertificate -}}
 - name: client
   secret:
-    secretName: {{ index . 1 }}
+    secretName: {{ index . 1 | quote }}
     defaultMode: 0440
     items:
-      - key: {{ $keys.certificateKey }}
+      - key: {{ $keys.certificateKey | quote }}
         path: tls.crt
-      - key: {{ $keys.privateKeyKey }}
+      - key: {{ $keys.privateKeyKey | quote }}
         path: tls.key
-      - key: {{ $keys.serverCAKey }}
+      - key: {{ $keys.serverCAKey | quote }}
         path: ca.crt
 {{- end }}
 
-{{/* The labels of a monitor or rule: (list . additionalLabels). */}}
-{{- define "sre-server.monitoringLabels" -}}
-{{- $labels := fromYaml (include "sre-server.labels" (list (index . 0) "server")) -}}
-{{- toYaml (mergeOverwrite $labels (index . 1)) -}}
+{{/* The metadata of what may be in a namespace of the monitoring's: (list . its-values its-labels suffix). */}}
+{{- define "sre-server.monitoringMetadata" -}}
+{{- $root := index . 0 -}}
+{{- $namespace := default (include "sre-server.namespace" $root) (index . 1).namespace -}}
+{{- $own := eq $namespace (include "sre-server.namespace" $root) -}}
+{{- $name := include (ternary "sre-server.fullname" "sre-server.clusterName" $own) $root -}}
+{{- $labels := fromYaml (include "sre-server.labels" (list $root "server")) -}}
+{{- $metadata := dict "namespace" $namespace "labels" (mergeOverwrite $labels (default dict (index . 2))) -}}
+{{- with (index . 1).annotations }}{{ $_ := set $metadata "annotations" . }}{{ end -}}
+{{- toYaml (set $metadata "name" (printf "%s%s" $name (index . 3))) -}}
 {{- end }}
 
-{{/* What ServiceMonitor and PodMonitor say of their endpoint alike. */}}
+{{/* What is scraped, as ServiceMonitor and PodMonitor both say it: (list . component). */}}
+{{- define "sre-server.monitored" -}}
+jobLabel: app.kubernetes.io/name
+namespaceSelector:
+  matchNames: [{{ include "sre-server.namespace" (index . 0) | quote }}]
+selector:
+  matchLabels:
+    {{- include "sre-server.selectorLabels" . | nindent 4 }}
+{{- end }}
+
+{{/* And how. */}}
 {{- define "sre-server.scrape" -}}
+port: ops
 path: /metrics
-{{- with .interval }}
-interval: {{ . }}
-{{- end }}
-{{- with .scrapeTimeout }}
-scrapeTimeout: {{ . }}
-{{- end }}
-{{- if .honorLabels }}
-honorLabels: true
-{{- end }}
-{{- with .relabelings }}
-relabelings:
-  {{- toYaml . | nindent 2 }}
-{{- end }}
-{{- with .metricRelabelings }}
-metricRelabelings:
-  {{- toYaml . | nindent 2 }}
-{{- end }}
+{{ include "sre-server.given" (list . "interval" "scrapeTimeout" "honorLabels" "relabelings" "metricRelabelings") }}
 {{- end }}

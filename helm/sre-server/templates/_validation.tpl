@@ -1,6 +1,9 @@
 {{/* What the schema cannot say: values that are good, but not together. */}}
 {{- define "sre-server.validate" -}}
 {{- $v := .Values -}}
+{{- if eq (toString $v.enabled) "false" -}}
+{{- fail "enabled: false is for charts that contain this one, and name it in the `condition` of the dependency" -}}
+{{- end -}}
 {{- if and (eq $v.authorization "policy") (not $v.policy.rules) -}}
 {{- fail "authorization: policy needs policy.rules; without a rule nothing would be allowed" -}}
 {{- end -}}
@@ -37,7 +40,7 @@
 {{- if gt (int $v.autoscaling.minReplicas) (int $v.autoscaling.maxReplicas) -}}
 {{- fail "autoscaling.minReplicas is greater than autoscaling.maxReplicas" -}}
 {{- end -}}
-{{- $requests := default dict $v.resources.requests -}}
+{{- $requests := default dict ($v.resources).requests -}}
 {{- if and $v.autoscaling.targetCPUUtilizationPercentage (not $requests.cpu) -}}
 {{- fail "autoscaling by CPU needs resources.requests.cpu: the target is a percentage of it" -}}
 {{- end -}}
@@ -46,6 +49,11 @@
 {{- end -}}
 {{- if not (or $v.autoscaling.targetCPUUtilizationPercentage $v.autoscaling.targetMemoryUtilizationPercentage $v.autoscaling.metrics) -}}
 {{- fail "autoscaling needs a target for CPU or memory, or metrics of its own" -}}
+{{- end -}}
+{{- end -}}
+{{- with $v.networkPolicy -}}
+{{- if and (eq (toString .enabled) "ingress") (or .apiserver.to .dns.to .extraEgress) -}}
+{{- fail "networkPolicy.apiserver.to, dns.to and extraEgress have no effect with networkPolicy.enabled: ingress; set it to true" -}}
 {{- end -}}
 {{- end -}}
 {{- if and $v.serviceMonitor.enabled $v.podMonitor.enabled -}}
