@@ -63,12 +63,14 @@ class Channel(TwistedChannel):
     _identity: Identity | None = None
     _excess: TooManyRequests | None = None
     _clocks: dict[str, IDelayedCall]
+    _write_now: Callable[[bytes], object]
     address = "-"
     """The address of the other end, for logs."""
 
     def connectionMade(self) -> None:
         """Count the connection in; on the TLS port, give its handshake 5 s."""
         self._clocks = {}
+        self._write_now = getattr(self.transport, "write_now", self.transport.write)
         super().connectionMade()
         self.address = host_of(self.getPeer())
         self._fairness_key = f"address {self.address}"
@@ -112,7 +114,7 @@ class Channel(TwistedChannel):
         """See `Connection.write_whole`; what the peer has not read counts until it has."""
         if not self.site.unsent.has_room(self._fairness_key, len(answer)):
             return False
-        self.transport.write(answer)
+        self._write_now(answer)
         if self.is_blocked and len(answer) > LONG_BYTES:
             self._unsent = self._fairness_key, len(answer)
             self.site.unsent.add(*self._unsent)

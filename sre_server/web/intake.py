@@ -37,7 +37,11 @@ class Intake:
 
     def take(self, data: bytes) -> None:
         """Process bytes that were received, now or in their turn."""
-        self._received = self._received + data if self._received else data
+        key = self._key()
+        if len(data) <= PIECE_BYTES and not self._received and self._turns.has_time(key):
+            self._turns.serve(key, self._process, data)  # as nearly always
+            return
+        self._received += data
         if self.waiting:
             self._pause()
         else:

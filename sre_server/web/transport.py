@@ -14,15 +14,16 @@ from twisted.internet.interfaces import (
     ITransport,
 )
 from twisted.internet.protocol import connectionDone
-from twisted.protocols.tls import BufferingTLSTransport, TLSMemoryBIOFactory, TLSMemoryBIOProtocol
+from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from sre_server.web.channel import Channel
 from sre_server.web.intake import Intake
 from sre_server.web.site import APISite
+from sre_server.web.twisted_tls import ShortcutTLSTransport, record_length
 
-_HEADER: Final = 5
+_HEADER_BYTES: Final = 5
 _HANDSHAKE: Final = 22
 """The type of a TLS record that has a ClientHello (RFC 8446, section 5.1)."""
 
@@ -31,7 +32,7 @@ class ITCPStream(ITCPTransport, IPushProducer):
     """A TCP connection that is read from unless it is told not to."""
 
 
-class FairTLSTransport(BufferingTLSTransport):
+class FairTLSTransport(ShortcutTLSTransport):
     """The TLS of one connection: bounded before its handshake, and decrypting a piece at a time from then on."""
 
     factory: "FairTLSFactory"
@@ -61,7 +62,7 @@ class FairTLSTransport(BufferingTLSTransport):
         self._intake.take(bytes)
 
     def _decrypt(self, piece: bytes) -> None:
-        if _is_one_record(piece):
+        if len(piece) == record_length(piece):
             super().dataReceived(piece)
         else:
             with self.wrappedProtocol.at_once():
@@ -93,15 +94,7 @@ class FairTLSTransport(BufferingTLSTransport):
 
 def _is_whole(hello: bytes) -> bool:
     """Tell whether the first record is complete; what is not a handshake is for OpenSSL to refuse at once."""
-    return hello[0] != _HANDSHAKE or (len(hello) >= _HEADER and len(hello) >= _record_length(hello))
-
-
-def _is_one_record(data: bytes) -> bool:
-    return len(data) >= _HEADER and len(data) == _record_length(data)
-
-
-def _record_length(data: bytes) -> int:
-    return _HEADER + int.from_bytes(data[3:_HEADER])
+    return hello[0] != _HANDSHAKE or (len(hello) > _HEADER_BYTES and len(hello) >= record_length(hello))
 
 
 class FairTLSFactory(TLSMemoryBIOFactory):

@@ -44,10 +44,10 @@ class Turns:
         else:
             self._waiting.setdefault(client, deque()).append(serve)
 
-    def serve(self, client: str, serve: Callable[[], object]) -> None:
+    def serve(self, client: str, serve: Callable[..., object], *arguments: object) -> None:
         """Call `serve` now, and take off the client's slice what that took, unless it was taken off within."""
         began, before = self.now(), self._used.get(client, 0.0)
-        serve()
+        serve(*arguments)
         within = self._used.get(client, 0.0) - before
         self.spend(client, self.now() - began - within)
 

@@ -1,7 +1,7 @@
 """The one place that knows Twisted's HTTP channel from the inside: its private parts, under names that say what for.
 
 Twisted offers no public way to stop parsing, to see how much of a request has arrived, or to answer a malformed one
-otherwise than with an empty 400. `PRIVATE` lists what is used; `tests/web/test_twisted_channel.py` says which releases
+otherwise than with an empty 400. `PRIVATE` lists what is used; `tests/web/test_twisted_parts.py` says which releases
 of Twisted have it, and setup.py admits no later one.
 """
 

@@ -1,11 +1,15 @@
 """TLS before a site, in memory: what counts as a handshake, and at whose expense bytes are decrypted."""
 
 import contextlib
-from itertools import count
+from itertools import count, pairwise
 
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from OpenSSL import SSL
 from twisted.internet.error import ConnectionDone
+from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import Clock
+from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 
 from sre_server.security.limits import Rate
@@ -14,6 +18,7 @@ from sre_server.web.channel import HANDSHAKE_SECONDS, Channel
 from sre_server.web.connections import ConnectionLimits
 from sre_server.web.intake import PIECE_BYTES, Intake
 from sre_server.web.turns import SLICE_SECONDS, Turns
+from sre_server.web.twisted_tls import ShortcutTLSTransport
 from tests.fakes import deployment, namespace
 from tests.memory_server import ALICE, MemoryServer, read_answers
 from tests.security.test_tls import FolderTests, TLSClient, client_context
@@ -106,10 +111,11 @@ class DecryptingTests(TransportTests):
         """The statuses of what a client has been answered."""
         if data := client.received():
             client.end.bio_write(data)
-        try:
-            return [answer.status for answer in read_answers(client.end.recv(1 << 16))]
-        except SSL.WantReadError:
-            return []
+        answered = b""
+        with contextlib.suppress(SSL.WantReadError):
+            while True:
+                answered += client.end.recv(1 << 16)
+        return [answer.status for answer in read_answers(answered)]
 
     def records(self, data: bytes, size: int = 1) -> bytes:
         """Encrypt data in records of so many bytes."""
@@ -132,6 +138,31 @@ class DecryptingTests(TransportTests):
         self.assertEqual(self.answers(self.client), [200])
         self.assertEqual(sum(parsed), len(GET))
         self.assertLessEqual(len(parsed), len(sent) // PIECE_BYTES + 1)
+
+    @settings(deadline=None, max_examples=30)
+    @given(st.lists(st.integers(0, 1200), max_size=8), st.sampled_from([16, 40, 76, 400]))
+    def test_cut_anywhere(self, cuts: list[int], size: int) -> None:
+        """However records are cut on their way, and requests into records, every request is answered, in order."""
+        client = self.shake_hands()
+        for at in range(0, len(GET * 4), size):
+            client.end.sendall((GET * 4)[at : at + size])
+        sent = client.end.bio_read(1 << 20)
+        edges = [0, *sorted({cut for cut in cuts if 0 < cut < len(sent)}), len(sent)]
+        for begin, end in pairwise(edges):
+            client.send(sent[begin:end])
+        self.assertEqual(self.answers(client), [200] * 4)
+        client.protocol.connectionLost(Failure(ConnectionDone()))
+
+    def test_the_middle_of_a_record(self) -> None:
+        """Bytes that look like a record, and are the middle of one, are taken for what they are."""
+        transport = ShortcutTLSTransport(TLSMemoryBIOFactory(self.tls, False, Factory()), Protocol())
+        transport._handshakeDone, transport._appSendBuffer = True, []
+        looks = b"\x17\x03\x03\x00\x02ab"
+        self.assertTrue(transport._is_one_record(looks))
+        follow = (b"\x17\x03\x03\x00\x09xy", b"1234567", b"\x17\x03", b"\x03\x00\x01z")
+        for before, expected in zip(follow, (False, True, False, True), strict=True):
+            transport._follow(before)
+            self.assertEqual(transport._is_one_record(looks), expected, before)
 
     def test_what_costs_too_much_waits(self) -> None:
         """Past its slice a client's bytes wait, and its connection is not read from; another's request is served."""
