@@ -31,7 +31,7 @@ setup(
         "pyyaml>=6.0.3",
         "service-identity>=26.1",
         "twisted[tls]>=26.10",
-        "urllib3>=2.8",
+        "urllib3[socks]>=2.8",
         "werkzeug>=3.1.9,<4",
         "zope.interface>=8",
     ],

@@ -21,8 +21,9 @@ from sre_server.api.routing import Root
 from sre_server.api.statuses import FAMILY_A, FAMILY_B, StatusTable
 from sre_server.api.writing import Writer
 from sre_server.cache import ClusterCache
+from sre_server.cluster.access import Credentials
 from sre_server.cluster.connection import Connection
-from sre_server.cluster.credentials import Credentials, InCluster, Kubeconfig, Unauthenticated
+from sre_server.cluster.credentials import InCluster, Kubeconfig, Unauthenticated
 from sre_server.cluster.events import EventService
 from sre_server.cluster.feed import Cycle, Feed
 from sre_server.cluster.polling import NamespacePoller
@@ -116,7 +117,9 @@ def make_service(config: ServerConfig, tls: ServerTLS, reactor: IServerReactor) 
         metrics.ready.set(health.ready)
         metrics.clients_connected.set(site.identities)
 
-    health = Health(cache, lambda: feed.alive, lambda: reloading.warnings() + _expired_lists(tls))
+    health = Health(
+        cache, lambda: feed.alive, lambda: reloading.warnings() + _expired_lists(tls), lambda: feed.troubles
+    )
     health_api = HealthAPI(health).resource()
     gate_a = gate(FAMILY_A)
     names, counts = ListBodies(cache, names_in), ListBodies(cache, counts_in)
@@ -224,7 +227,8 @@ def _credentials(config: ServerConfig, reactor: IServerReactor, services: list[S
     if config.cluster is ClusterKind.IN_CLUSTER:
         return InCluster
     if config.cluster is ClusterKind.KUBECONFIG:
-        return lambda: Kubeconfig(config.kubeconfig, config.context)
+        kubeconfig = Kubeconfig(config.kubeconfig, config.context)
+        return lambda: kubeconfig  # one for all connections, so that its plugin runs once for all of them
     from sre_server.simulator.service import SimulatorService  # noqa: PLC0415  # production has no use for it
     from sre_server.simulator.store import SimulatedCluster  # noqa: PLC0415
 

@@ -257,11 +257,12 @@ class MemoryServer:
         self.outcome: Exception | Deferred[Deployment] | None = None
         self.watching = True
         self.warnings: list[str] = []
+        self.troubles: list[str] = []
         self.metrics = Metrics()
         self.audit = MemoryAuditLog()
         self.clients = KnownClients()
         self.told: list[tuple[Deployment, int | None, str, str | None]] = []
-        self.health = Health(self.cache, lambda: self.watching, lambda: self.warnings)
+        self.health = Health(self.cache, lambda: self.watching, lambda: self.warnings, lambda: self.troubles)
         buckets = {verb: TokenBuckets(rate, self.clock.seconds) for verb, rate in (limits or {}).items()}
         asked = authorizer or AnyClient()
 
