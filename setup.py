@@ -30,8 +30,8 @@ setup(
         "pyopenssl>=26.4",
         "pyyaml>=6.0.3",
         "service-identity>=26.1",
-        "twisted[tls]>=26.10,<27",  # web/twisted_channel.py has private parts of it
-        "urllib3>=2.8",
+        "twisted[tls]>=26.10,<27",  # web/twisted_channel.py and web/twisted_tls.py have private parts of it
+        "urllib3[socks]>=2.8",
         "werkzeug>=3.1.9,<4",
         "zope.interface>=8",
     ],

@@ -80,6 +80,10 @@ class ClusterUnreachable(ClusterError):
     """The request never reached the cluster: nothing was changed."""
 
 
+class CredentialsError(ClusterUnreachable):
+    """The cluster cannot be asked as configured; the text names the file or the field, and nothing that is secret."""
+
+
 class ClusterRefused(ClusterError):
     """The cluster answered, and refused: nothing was changed. `status` is its HTTP status."""
 

@@ -101,6 +101,7 @@ def make_service(config: ServerConfig, tls: ServerTLS, reactor: IServerReactor, 
         tell=cluster.events.record,
         watching=lambda: cluster.feed.alive,
         warnings=security.warnings,
+        troubles=lambda: cluster.feed.troubles,
         refresh=refresh,
     )
     ops = endpoint_of(reactor, config.ops_listen, "--ops-listen") if config.ops_listen is not None else None

@@ -1,7 +1,8 @@
 """Certificate authorities and certificates made at run time, good ones and every kind of bad one; none is committed."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime, timedelta
+from enum import Enum, auto
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,6 +19,19 @@ PrivateKey = Ed25519PrivateKey | EllipticCurvePrivateKey | RSAPrivateKey
 
 CLIENT = ExtendedKeyUsageOID.CLIENT_AUTH
 SERVER = ExtendedKeyUsageOID.SERVER_AUTH
+
+
+CERTIFICATE_AUTHORITY = x509.KeyUsage(
+    key_cert_sign=True,
+    crl_sign=True,
+    digital_signature=False,
+    content_commitment=False,
+    key_encipherment=False,
+    data_encipherment=False,
+    key_agreement=False,
+    encipher_only=False,
+    decipher_only=False,
+)
 
 
 class Pair(NamedTuple):
@@ -42,6 +56,17 @@ def digest_for(key: PrivateKey) -> SHA256 | None:
     return None if isinstance(key, Ed25519PrivateKey) else SHA256()
 
 
+class Flaw(Enum):
+    """What a CA lacks that RFC 5280 asks for, and that clusters' CAs were seen to lack; strict clients refuse each."""
+
+    NO_KEY_IDENTIFIERS = auto()
+    """EKS: neither a subject's in the CA, nor, for that, an authority's in what it issues."""
+    NO_KEY_USAGE = auto()
+    """MicroK8s."""
+    UNCRITICAL = auto()
+    """Private ones: basicConstraints are not critical."""
+
+
 class Authority:
     """A CA that keeps what it issues in a folder."""
 
@@ -55,16 +80,23 @@ class Authority:
         *,
         key: PrivateKey | None = None,
         valid_until: timedelta = timedelta(days=30),
+        flaws: Collection[Flaw] = (),
     ) -> None:
         """Make a CA; `issuer` makes it an intermediate one."""
         self._folder = folder
         self._name = name
+        self._identified = Flaw.NO_KEY_IDENTIFIERS not in flaws
         self._key = key or ecdsa_key()
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         above, signer = (issuer._certificate.subject, issuer._key) if issuer else (subject, self._key)
         now = datetime.now(UTC)
         builder = self._builder(subject, above, self._key, now - timedelta(days=30), now + valid_until)
-        builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        critical = Flaw.UNCRITICAL not in flaws
+        builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=critical)
+        if Flaw.NO_KEY_USAGE not in flaws:
+            builder = builder.add_extension(CERTIFICATE_AUTHORITY, critical=True)
+        if self._identified:
+            builder = _identified(builder, self._key, issuer._key if issuer else self._key)
         self._certificate = builder.sign(signer, digest_for(signer))
         self.file = folder / f"{name.replace(' ', '-')}.pem"
         self.file.write_bytes(self._certificate.public_bytes(Encoding.PEM))
@@ -103,6 +135,8 @@ class Authority:
         builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         if usages:
             builder = builder.add_extension(x509.ExtendedKeyUsage(usages), critical=False)
+        if self._identified:
+            builder = _identified(builder, key, self._key)
         certificate = builder.sign(self._key, digest_for(self._key))
         stem = f"{self._name}-{name}-{certificate.serial_number:x}".replace(" ", "-")
         pair = Pair(self._folder / f"{stem}.pem", self._folder / f"{stem}.key")
@@ -161,6 +195,13 @@ class Authority:
             builder = builder.add_revoked_certificate(entry.build())
         signer = (signed_by or self)._key
         return builder.sign(signer, digest_for(signer)).public_bytes(Encoding.PEM)
+
+
+def _identified(builder: x509.CertificateBuilder, key: PrivateKey, issuer: PrivateKey) -> x509.CertificateBuilder:
+    """Add what tells the keys of a subject and of its issuer apart."""
+    authority = x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer.public_key())
+    builder = builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+    return builder.add_extension(authority, critical=False)
 
 
 def load(path: Path) -> x509.Certificate:

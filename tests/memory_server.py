@@ -245,6 +245,7 @@ class MemoryServer:
         self.outcome: Exception | Deferred[Deployment] | None = None
         self.watching = True
         self.warnings: list[str] = []
+        self.troubles: list[str] = []
         self.metrics = Metrics()
         self.audit = MemoryAuditLog()
         self.clients = KnownClients()
@@ -267,6 +268,7 @@ class MemoryServer:
             tell=self._tell,
             watching=lambda: self.watching,
             warnings=lambda: self.warnings,
+            troubles=lambda: self.troubles,
         )
         self.site, self.health = api.site, api.health
         if not lane:

@@ -62,12 +62,13 @@ def make_api(
     tell: TellScaled,
     watching: Callable[[], bool] = lambda: True,
     warnings: Callable[[], list[str]] = list,
+    troubles: Callable[[], list[str]] = list,
     refresh: Callable[[], None] = lambda: None,
 ) -> API:
     """Serve both families from the cache; `scale` writes to the cluster, and `tell` leaves word of it there.
 
-    `watching` tells whether the cache is still fed, `warnings` what should be mended; `refresh` brings those metrics up
-    to date that are read off something else.
+    `watching` tells whether the cache is still fed, `troubles` what keeps it from being so, `warnings` what should be
+    mended; `refresh` brings those metrics up to date that are read off something else.
     """
     limits = {verb: TokenBuckets(rate, reactor.seconds) for verb, rate in guards.limits.items()}
 
@@ -82,7 +83,7 @@ def make_api(
         metrics.ready.set(health.ready)
         metrics.clients_connected.set(site.connections.identities)
 
-    health = Health(cache, watching, warnings)
+    health = Health(cache, watching, warnings, troubles)
     gate_a = gate(FAMILY_A)
     names, counts = ListBodies(cache, names_in), ListBodies(cache, counts_in)
     family_a = DeploymentsAPI(cache, gate_a, writer(FAMILY_A), names)

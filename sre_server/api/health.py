@@ -13,20 +13,28 @@ from sre_server.errors import Unavailable
 from sre_server.web.request import APIRequest
 
 RETRY_SECONDS = 5
+TOLD = 3
+"""Sources of which readyz tells what is wrong; `?verbose` tells of all."""
 
 
 class Health:
     """What is known of this instance.
 
-    `watching` tells whether the watch loops still run, `warnings` what should be mended although it is ready.
+    `watching` tells whether the watch loops still run, `troubles` what keeps them from hearing of the cluster, and
+    `warnings` what else should be mended although it is ready.
     """
 
     def __init__(
-        self, cache: ClusterCache, watching: Callable[[], bool], warnings: Callable[[], list[str]] = list
+        self,
+        cache: ClusterCache,
+        watching: Callable[[], bool],
+        warnings: Callable[[], list[str]] = list,
+        troubles: Callable[[], list[str]] = list,
     ) -> None:
         self._cache = cache
         self._watching = watching
         self.warnings = warnings
+        self.troubles = troubles
         self._stopping = False
 
     def stop(self) -> None:
@@ -51,7 +59,12 @@ class Health:
         """Raise Unavailable unless a complete list was applied and the cluster was heard from lately."""
         if self._stopping:
             raise Unavailable("The server is shutting down.", RETRY_SECONDS)
-        self._cache.check_fresh()
+        try:
+            self._cache.check_fresh()
+        except Unavailable as error:
+            raise Unavailable(
+                " ".join([str(error), *self.troubles()[:TOLD]]), error.retry_after or RETRY_SECONDS
+            ) from error
 
 
 class HealthAPI:
@@ -79,7 +92,7 @@ class HealthAPI:
         """`GET /readyz`: 200 as long as reads are answered from fresh knowledge; with `?verbose`, and what to mend."""
         request.charged = True
         self._health.check_ready()
-        return {"warnings": self._health.warnings()} if _asks_for_more(request) else {}
+        return {"warnings": self._health.warnings() + self._health.troubles()} if _asks_for_more(request) else {}
 
 
 def _asks_for_more(request: APIRequest) -> bool:

@@ -6,7 +6,6 @@ thread; only `interrupt` may be called from another.
 """
 
 import socket
-import ssl
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -14,13 +13,12 @@ from typing import TYPE_CHECKING, Final, Self
 from urllib.parse import urlencode
 
 from sre_server import __version__
-from sre_server.cluster.chunked import BulkResponse
-from sre_server.cluster.credentials import Credentials, CredentialsError
+from sre_server.cluster.access import Access, Credentials
+from sre_server.cluster.pool import make_pool, reason
 from sre_server.cluster.transport import Reply, Transport
 from sre_server.errors import BadAnswer, ClusterBroke, ClusterTimedOut, ClusterUnreachable
 
 if TYPE_CHECKING:
-    from kubernetes.client import Configuration
     from urllib3 import BaseHTTPResponse, PoolManager
 
 CONNECT_TIMEOUT: Final = 5.0
@@ -36,25 +34,15 @@ def _ignore(method: str, status: int, seconds: float) -> None:
 
 @contextmanager
 def _translated() -> Iterator[None]:
-    """Turn what urllib3 raises into the error that says what is known of the outcome."""
+    """Turn what urllib3 raises, once it has sent something, into what is known of the outcome."""
     from urllib3 import exceptions  # noqa: PLC0415
 
     try:
         yield
-    except (exceptions.NewConnectionError, exceptions.ConnectTimeoutError, exceptions.ProxyError) as error:
-        raise ClusterUnreachable(f"The cluster cannot be reached: {_first_line(error)}.") from error
     except exceptions.TimeoutError as error:
         raise ClusterTimedOut("The cluster did not answer in time.") from error
-    except exceptions.SSLError as error:
-        if any(isinstance(cause, ssl.SSLCertVerificationError) for cause in error.args):
-            raise ClusterUnreachable(f"The cluster's certificate is not trusted: {_first_line(error)}.") from error
-        raise ClusterBroke(f"The TLS connection to the cluster broke: {_first_line(error)}.") from error
     except (exceptions.HTTPError, OSError, ValueError) as error:
-        raise ClusterBroke(f"The connection to the cluster broke: {_first_line(error)}.") from error
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
+        raise ClusterBroke(f"The connection to the cluster broke: {reason(error)}.") from error
 
 
 class HTTPReply(Reply):
@@ -117,8 +105,8 @@ class Connection(Transport):
         """Connect as `credentials` say; `observe` is told of each request, in the thread that made it."""
         self._credentials = credentials
         self._observe = observe
-        self._configuration: Configuration | None = None
         self._pool: PoolManager | None = None
+        self._leads_to: object = None
         self._sockets: set[socket.socket] = set()
         self._interrupted = False
 
@@ -132,53 +120,60 @@ class Connection(Transport):
         headers: Mapping[str, str] | None = None,
         body: bytes | None = None,
     ) -> HTTPReply:
-        """See `Transport.request`; a 401 makes the next request read the credentials anew, as client-go does."""
-        pool, configuration, authorization = self._prepared()
+        """See `Transport.request`.
+
+        What was answered 401 was not performed: with credentials that have been renewed since, it is sent once more.
+        """
+        access = self._credentials.access()
         all_headers = {"Accept": "application/json", "User-Agent": f"sre-server/{__version__}", **(headers or {})}
-        if authorization:
-            all_headers["Authorization"] = authorization
-        url = f"{configuration.host}{path}" + (f"?{urlencode(query)}" if query else "")
+        target = path + (f"?{urlencode(query)}" if query else "")
+        reply = self._ask(access, method, target, all_headers, body, read_timeout)
+        if reply.status == 401 and self._credentials.renewed(access):
+            with reply:
+                access = self._credentials.access()
+            reply = self._ask(access, method, target, all_headers, body, read_timeout)
+        return reply
+
+    def _ask(
+        self, access: Access, method: str, target: str, headers: Mapping[str, str], body: bytes | None, patience: float
+    ) -> HTTPReply:
+        from urllib3 import HTTPHeaderDict, Timeout  # noqa: PLC0415
+
+        pool = self._pool_for(access)
+        own = dict(access.headers)
+        fields = HTTPHeaderDict({name: value for name, value in headers.items() if name not in own})
+        for name, value in access.headers:
+            fields.add(name, value)
+        url = access.configuration.host + target
+        host = pool.connection_from_url(url)
         started_at, status = time.monotonic(), 0
         try:
-            response = self._send(pool, method, url, all_headers, body, read_timeout)
+            with _translated():
+                response = host.urlopen(
+                    method,
+                    url if host.proxy and url.startswith("http:") else f"/{url.split('/', 3)[3]}",
+                    body=body,
+                    headers=fields,
+                    timeout=Timeout(connect=CONNECT_TIMEOUT, read=patience),
+                    preload_content=False,
+                    redirect=False,
+                    retries=False,
+                    assert_same_host=False,
+                )
             status = response.status
         finally:
             self._observe(method, status, time.monotonic() - started_at)
-        if status == 401:
-            self._credentials.refused()
-            self._configuration = None
         return HTTPReply(response, self._open_sockets())
 
-    @staticmethod
-    def _send(
-        pool: "PoolManager", method: str, url: str, headers: Mapping[str, str], body: bytes | None, read_timeout: float
-    ) -> "BaseHTTPResponse":
-        from urllib3 import Timeout  # noqa: PLC0415
-
-        with _translated():
-            return pool.request(
-                method,
-                url,
-                body=body,
-                headers=headers,
-                timeout=Timeout(connect=CONNECT_TIMEOUT, read=read_timeout),
-                preload_content=False,
-                redirect=False,
-                retries=False,
-            )
-
-    def _prepared(self) -> tuple["PoolManager", "Configuration", str | None]:
+    def _pool_for(self, access: Access) -> "PoolManager":
         if self._interrupted:
             raise ClusterUnreachable("The server is shutting down.")
-        try:
-            if self._configuration is None or self._pool is None:
-                if self._pool is not None:
-                    self._pool.clear()
-                self._configuration = self._credentials.configuration()
-                self._pool = _tracking_pool(self._configuration, self._connected)
-            return self._pool, self._configuration, self._credentials.authorization(self._configuration)
-        except CredentialsError as error:
-            raise ClusterUnreachable(str(error)) from error
+        leads_to = (access.configuration, access.tls)
+        if self._pool is None or self._leads_to != leads_to:
+            if self._pool is not None:
+                self._pool.clear()
+            self._pool, self._leads_to = make_pool(access, self._connected), leads_to
+        return self._pool
 
     def _open_sockets(self) -> set[socket.socket]:
         return {known for known in self._sockets if known.fileno() != -1}
@@ -194,37 +189,7 @@ class Connection(Transport):
         The raw socket is shut down, as closing it blocks behind a pending TLS read (kubernetes-client/python#422).
         """
         self._interrupted = True
+        self._credentials.interrupt()
         for connected in self._sockets:
             with suppress(OSError):
                 socket.socket.shutdown(connected, socket.SHUT_RDWR)
-
-
-def _tracking_pool(configuration: "Configuration", connected: Callable[[socket.socket], None]) -> "PoolManager":
-    """Make the client's own pool, which calls `connected` with each socket that it connects."""
-    from kubernetes.client.rest import RESTClientObject  # noqa: PLC0415
-    from urllib3.connection import HTTPConnection, HTTPSConnection  # noqa: PLC0415
-    from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool  # noqa: PLC0415
-
-    class TrackedHTTPConnection(HTTPConnection):
-        response_class = BulkResponse
-
-        def connect(self) -> None:
-            super().connect()
-            connected(self.sock)
-
-    class TrackedHTTPSConnection(HTTPSConnection):
-        response_class = BulkResponse
-
-        def connect(self) -> None:
-            super().connect()
-            connected(self.sock)
-
-    class HTTPPool(HTTPConnectionPool):
-        ConnectionCls = TrackedHTTPConnection
-
-    class HTTPSPool(HTTPSConnectionPool):
-        ConnectionCls = TrackedHTTPSConnection
-
-    pool: PoolManager = RESTClientObject(configuration).pool_manager
-    pool.pool_classes_by_scheme = {"http": HTTPPool, "https": HTTPSPool}
-    return pool

@@ -1,180 +1,112 @@
 """Where the cluster is and how to prove who we are: in-cluster, kubeconfig, or the simulator.
 
-Each kind is a callable that makes a fresh `kubernetes.client.Configuration`, so that a refused credential can be read
-anew. The service-account token follows client-go (transport/token_source.go): read again after a minute and after a
-401; a file that cannot be read leaves the last good token in use.
+Each kind says, for each request anew, what it takes to make it. What stands in files is read again in time, and after a
+401, as client-go does; where it cannot be, the last good state stays in use.
 """
 
 import os
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from threading import Lock
+from typing import TYPE_CHECKING, Final
 
-import yaml
-from twisted.logger import Logger
-
-from sre_server.cluster.loading import load_sparingly
+from sre_server.cluster.access import Access, direct_to
+from sre_server.cluster.kubeconfig import Chosen, read_kubeconfig
+from sre_server.cluster.kubeconfig_rules import check
+from sre_server.cluster.session import Session
+from sre_server.cluster.tls import PEM, TLSFiles
+from sre_server.cluster.tokens import TokenFile, header_value
+from sre_server.errors import CredentialsError
 
 if TYPE_CHECKING:
     from kubernetes.client import Configuration
 
 SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 DEFAULT_KUBECONFIG: Final = "~/.kube/config"
-_LOOPBACK: Final = "localhost,127.0.0.0/8,::1"
-
-
-class CredentialsError(Exception):
-    """The cluster cannot be reached as configured; the text is one line for the operator."""
-
-
-class Credentials(Protocol):
-    """Makes what a connection needs to know of the cluster."""
-
-    def configuration(self) -> "Configuration":
-        """Make a fresh client configuration: host, CA and client certificate; raises CredentialsError."""
-
-    def authorization(self, configuration: "Configuration") -> str | None:
-        """The Authorization header for a request made now, if the credentials have one."""
-
-    def refused(self) -> None:
-        """Note that the cluster answered 401: whatever is remembered must be read again."""
-
-
-def _blank_configuration() -> "Configuration":
-    """Make a Configuration of our own, without retries: urllib3's default repeats even a PUT (util/retry.py)."""
-    load_sparingly()
-    from kubernetes.client import Configuration  # noqa: PLC0415  # half of the start-up time: only when needed
-    from kubernetes.utils.keepalive import tcp_keepalive_socket_options  # noqa: PLC0415
-
-    configuration = Configuration()
-    configuration.retries = False
-    configuration.socket_options = tcp_keepalive_socket_options(idle=10, interval=5, count=3)
-    return configuration
-
-
-class TokenFile:
-    """A bound service-account token that the kubelet rewrites under us."""
-
-    REREAD_AFTER: Final = 60.0
-    log = Logger()
-
-    def __init__(self, path: Path, now: Callable[[], float] = time.monotonic) -> None:
-        self._path = path
-        self._now = now
-        self._token: str | None = None
-        self._read_at = 0.0
-
-    def token(self) -> str:
-        """The current token; raises CredentialsError only if there has never been one."""
-        if self._token is None or self._now() - self._read_at >= self.REREAD_AFTER:
-            self._read()
-        if self._token is None:
-            raise CredentialsError(f"The service-account token file {self._path} cannot be read, or is empty.")
-        return self._token
-
-    def forget(self) -> None:
-        """Read the file again before the next use; the old token stays for the case that it cannot be read."""
-        self._read_at = self._now() - self.REREAD_AFTER
-
-    def _read(self) -> None:
-        try:
-            token = self._path.read_text(encoding="ascii").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            self.log.warn("service-account token not read, the last one stays in use: {error}", error=error)
-            return
-        if not token:
-            self.log.warn("service-account token file {path} is empty, the last token stays in use", path=self._path)
-            return
-        self._token = token
-        self._read_at = self._now()
 
 
 class InCluster:
-    """The service account that Kubernetes mounts into a pod."""
+    """The service account that Kubernetes mounts into a pod; proxies of the environment never divert its traffic."""
 
     def __init__(self, environ: Mapping[str, str] = os.environ, folder: Path = SERVICE_ACCOUNT) -> None:
         self._environ = environ
         self._folder = folder
         self._token = TokenFile(folder / "token")
+        self._tls = TLSFiles(PEM("The cluster's CA certificate", path=folder / "ca.crt"))
+        self._configuration: Configuration | None = None
 
     def present(self) -> bool:
         """Tell whether this process runs in a pod with a service account."""
         return bool(self._environ.get("KUBERNETES_SERVICE_HOST")) and (self._folder / "token").exists()
 
-    def configuration(self) -> "Configuration":
-        """See `Credentials.configuration`; proxies of the environment never divert in-cluster traffic."""
+    def access(self) -> Access:
+        """See `Credentials.access`."""
         host = self._environ.get("KUBERNETES_SERVICE_HOST")
         port = self._environ.get("KUBERNETES_SERVICE_PORT", "443")
         if not host:
             raise CredentialsError("KUBERNETES_SERVICE_HOST is not set: this does not look like a pod.")
-        authority = self._folder / "ca.crt"
-        if not authority.is_file():
-            raise CredentialsError(f"The cluster's CA certificate {authority} does not exist.")
-        self._token.token()
-        configuration = _blank_configuration()
-        configuration.host = f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
-        configuration.ssl_ca_cert = str(authority)
-        configuration.no_proxy = "*"
-        return configuration
+        tls = self._tls.material()
+        token = header_value("The service-account token", f"Bearer {self._token.token()}")
+        if self._configuration is None:
+            self._configuration = direct_to(f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}")
+        return Access(self._configuration, tls, (("Authorization", token),))
 
-    def authorization(self, configuration: "Configuration") -> str | None:
-        """See `Credentials.authorization`."""
-        return f"Bearer {self._token.token()}"
-
-    def refused(self) -> None:
-        """See `Credentials.refused`."""
+    def renewed(self, refused: Access) -> bool:
+        """See `Credentials.renewed`."""
         self._token.forget()
+        if self.access() != refused:
+            return True
+        self._token.forget()
+        return False
+
+    def interrupt(self) -> None:
+        """See `Credentials.interrupt`; nothing here waits."""
 
 
 class Kubeconfig:
     """A context of one kubeconfig file, or of several joined by the path separator, as kubectl reads them."""
 
-    def __init__(self, path: str, context: str | None = None) -> None:
+    def __init__(self, path: str, context: str | None = None, environ: Mapping[str, str] = os.environ) -> None:
         self._path = path
         self._context = context
-        self._proves_identity = False
+        self._environ = environ
+        self._lock = Lock()
+        self._session: Session | None = None
 
     def check(self) -> None:
-        """Raise CredentialsError unless the file, its context and that context's cluster are there."""
-        self._load(lambda loader: None)
+        """Raise CredentialsError for whatever is wrong with it that can be told without running a plugin."""
+        self._opened().check()
 
-    def configuration(self) -> "Configuration":
-        """See `Credentials.configuration`; runs the context's exec plugin where it names one."""
-        configuration = _blank_configuration()
-        self._load(lambda loader: loader.load_and_set(configuration))
-        if self._proves_identity and not (configuration.api_key or configuration.cert_file):
-            raise CredentialsError(f"The kubeconfig {self._path} cannot be used: its user's plugin gave no credential.")
-        configuration.no_proxy = ",".join(filter(None, (configuration.no_proxy, _LOOPBACK)))
-        return configuration
+    def access(self) -> Access:
+        """See `Credentials.access`."""
+        return self._opened().access()
 
-    def _load(self, use: Callable[[Any], None]) -> None:
-        load_sparingly()
-        from kubernetes.config import ConfigException  # noqa: PLC0415
-        from kubernetes.config.kube_config import KubeConfigLoader, KubeConfigMerger  # noqa: PLC0415
+    def _opened(self) -> Session:
+        with self._lock:
+            if self._session is None:
+                self._session = Session(self._read(), self._environ)
+            return self._session
 
-        try:
-            merger = KubeConfigMerger(self._path)
-            if merger.config is None:
-                raise CredentialsError(f"The kubeconfig {self._path} does not exist, or is empty.")
-            # The merger lets the last file decide, kubectl the first: with it we might write to another cluster.
-            current = (file.get("current-context") for file in merger.config_files.values())
-            loader = KubeConfigLoader(merger.config, active_context=self._context or next(filter(None, current), None))
-            context = loader.current_context["context"]
-            user = context["user"] if "user" in context else ""  # noqa: SIM401  # no dict
-            named = merger.config["users"].get_with_name(user)["user"] if user else {}
-            self._proves_identity = "exec" in named or "auth-provider" in named
-            use(loader)
-        except (ConfigException, OSError, yaml.YAMLError, TypeError, AttributeError, KeyError, ValueError) as error:
-            text = " ".join(str(error).split())
-            raise CredentialsError(f"The kubeconfig {self._path} cannot be used: {text}") from error
+    def _read(self) -> Chosen:
+        chosen = read_kubeconfig(self._path, self._context)
+        check(chosen)
+        return chosen
 
-    def authorization(self, configuration: "Configuration") -> str | None:
-        """See `Credentials.authorization`."""
-        return configuration.get_api_key_with_prefix("BearerToken")
+    def renewed(self, refused: Access) -> bool:
+        """See `Credentials.renewed`; the kubeconfig itself is read again as well."""
+        chosen = self._read()
+        with self._lock:
+            session = self._session
+            if session is None or session.chosen != chosen:
+                self._session = None
+                return True
+        return session.renewed(refused)
 
-    def refused(self) -> None:
-        """See `Credentials.refused`; nothing is remembered between two configurations."""
+    def interrupt(self) -> None:
+        """See `Credentials.interrupt`."""
+        with self._lock:
+            if self._session is not None:
+                self._session.interrupt()
 
 
 class Unauthenticated:
@@ -182,17 +114,18 @@ class Unauthenticated:
 
     def __init__(self, url: Callable[[], str]) -> None:
         self._url = url
+        self._configuration: Configuration | None = None
 
-    def configuration(self) -> "Configuration":
-        """See `Credentials.configuration`."""
-        configuration = _blank_configuration()
-        configuration.host = self._url()
-        configuration.no_proxy = "*"
-        return configuration
+    def access(self) -> Access:
+        """See `Credentials.access`."""
+        url = self._url()
+        if self._configuration is None or self._configuration.host != url:
+            self._configuration = direct_to(url)
+        return Access(self._configuration)
 
-    def authorization(self, configuration: "Configuration") -> str | None:
-        """See `Credentials.authorization`; there is none."""
-        return None
+    def renewed(self, refused: Access) -> bool:
+        """See `Credentials.renewed`; there is nothing to read again."""
+        return False
 
-    def refused(self) -> None:
-        """See `Credentials.refused`; there is nothing to read again."""
+    def interrupt(self) -> None:
+        """See `Credentials.interrupt`; nothing here waits."""

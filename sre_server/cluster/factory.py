@@ -6,8 +6,8 @@ from msgspec import Struct
 from twisted.application.service import Service
 
 from sre_server.cluster import events, reviews, scaling
+from sre_server.cluster.access import Credentials
 from sre_server.cluster.connection import Connection, Observe
-from sre_server.cluster.credentials import Credentials
 from sre_server.cluster.events import EventRecorder
 from sre_server.cluster.feed import Cycle, Feed
 from sre_server.cluster.polling import NamespacePoller

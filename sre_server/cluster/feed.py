@@ -67,11 +67,17 @@ class Feed(Service):
         self._waits: set[Deferred[None]] = set()
         self._ended = ended
         self._died = False
+        self._troubles: dict[Source, str] = {}
 
     @property
     def alive(self) -> bool:
         """False once a loop has ended that was not stopped: only a restart of the process helps then."""
         return not self._died
+
+    @property
+    def troubles(self) -> list[str]:
+        """Why the last cycle of a source failed, for each whose did and that was not heard from since."""
+        return [f"{source}: {trouble}" for source, trouble in self._troubles.items()]
 
     def startService(self) -> None:
         """Start the workers and every loop."""
@@ -101,6 +107,7 @@ class Feed(Service):
                 delay = self._delay_after(cycle.source, error, failures)
             else:
                 failures = 0
+                self._troubles.pop(cycle.source, None)
                 self._ended("ended")
             if delay and self.running:
                 await self._wait(delay)
@@ -109,8 +116,10 @@ class Feed(Service):
         delay = backoff(failures, self._chance)
         if isinstance(error, ClusterError):
             delay = max(delay, error.retry_after or 0)
+            self._troubles[source] = str(error)
             self.log.warn("{source}: {error} Next try in {delay:.1f} s.", source=source, error=error, delay=delay)
         else:
+            self._troubles[source] = "a cycle failed unexpectedly, see the log."
             self.log.failure("{source}: a cycle failed unexpectedly", source=source)
         return delay
 
@@ -122,7 +131,11 @@ class Feed(Service):
         self._waits.discard(waiting)
 
     def _emit(self, event: Event) -> None:
-        self._reactor.callFromThread(self._apply, event)
+        self._reactor.callFromThread(self._heard, event)
+
+    def _heard(self, event: Event) -> None:
+        self._troubles.pop(event.source, None)
+        self._apply(event)
 
     def stopService(self) -> Deferred[None]:
         """End the loops; fires when they have ended, or after 2 s, leaving a hung thread to die with the process."""

@@ -5,7 +5,8 @@ from collections.abc import Callable
 from twisted.application.service import Service
 from twisted.internet.interfaces import IReactorTCP
 
-from sre_server.cluster.credentials import Credentials, InCluster, Kubeconfig, Unauthenticated
+from sre_server.cluster.access import Credentials
+from sre_server.cluster.credentials import InCluster, Kubeconfig, Unauthenticated
 from sre_server.cluster.workers import IThreadingReactor
 from sre_server.daemon.config import ClusterKind, ServerConfig
 
@@ -19,7 +20,8 @@ def find_cluster(config: ServerConfig, reactor: IServerReactor) -> tuple[Callabl
     if config.cluster is ClusterKind.IN_CLUSTER:
         return InCluster, []
     if config.cluster is ClusterKind.KUBECONFIG:
-        return lambda: Kubeconfig(config.kubeconfig, config.context), []
+        kubeconfig = Kubeconfig(config.kubeconfig, config.context)
+        return lambda: kubeconfig, []  # one for all connections, so that its plugin runs once for all of them
     from sre_server.simulator.service import SimulatorService  # noqa: PLC0415  # production has no use for it
     from sre_server.simulator.store import SimulatedCluster  # noqa: PLC0415
 

@@ -52,7 +52,7 @@ def check(command: Sequence[str], environ: Mapping[str, str]) -> str:
     """Return what was found alive; raises OSError, HTTPException or ValueError if nothing was."""
     ops = option("ops-listen", command, environ)
     if ops is None:
-        context = ssl.create_default_context()
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE  # it is this machine's own server, and is told nothing
         with connect(option("listen", command, environ) or _DEFAULT_LISTEN) as plain, context.wrap_socket(plain):

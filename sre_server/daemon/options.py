@@ -11,8 +11,9 @@ from twisted.python.usage import Options as UsageOptions
 from twisted.python.usage import UsageError
 
 from sre_server import __version__
-from sre_server.cluster.credentials import DEFAULT_KUBECONFIG, CredentialsError, InCluster, Kubeconfig
+from sre_server.cluster.credentials import DEFAULT_KUBECONFIG, InCluster, Kubeconfig
 from sre_server.daemon.config import Authorization, ClusterKind, ServerConfig
+from sre_server.errors import CredentialsError
 from sre_server.model import is_namespace_name
 from sre_server.security.documents import DocumentError
 from sre_server.security.guardrails import load_guardrails
@@ -178,9 +179,9 @@ class Options(UsageOptions):
     def _check_files(self) -> None:
         """Read what else the configuration names, so that a mistake in it is found now."""
         if self.config.cluster is ClusterKind.KUBECONFIG:
-            Kubeconfig(self.config.kubeconfig, self.config.context).check()
+            Kubeconfig(self.config.kubeconfig, self.config.context, self._environ).check()
         elif self.config.cluster is ClusterKind.IN_CLUSTER:
-            InCluster(self._environ).configuration()
+            InCluster(self._environ).access()
         if self.config.policy is not None:
             load_authorization_policy(self.config.policy)
         if self.config.guardrails is not None:

@@ -28,6 +28,15 @@ class HealthTests(SynchronousTestCase):
         server.sync(namespace("shop"))
         self.assertEqual(server.get("/readyz").status, 200)
 
+    def test_why_it_is_not_ready(self) -> None:
+        """What keeps the watches from hearing of the cluster is told where it is not ready, else it is a warning."""
+        server = MemoryServer()
+        server.troubles = ["deployments: The plugin failed."]
+        self.assertTrue(server.get("/readyz").json()["message"].endswith(" deployments: The plugin failed."))
+        server.sync()
+        self.assertEqual(server.get("/readyz").json(), {})
+        self.assertEqual(server.get("/readyz?verbose").json(), {"warnings": ["deployments: The plugin failed."]})
+
     def test_an_empty_cluster_is_ready(self) -> None:
         """Readiness is a complete list, not a cache with something in it."""
         self.assertEqual(MemoryServer().sync().get("/readyz").status, 200)

@@ -5,7 +5,10 @@ from tempfile import TemporaryDirectory
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from sre_server.cluster.credentials import CredentialsError, InCluster, TokenFile, Unauthenticated
+from sre_server.cluster.credentials import InCluster, Unauthenticated
+from sre_server.cluster.tokens import TokenFile
+from sre_server.errors import CredentialsError
+from tests.certificates import Authority
 
 
 class FolderTestCase(SynchronousTestCase):
@@ -91,7 +94,8 @@ class InClusterTests(FolderTestCase):
         """Mount one."""
         super().setUp()
         self.file("token", "secret")
-        self.file("ca.crt", "a certificate")
+        self.authority = Authority(self.folder)
+        (self.folder / "ca.crt").write_bytes(self.authority.file.read_bytes())
         self.environ = {"KUBERNETES_SERVICE_HOST": "10.0.0.1", "KUBERNETES_SERVICE_PORT": "6443"}
         self.credentials = InCluster(self.environ, self.folder)
 
@@ -111,25 +115,32 @@ class InClusterTests(FolderTestCase):
         ):
             with self.subTest(host):
                 environ = {"KUBERNETES_SERVICE_HOST": host} | ({"KUBERNETES_SERVICE_PORT": port} if port else {})
-                self.assertEqual(InCluster(environ, self.folder).configuration().host, url)
+                self.assertEqual(InCluster(environ, self.folder).access().configuration.host, url)
+
+    def authorization(self) -> str:
+        """Return what a request would prove itself with now."""
+        return dict(self.credentials.access().headers)["Authorization"]
 
     def test_configuration(self) -> None:
         """The mounted CA is trusted and nothing else, hosts are verified, no proxy is used, and nothing is retried."""
-        configuration = self.credentials.configuration()
-        self.assertEqual(configuration.ssl_ca_cert, str(self.folder / "ca.crt"))
-        self.assertTrue(configuration.verify_ssl)
-        self.assertEqual(configuration.no_proxy, "*")
+        configuration, tls, _, _ = self.credentials.access()
+        self.assertEqual(tls and tls.authorities, self.authority.file.read_bytes())
+        self.assertTrue(tls and tls.verify)
+        self.assertEqual((configuration.proxy, configuration.no_proxy), (None, "*"))
         self.assertIs(configuration.retries, False)
         self.assertTrue(configuration.socket_options)
 
     def test_authorization(self) -> None:
-        """The token is a bearer token, and is read again after a refusal."""
-        configuration = self.credentials.configuration()
-        self.assertEqual(self.credentials.authorization(configuration), "Bearer secret")
+        """The token is a bearer token, and after a refusal it is read again: at once, and at the next use."""
+        refused = self.credentials.access()
+        self.assertEqual(self.authorization(), "Bearer secret")
         self.file("token", "rotated\n")
-        self.assertEqual(self.credentials.authorization(configuration), "Bearer secret")
-        self.credentials.refused()
-        self.assertEqual(self.credentials.authorization(configuration), "Bearer rotated")
+        self.assertEqual(self.authorization(), "Bearer secret")
+        self.assertTrue(self.credentials.renewed(refused))
+        self.assertEqual(self.authorization(), "Bearer rotated")
+        self.assertFalse(self.credentials.renewed(self.credentials.access()))
+        self.file("token", "late\n")
+        self.assertEqual(self.authorization(), "Bearer late")
 
     def test_errors(self) -> None:
         """What is missing is named in one line."""
@@ -140,7 +151,7 @@ class InClusterTests(FolderTestCase):
             (InCluster(self.environ, self.folder / "elsewhere"), "elsewhere"),
         ):
             with self.assertRaises(CredentialsError) as raised:
-                credentials.configuration()
+                credentials.access()
             self.assertIn(missing, str(raised.exception))
             self.assertNotIn("\n", str(raised.exception))
 
@@ -153,8 +164,8 @@ class UnauthenticatedTests(SynchronousTestCase):
         urls = ["http://127.0.0.1:1234"]
         credentials = Unauthenticated(lambda: urls[0])
         urls[0] = "http://127.0.0.1:5678"
-        configuration = credentials.configuration()
-        self.assertEqual(configuration.host, "http://127.0.0.1:5678")
-        self.assertEqual(configuration.no_proxy, "*")
-        self.assertIsNone(credentials.authorization(configuration))
-        credentials.refused()
+        access = credentials.access()
+        self.assertEqual(access.configuration.host, "http://127.0.0.1:5678")
+        self.assertIsNone(access.configuration.proxy)
+        self.assertEqual((access.tls, access.headers), (None, ()))
+        self.assertFalse(credentials.renewed(access))

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from twisted.application.service import Service
 from twisted.trial.unittest import SynchronousTestCase
 
-from sre_server.cluster.credentials import Credentials, Unauthenticated
+from sre_server.cluster.access import Credentials
+from sre_server.cluster.credentials import Unauthenticated
 from sre_server.cluster.factory import Cluster, make_cluster
 from sre_server.cluster.feed import Feed
 from sre_server.cluster.polling import NamespacePoller

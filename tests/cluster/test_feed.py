@@ -79,6 +79,24 @@ class LoopTests(FeedTestCase):
         self.assertEqual(len(self.applied), 3)
         stuck()
 
+    def test_troubles(self) -> None:
+        """Why the last cycle failed is known until the source is heard from; what was unexpected is left to the log."""
+        cycle = FakeCycle()
+        cycle.outcome = ClusterUnreachable("The plugin failed.")
+        feed = self.start(cycle)
+        self.assertEqual(feed.troubles, [])
+        self.run_one()
+        self.assertEqual(feed.troubles, ["deployments: The plugin failed."])
+        cycle.outcome = ValueError("secret")
+        self.reactor.advance(30)
+        self.run_one()
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
+        self.assertEqual(feed.troubles, ["deployments: a cycle failed unexpectedly, see the log."])
+        cycle.outcome = lambda emit: emit(Changed(SOURCE))
+        self.reactor.advance(30)
+        self.run_one()
+        self.assertEqual(feed.troubles, [])
+
     def test_waits_grow(self) -> None:
         """Each failure in a row makes the wait longer, up to 30 s."""
         cycle = FakeCycle()

@@ -4,9 +4,12 @@ import os
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from kubernetes.client.rest import should_bypass_proxies
 from twisted.trial.unittest import SynchronousTestCase
 
-from sre_server.cluster.credentials import CredentialsError, Kubeconfig
+from sre_server.cluster.credentials import Kubeconfig
+from sre_server.cluster.tokens import TokenFile
+from sre_server.errors import CredentialsError
 
 KUBECONFIG = """
 apiVersion: v1
@@ -45,7 +48,7 @@ class KubeconfigTests(SynchronousTestCase):
         """Check that a kubeconfig fails in one line, both when it is checked and when it is used; return the line."""
         credentials = Kubeconfig(path, context)
         lines = []
-        for use in (credentials.check, credentials.configuration):
+        for use in (credentials.check, credentials.access):
             with self.assertRaises(CredentialsError) as raised:
                 use()
             lines.append(str(raised.exception))
@@ -57,21 +60,60 @@ class KubeconfigTests(SynchronousTestCase):
     def test_current_context(self) -> None:
         """Without a context the file's own current one counts."""
         Kubeconfig(self.path).check()
-        configuration = Kubeconfig(self.path).configuration()
-        self.assertEqual(configuration.host, "https://one.example:6443")
-        self.assertEqual(Kubeconfig(self.path).authorization(configuration), "Bearer alices-token")
-        self.assertIs(configuration.retries, False)
+        access = Kubeconfig(self.path).access()
+        self.assertEqual(access.configuration.host, "https://one.example:6443")
+        self.assertEqual(access.headers, (("Authorization", "Bearer alices-token"),))
+        self.assertIs(access.configuration.retries, False)
 
     def test_named_context(self) -> None:
         """A context that is named counts instead."""
-        self.assertEqual(Kubeconfig(self.path, "second").configuration().host, "https://two.example:6443")
+        self.assertEqual(Kubeconfig(self.path, "second").access().configuration.host, "https://two.example:6443")
 
-    def test_loopback_needs_no_proxy(self) -> None:
-        """A cluster on loopback is never reached through a proxy, whatever else the environment says."""
-        self.patch(os, "environ", {**os.environ, "NO_PROXY": "internal.example", "HTTPS_PROXY": "http://proxy"})
-        configuration = Kubeconfig(self.path).configuration()
-        hosts = (configuration.no_proxy or "").split(",")
-        self.assertTrue({"internal.example", "localhost", "127.0.0.0/8", "::1"} <= set(hosts), hosts)
+    def proxied(self, server: str, environ: dict[str, str], proxy_url: str = "") -> bool:
+        """Tell whether a server would be asked through a proxy."""
+        cluster = f'server: "{server}"' + (f', proxy-url: "{proxy_url}"' if proxy_url else "")
+        path = self.file("proxied", KUBECONFIG.replace('server: "https://one.example:6443"', cluster))
+        configuration = Kubeconfig(str(path), environ=environ).access().configuration
+        return bool(configuration.proxy) and not should_bypass_proxies(configuration.host, configuration.no_proxy or "")
+
+    def test_proxy_of_the_environment(self) -> None:
+        """The environment's proxy for the scheme counts, but for loopback, and what $NO_PROXY names."""
+        https = {"HTTPS_PROXY": "http://proxy:1", "NO_PROXY": "internal.example, 10.0.0.0/8"}
+        for server, environ, proxied in (
+            ("https://one.example:6443", https, True),
+            ("https://one.example:6443", {"https_proxy": "proxy:1"}, True),
+            ("https://one.example:6443", {"HTTP_PROXY": "http://proxy:1"}, False),
+            ("http://one.example:6443", {"HTTP_PROXY": "http://proxy:1"}, True),
+            ("https://api.internal.example:6443", https, False),
+            ("https://10.1.2.3:6443", https, False),
+            ("https://localhost:6443", https, False),
+            ("https://127.0.0.2:6443", https, False),
+            ("https://[::1]:6443", https, False),
+        ):
+            with self.subTest(server, environ=environ):
+                self.assertEqual(self.proxied(server, environ), proxied)
+
+    def test_proxy_of_the_kubeconfig(self) -> None:
+        """What the kubeconfig names is used in any case: a tunnel may well lead to a cluster "on" loopback."""
+        for server in ("https://one.example:6443", "https://127.0.0.1:6443", "https://localhost:6443"):
+            with self.subTest(server):
+                self.assertTrue(self.proxied(server, {"NO_PROXY": "*"}, "http://127.0.0.1:3128"))
+
+    def test_token_file_is_read_again(self) -> None:
+        """A token file is read again after a minute, as in a pod; one of two lines is then an error that names it."""
+        self.file("token", "one\n")
+        kubeconfig = Kubeconfig(
+            str(self.file("rotated", KUBECONFIG.replace("token: alices-token", "tokenFile: token")))
+        )
+        self.assertEqual(kubeconfig.access().headers, (("Authorization", "Bearer one"),))
+        self.file("token", "two\n")
+        self.assertEqual(kubeconfig.access().headers, (("Authorization", "Bearer one"),))
+        self.patch(TokenFile, "REREAD_AFTER", 0)
+        self.assertEqual(kubeconfig.access().headers, (("Authorization", "Bearer two"),))
+        self.file("token", "three\nlines\n")
+        error = str(self.assertRaises(CredentialsError, kubeconfig.access))
+        self.assertIn(str(self.folder / "token"), error)
+        self.assertNotIn("three", error)
 
     def test_missing_file(self) -> None:
         """A file that does not exist is named."""
@@ -113,28 +155,18 @@ class KubeconfigTests(SynchronousTestCase):
         """A context whose user is not in the file is refused: it must not become an anonymous one."""
         self.assertIn("absent", self.check_fails(self.path, "nobody"))
 
-    def test_exec_plugin_that_fails(self) -> None:
-        """A plugin that is missing, fails or prints no credential is an error, not an anonymous request."""
-        for number, command in enumerate(("no-such-plugin", "false", "true")):
-            plugin = (
-                f"exec: {{apiVersion: client.authentication.k8s.io/v1, command: {command}, interactiveMode: Never}}"
-            )
-            path = str(self.file(f"exec{number}", KUBECONFIG.replace("token: alices-token", plugin)))
-            with self.subTest(command):
-                self.assertRaises(CredentialsError, Kubeconfig(path).configuration)
-
     def test_list_of_files(self) -> None:
         """Several files are merged as kubectl merges them: the first to say something counts, missing ones do not."""
         other = KUBECONFIG.replace("one.example", "shadowed.example").replace("two.example", "also.shadowed")
         other = other.replace("name: second", "name: third").replace("cluster: two", "cluster: one")
         paths = [self.path, str(self.folder / "missing"), str(self.file("other", other)), ""]
         joined = os.pathsep.join(paths)
-        self.assertEqual(Kubeconfig(joined, "first").configuration().host, "https://one.example:6443")
-        self.assertEqual(Kubeconfig(joined, "third").configuration().host, "https://one.example:6443")
+        self.assertEqual(Kubeconfig(joined, "first").access().configuration.host, "https://one.example:6443")
+        self.assertEqual(Kubeconfig(joined, "third").access().configuration.host, "https://one.example:6443")
 
     def test_current_context_of_several_files(self) -> None:
         """Of several files the first that names a current context decides, as for kubectl: else we write elsewhere."""
         silent = str(self.file("silent", KUBECONFIG.replace("current-context: first", 'current-context: ""')))
         other = str(self.file("other", KUBECONFIG.replace("current-context: first", "current-context: second")))
         joined = os.pathsep.join([silent, self.path, other])
-        self.assertEqual(Kubeconfig(joined).configuration().host, "https://one.example:6443")
+        self.assertEqual(Kubeconfig(joined).access().configuration.host, "https://one.example:6443")

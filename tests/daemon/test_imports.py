@@ -41,9 +41,8 @@ class LoadedTests(SynchronousTestCase):
         """A connection, as a pod makes it, loads the client's configuration and its pool, and none of its models."""
         modules = loaded(
             "import sre_server.tap\n"
-            "from sre_server.cluster import connection, credentials\n"
-            "made = credentials.Unauthenticated(lambda: 'http://127.0.0.1:1').configuration()\n"
-            "connection._tracking_pool(made, print)"
+            "from sre_server.cluster import credentials, pool\n"
+            "pool.make_pool(credentials.Unauthenticated(lambda: 'http://127.0.0.1:1').access(), print)"
         )
         self.assertLessEqual({"kubernetes.client.configuration", "kubernetes.client.rest"}, modules)
         needless = {"kubernetes.dynamic", "kubernetes.watch", "kubernetes.config", "requests", "oauthlib", "websocket"}
@@ -51,7 +50,7 @@ class LoadedTests(SynchronousTestCase):
         self.assertEqual([name for name in modules if name.startswith(("kubernetes.client.models.", "pydantic"))], [])
 
     def test_the_rest_can_still_be_loaded(self) -> None:
-        """Whoever wants more of the client gets it; a kubeconfig's loader does."""
+        """Whoever wants more of the client gets it."""
         modules = loaded(
             "from sre_server.cluster.loading import load_sparingly\n"
             "load_sparingly()\n"

@@ -16,10 +16,11 @@ from sre_server.daemon.options import Options
 from sre_server.security.guardrails import load_guardrails
 from sre_server.security.policy import load_policy
 from sre_server.web import service
-from tests.certificates import Authority
+from tests.certificates import Authority, Flaw
 from tests.fakes import temporary_folder
 from tests.functional.daemon import Daemon, environment
 from tests.functional.helm import MODES, Document, Values, named, pod_specs, render, server_container
+from tests.functional.pythons import pythons
 
 MOUNT = "/etc/sre-server"
 SPARE_SECONDS = 1.0
@@ -167,14 +168,14 @@ class CheckTests(SynchronousTestCase):
         self.client.mkdir()
         mount_client(self.daemon, self.client)
 
-    def _check(self, mode: str, port: int) -> subprocess.CompletedProcess[str]:
+    def _check(self, mode: str, port: int, python: str = sys.executable) -> subprocess.CompletedProcess[str]:
         """Run the pod's command against this machine."""
         (pod,) = (spec for kind, spec in pod_specs(render(MODES[mode])) if kind == "Pod")
         container = pod["containers"][0]
         self.assertEqual(container["command"], ["python", "-c"])
         replaced = {"blue-sre-server.sre.svc": "localhost", "8443": str(port), f"{MOUNT}/client": str(self.client)}
         arguments = [replaced.get(argument, argument) for argument in container["args"]]
-        command = [sys.executable, "-c", *arguments]
+        command = [python, "-c", *arguments]
         return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
     def test_with_a_certificate(self) -> None:
@@ -182,6 +183,18 @@ class CheckTests(SynchronousTestCase):
         done = self._check("self-signed", self.daemon.port)
         self.assertEqual((done.returncode, done.stderr), (0, ""))
         self.assertEqual(done.stdout.splitlines()[1:], ["GET /readyz: 200", "GET /deployments: 200"])
+
+    def test_other_authorities(self) -> None:
+        """It passes with a CA that lacks what strict clients ask for, on the image's Python, too."""
+        folder = temporary_folder(self)
+        daemon = Daemon(folder, "--cluster=simulated", authority=Authority(folder, flaws=tuple(Flaw)))
+        self.addCleanup(daemon.close)
+        daemon.wait_until_ready()
+        mount_client(daemon, self.client)
+        for python in pythons():
+            with self.subTest(python):
+                done = self._check("self-signed", daemon.port, python)
+                self.assertEqual((done.returncode, done.stderr), (0, ""))
 
     def test_without(self) -> None:
         """Without a certificate to test with, it shows that the server asks for one."""

@@ -38,6 +38,15 @@ class FaultTests(ConnectionTestCase):
         """Where the name leads nowhere the request was never sent."""
         self.assertRaises(ClusterUnreachable, self.get, self.connect("http://cluster.invalid"))
 
+    def test_broken_handshake(self) -> None:
+        """Where the TLS handshake breaks, the request was never sent, and the error says so."""
+        for act in (lambda client: None, lambda client: client.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")):
+            for method in ("GET", "PATCH"):
+                cluster = self.cluster(act)
+                connection = self.connect(cluster.url.replace("http:", "https:"))
+                error = self.assertRaises(ClusterUnreachable, connection.request, method, "/x", {}, read_timeout=5)
+                self.assertIn("cannot be reached", str(error))
+
     def test_reset_before_the_answer(self) -> None:
         """A connection that is reset, or closed, instead of an answer leaves the outcome unknown; no retry."""
         self.check(ClusterBroke, reset)

@@ -7,6 +7,7 @@ from tempfile import TemporaryDirectory
 
 from sre_server.cluster.connection import Connection
 from sre_server.cluster.credentials import InCluster, Kubeconfig
+from sre_server.cluster.tls import TLSFiles
 from sre_server.errors import ClusterUnreachable
 from tests.certificates import Authority
 from tests.functional.cluster import ConnectionTestCase, answer
@@ -56,8 +57,8 @@ class TLSTests(ConnectionTestCase):
         self.assertRaises(ClusterUnreachable, self.get, Connection(self.in_cluster(cluster.port, self.good)))
         self.assertEqual(cluster.requests, [])
 
-    def test_rotated_authority_after_a_401(self) -> None:
-        """A 401 makes the next request read the token and the authority anew."""
+    def test_rotated_token_after_a_401(self) -> None:
+        """A 401 makes the next request read the token anew; one that cannot be read leaves the last one in use."""
         cluster = self.cluster(answer(b"{}", "401 Unauthorized"), answer(), answer(), tls=self.tls())
         credentials = self.in_cluster(cluster.port, self.good)
         connection = Connection(credentials)
@@ -68,6 +69,29 @@ class TLSTests(ConnectionTestCase):
         (self.folder / "token").unlink()
         self.get(connection)
         self.assertEqual(cluster.header("Authorization"), "Bearer rotated")
+
+    def test_request_that_meets_a_rotation(self) -> None:
+        """A request, even a PATCH, whose token was rotated just now is sent once more with the new one, and no more."""
+        unauthorized = answer(b"{}", "401 Unauthorized")
+        cluster = self.cluster(answer(), unauthorized, answer(b"done"), unauthorized, unauthorized, tls=self.tls())
+        connection = Connection(self.in_cluster(cluster.port, self.good))
+        self.get(connection)
+        for token, status in (("second", 200), ("third", 401)):
+            (self.folder / "token").write_text(token)
+            with connection.request("PATCH", "/x", {}, body=b"{}", read_timeout=5) as reply:
+                self.assertEqual(reply.status, status)
+            self.assertEqual(cluster.header("Authorization"), f"Bearer {token}")
+        self.assertEqual(len(cluster.requests), 5)
+        self.assertTrue(all(request.endswith(b"\r\n\r\n{}") for request in cluster.requests[1:]))
+
+    def test_rotated_authority(self) -> None:
+        """A CA that was replaced is in use for the next connection, at the latest a second after it was written."""
+        cluster = self.cluster(answer(), answer(), tls=self.tls())
+        self.patch(TLSFiles, "REREAD_AFTER", 0)
+        connection = Connection(self.in_cluster(cluster.port, self.good))
+        self.get(connection)
+        (self.folder / "ca.crt").write_bytes(self.other.file.read_bytes())
+        self.assertRaises(ClusterUnreachable, self.get, connection)
 
     def test_token_is_not_read_again_at_once(self) -> None:
         """Without a 401 a token is used for a minute before the file is read again."""
@@ -116,6 +140,5 @@ class TLSTests(ConnectionTestCase):
         self.get(connection)
         self.kubeconfig(cluster.port, "two")
         self.get(connection)
-        self.assertEqual(cluster.header("Authorization"), "Bearer one")
-        self.get(connection)
-        self.assertEqual(cluster.header("Authorization"), "Bearer two")
+        sent = [cluster.header("Authorization", number) for number in range(3)]
+        self.assertEqual(sent, ["Bearer one", "Bearer one", "Bearer two"])

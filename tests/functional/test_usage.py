@@ -65,6 +65,28 @@ class UsageTests(SynchronousTestCase):
         options = (f"--tls-client-ca={self.authority.file}", "--cluster=kubeconfig", f"--kubeconfig={kubeconfig}")
         self.assertIn("gone", self._refused(*options))
 
+    def test_kubeconfig_with_secrets(self) -> None:
+        """What is wrong with a kubeconfig is named by its field, and no secret that stands there is quoted."""
+        authority = f"--tls-client-ca={self.authority.file}"
+        (self.folder / "token").write_text("hidden-one\nhidden-two\n")
+        for user, field in (
+            ("{tokenFile: token}", "tokenFile"),
+            ('{token: "hidden-one\\nhidden-two"}', "token"),
+            ("{token: hidden-one, password: hidden-two}", "password"),
+            ("{token: hidden-one, client-certificate-data: hidden-two}", "client-key"),
+            ("{token: hidden-one, auth-provider: {config: {x: hidden-two}}}", "auth-provider"),
+            ("{token: [hidden-one]}", "user.token"),
+            ("{token: hidden-one", "YAML"),
+        ):
+            with self.subTest(user):
+                (self.folder / "config").write_text(
+                    "{current-context: c, clusters: [{name: k, cluster: {server: 'https://127.0.0.1:1'}}],"
+                    f"contexts: [{{name: c, context: {{cluster: k, user: u}}}}], users: [{{name: u, user: {user}}}]}}"
+                )
+                line = self._refused(authority, "--cluster=kubeconfig", f"--kubeconfig={self.folder / 'config'}")
+                self.assertIn(field, line)
+                self.assertNotIn("hidden", line)
+
     def test_port_in_use(self) -> None:
         """A port that somebody else listens on ends the process, instead of a daemon that serves nobody."""
         with socket.create_server(("127.0.0.1", 0)) as taken:
