@@ -128,5 +128,5 @@ class MakeServiceTests(SynchronousTestCase):
         ):
             for name, keywords in (("--listen", {"listen": text}), ("--ops-listen", {"ops_listen": text})):
                 line = str(self.assertRaises(SystemExit, self.make, **keywords).code)
-                self.assertTrue(line.startswith(f"sre-server: {name}: '{text}' is no endpoint such as tcp:8443"), line)
+                self.assertTrue(line.startswith(f"sre-server: {name}: '{text}' is not an endpoint such as tcp:8443"), line)
                 self.assertEqual(len(line.splitlines()), 1, line)

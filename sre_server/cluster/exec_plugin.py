@@ -182,7 +182,7 @@ class ExecPlugin:
             try:
                 TLSMaterial(None, *pair, verify=False).context()
             except CredentialsError as error:
-                raise self._error("gave a certificate and a key that are no pair in PEM") from error
+                raise self._error("gave a certificate and a key that are not a pair in PEM") from error
         return Credential(status.token, pair[0] or None, pair[1] or None, status.expiration_timestamp)
 
     def _error(self, what: str) -> CredentialsError:

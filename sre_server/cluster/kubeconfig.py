@@ -148,7 +148,7 @@ class Chosen(NamedTuple):
         try:
             decoded = b64decode("".join(inline.splitlines()), validate=True) if inline else None
         except ValueError:
-            raise CredentialsError(f"{title}-data is no base64.") from None
+            raise CredentialsError(f"{title}-data is not base64.") from None
         return PEM(title, decoded, Path(path) if path else None)
 
 

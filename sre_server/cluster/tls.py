@@ -57,7 +57,7 @@ class TLSMaterial(NamedTuple):
             try:
                 context.load_verify_locations(cadata=self.authorities.decode("ascii", "ignore"))
             except (ssl.SSLError, ValueError) as error:
-                raise CredentialsError(f"{self.authorities_name} is no certificate in PEM.") from error
+                raise CredentialsError(f"{self.authorities_name} is not a certificate in PEM.") from error
         elif self.verify:
             context.load_default_certs()
         if self.certificate is not None and self.key is not None:

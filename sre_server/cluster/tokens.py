@@ -67,7 +67,7 @@ class TokenFile:
         except OSError as error:
             raise CredentialsError(f"{self._name} cannot be read: {error.strerror}.") from error
         except UnicodeDecodeError:
-            raise CredentialsError(f"{self._name} is no plain text.") from None
+            raise CredentialsError(f"{self._name} is not plain text.") from None
         if not token:
             raise CredentialsError(f"{self._name} is empty.")
         return token

@@ -138,13 +138,13 @@ class Options(UsageOptions):
         imported = twistd.postOptions
         twistd["logger"] = None
 
-        def then() -> None:
+        def choose_logger() -> None:
             imported()
             twistd["logger"] = observer_factory(
                 make, twistd["logfile"] or "", self.stdout, nodaemon=bool(twistd["nodaemon"])
             )
 
-        twistd.postOptions = then  # type: ignore[method-assign]
+        twistd.postOptions = choose_logger  # type: ignore[method-assign]
 
     def _config(self) -> ServerConfig:
         authorization, policy = self._authorization()

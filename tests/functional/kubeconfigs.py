@@ -146,7 +146,7 @@ TLS = (
         refused="certificate-authority",
     ),
     Case(
-        "a CA that is no base64",
+        "a CA that is not base64",
         cluster='{server: "$TLS", certificate-authority-data: "%%%"}',
         refused="certificate-authority-data",
     ),
