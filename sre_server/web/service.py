@@ -23,7 +23,8 @@ def endpoint_of(reactor: IReactorTime, description: str, option: str) -> IStream
     try:
         return cast("IStreamServerEndpoint", serverFromString(reactor, description + backlog))
     except (ValueError, TypeError, LookupError, OSError) as error:
-        raise SystemExit(f"sre-server: {option}: '{description}' is not an endpoint such as tcp:8443 ({error})") from error
+        problem = f"'{description}' is not an endpoint such as tcp:8443 ({error})"
+        raise SystemExit(f"sre-server: {option}: {problem}") from error
 
 
 class SiteService(Service):
