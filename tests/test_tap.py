@@ -128,5 +128,6 @@ class MakeServiceTests(SynchronousTestCase):
         ):
             for name, keywords in (("--listen", {"listen": text}), ("--ops-listen", {"ops_listen": text})):
                 line = str(self.assertRaises(SystemExit, self.make, **keywords).code)
-                self.assertTrue(line.startswith(f"sre-server: {name}: '{text}' is not an endpoint such as tcp:8443"), line)
+                problem = f"sre-server: {name}: '{text}' is not an endpoint such as tcp:8443"
+                self.assertTrue(line.startswith(problem), line)
                 self.assertEqual(len(line.splitlines()), 1, line)
