@@ -104,6 +104,7 @@ def make_service(config: ServerConfig, tls: ServerTLS, reactor: IServerReactor) 
         metrics,
         guards,
         scale=cluster.scaling.scale,
+        look=cluster.scaling.look,
         tell=cluster.events.record,
         watching=lambda: cluster.feed.alive,
         warnings=security.warnings,

@@ -19,10 +19,14 @@ MESSAGE_LENGTH: Final = 1024  # Kubernetes' own limit (core/v1 Event validation)
 
 
 class Scaled(Struct, frozen=True):
-    """What an Event says: the Deployment as it now is, the count before (None if unknown), who did it, and why."""
+    """What an Event says: the Deployment as it now is, the count before (None if unknown) and the one asked for.
+
+    And who did it, and why.
+    """
 
     deployment: Deployment
     before: int | None
+    asked: int
     identity: str
     reason: str | None
 
@@ -32,6 +36,7 @@ def create_event(transport: Transport, scaled: Scaled, at: datetime) -> None:
     deployment = scaled.deployment
     time = at.strftime("%Y-%m-%dT%H:%M:%SZ")
     was = "" if scaled.before is None else f" from {scaled.before}"
+    asked = "" if scaled.asked == deployment.replicas else f" ({scaled.asked} was asked for, admission made it that)"
     why = f": {scaled.reason}" if scaled.reason else ""
     event = {
         "apiVersion": "v1",
@@ -47,7 +52,7 @@ def create_event(transport: Transport, scaled: Scaled, at: datetime) -> None:
         },
         "type": "Normal",
         "reason": "ScaledOnRequest",
-        "message": f"{scaled.identity} scaled this{was} to {deployment.replicas}{why}"[:MESSAGE_LENGTH],
+        "message": f"{scaled.identity} scaled this{was} to {deployment.replicas}{asked}{why}"[:MESSAGE_LENGTH],
         "source": {"component": COMPONENT},
         "firstTimestamp": time,
         "lastTimestamp": time,
@@ -67,9 +72,9 @@ class EventRecorder:
     def __init__(self, workers: ConnectedWorkers) -> None:
         self._workers = workers
 
-    def record(self, deployment: Deployment, before: int | None, identity: str, reason: str | None) -> None:
+    def record(self, deployment: Deployment, before: int | None, asked: int, identity: str, reason: str | None) -> None:
         """Record an Event soon; when too many wait for a slow cluster, this one is only logged."""
-        scaled, at = Scaled(deployment, before, identity, reason), datetime.now(UTC)
+        scaled, at = Scaled(deployment, before, asked, identity, reason), datetime.now(UTC)
         recorded = self._workers.call(lambda transport: create_event(transport, scaled, at), identity)
         recorded.addErrback(self._failed, scaled)
 
