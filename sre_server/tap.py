@@ -103,7 +103,7 @@ def make_service(config: ServerConfig, tls: ServerTLS, reactor: IServerReactor) 
         cache,
         metrics,
         guards,
-        scale=cluster.scaling.scale,
+        scale=observer.noting(cluster.scaling.scale),
         look=cluster.scaling.look,
         tell=cluster.events.record,
         watching=lambda: cluster.feed.alive,
