@@ -75,7 +75,7 @@ class FaultTests(SimulatedTestCase):
         self.assertEqual(self.simulator.counts()["patch scale"], 1)
 
     def test_refused_write(self) -> None:
-        """Whatever code admission chose, it is 422 in the cluster's own words, with If-Match too, and changes nothing."""
+        """Whatever code admission chose, it is 422 in the cluster's words, with If-Match too, and changes nothing."""
         known = self.daemon.get(CART)
         for code in (400, 403, 404, 409, 422):
             self.simulator.faults({"kind": "status", "code": code, "message": "not so many", "verb": "patch"})
@@ -117,7 +117,7 @@ class FaultTests(SimulatedTestCase):
         self.assertLessEqual(int(version), int(self.simulator.call("GET", path)["metadata"]["resourceVersion"]))
 
     def test_behind_the_cluster(self) -> None:
-        """While every event is held back, a condition is held against the cluster, and so is a Deployment that is new."""
+        """While every event is held back, the cluster is asked where a condition, or a new Deployment, is judged."""
         etag = self.daemon.get(CART).headers["etag"]
         self.simulator.faults({"kind": "delay-events", "seconds": 30})
         self.simulator.scale("shop", "cart", 30)
