@@ -90,7 +90,7 @@ class Writer:
             raise
         entry = self._audit.begin(record)
         try:
-            written = await shielded(self._carried_out(wanted, expected, entry, record))
+            written = await shielded(self._carried_out(wanted, state, expected, entry, record))
         except AdmissionRefused as error:
             _warn(request, error.warnings)
             raise
@@ -101,7 +101,9 @@ class Writer:
         request.setHeader(b"X-Resource-Version", written.deployment.resource_version.encode("ascii"))
         return written.deployment
 
-    async def _carried_out(self, wanted: Wanted, expected: Expected, entry: Entry, record: Record) -> Written:
+    async def _carried_out(
+        self, wanted: Wanted, state: State, expected: Expected, entry: Entry, record: Record
+    ) -> Written:
         """Ask the cluster; leave the outcome in the audit log, the metrics, the cache and the cluster's Events."""
 
         def ask(expected: Expected) -> Deferred[Written | State]:
@@ -110,22 +112,22 @@ class Writer:
         try:
             outcome = await ask(expected)
             if isinstance(outcome, State):  # nothing was changed: once more, on what it is now
-                record = _seen(record, outcome)
-                outcome = await ask(self._judge.judge(wanted, outcome))
+                state, record = outcome, _seen(record, outcome)
+                outcome = await ask(self._judge.judge(wanted, state))
             if isinstance(outcome, State):
                 record = _seen(record, outcome)
                 self._give_up(wanted, outcome)
         except Exception as error:
             entry.finish(self._failed(record, error))
             raise
-        return self._changed(outcome, entry, record)
+        return self._changed(outcome, state, entry, record)
 
     def _give_up(self, wanted: Wanted, state: State) -> NoReturn:
         """Raise why a write is given up that was judged twice, and each time was for another state than it met."""
         self._judge.judge(wanted, state)
         raise Conflict("Others keep changing the Deployment at the same time; nothing was changed.", 409)
 
-    def _changed(self, written: Written, entry: Entry, record: Record) -> Written:
+    def _changed(self, written: Written, state: State, entry: Entry, record: Record) -> Written:
         """Conclude a write that succeeded."""
         deployment, asked = written.deployment, record.requested_replicas or 0
         record = replace(record, outcome="changed", status=200, uid=deployment.uid, new_replicas=deployment.replicas)
@@ -134,7 +136,8 @@ class Writer:
         if deployment.replicas != asked:
             self._metrics.admission_changes.inc()
         try:
-            self._cache.written(deployment)
+            # A Scale has no annotations: the next write must not find fewer than this one was judged on.
+            self._cache.written(replace(deployment, guards=state.guards))
             self._tell(deployment, record.old_replicas, asked, record.identity or "", record.reason)
         except Exception:  # noqa: BLE001  # a bug here must not tell the client that the write failed
             _log.failure("request {request_id}: its write succeeded, and was not noted", request_id=record.request_id)

@@ -180,6 +180,12 @@ class UnknownTests(JudgingTestCase):
         self.assertEqual((self.put(12).status, cluster.state.replicas), (422, 10))
         self.assertEqual(self.server.looked, [("shop", "web", False)])
 
+    def test_annotations_go_on_to_count(self) -> None:
+        """Once it was written it is known, with the annotations that it was judged on."""
+        cluster = self.serve_unknown(Guards(maximum="12"))
+        self.assertEqual((self.put(12).status, self.put(13).status, cluster.state.replicas), (200, 422, 12))
+        self.assertEqual(len(self.server.looked), 1)
+
     def test_the_count_is_asked_for_where_it_matters(self) -> None:
         """For the step limit, and for conditions; not for anything else."""
         self.serve_unknown(guardrails=STEP_OF_FIVE)
