@@ -34,9 +34,6 @@ class Listener(Protocol):
     def applied(self, event: Event) -> None:
         """Learn of news from the cluster."""
 
-    def written(self, deployment: Deployment) -> None:
-        """Learn of the state that a write of ours left."""
-
 
 class _Written(Struct, frozen=True):
     """A Deployment as a write of ours left it, and when that write was answered."""
@@ -106,8 +103,6 @@ class ClusterCache:
                 deployment = replace(deployment, guards=known.guards)
             self._put(deployment)
             self._written[key] = _Written(deployment, self._now())
-        for listener in self._listeners:
-            listener.written(deployment)
 
     def _replace(self, listed: Listed) -> None:
         """Swap in a whole list: readers see the old world or the new one, never a mix."""

@@ -4,11 +4,15 @@ The text of every error here may be shown to a client: one sentence that says wh
 the way out.
 """
 
+from collections.abc import Sequence
+
 
 class SreServerError(Exception):
     """Something that the server can explain to the client; `retry_after` is in seconds, None where retrying is vain."""
 
     retry_after: int | None = None
+    missing_right: str | None = None
+    """What the server itself may not do in the cluster, as in `patch deployments/scale`, where that is the cause."""
 
 
 class Malformed(SreServerError):
@@ -85,12 +89,24 @@ class CredentialsError(ClusterUnreachable):
 
 
 class ClusterRefused(ClusterError):
-    """The cluster answered, and refused: nothing was changed. `status` is its HTTP status."""
+    """The cluster answered, and refused: nothing was changed.
 
-    def __init__(self, message: str, status: int, retry_after: int | None = None) -> None:
+    `status` is its HTTP status, `warnings` the values of its Warning fields.
+    """
+
+    def __init__(self, message: str, status: int, retry_after: int | None = None, warnings: Sequence[str] = ()) -> None:
         super().__init__(message)
         self.status = status
         self.retry_after = retry_after
+        self.warnings = warnings
+
+
+class AdmissionRefused(ClusterRefused):
+    """The cluster's own admission stands against the object (a webhook, a policy, a quota): nothing was changed."""
+
+
+class ClusterThrottled(ClusterRefused):
+    """The cluster is asked more often than it likes: nothing was changed, and the request is worth repeating."""
 
 
 class Conflict(ClusterRefused):

@@ -48,11 +48,30 @@ class Deployment(Struct, frozen=True, gc=False):
     guards: Guards | None = None
 
 
-class Expected(Struct, frozen=True, gc=False):
-    """What a conditional write is for: a Deployment with this count and this identity; None stands for any."""
+class State(Struct, frozen=True, gc=False):
+    """A Deployment as a write is judged on it; `replicas` is None where nobody needed to know."""
 
+    uid: str
+    replicas: int | None
+    guards: Guards = Guards()
+
+
+class Expected(Struct, frozen=True, gc=False):
+    """What a write is for: a Deployment with this identity, and with this count, where None stands for any."""
+
+    uid: str
     replicas: int | None = None
-    uid: str | None = None
+
+    def fits(self, state: State) -> bool:
+        """Tell whether the Deployment is as expected."""
+        return self.uid == state.uid and self.replicas in (None, state.replicas)
+
+
+class Written(Struct, frozen=True):
+    """A write that succeeded: the Deployment as the cluster then has it, and the values of its Warning fields."""
+
+    deployment: Deployment
+    warnings: Sequence[str] = ()
 
 
 class Resource(Enum):

@@ -58,8 +58,9 @@ def make_service(config: ServerConfig, tls: ServerTLS, reactor: IServerReactor, 
     )
 
     def abandoned(record: Record) -> None:
-        wanted = Deployment(record.namespace or "", record.name or "", record.uid or "", "", record.new_replicas or 0)
-        cluster.events.record(wanted, record.old_replicas, record.identity or "", record.reason, certain=False)
+        asked = record.new_replicas or 0
+        wanted = Deployment(record.namespace or "", record.name or "", record.uid or "", "", asked)
+        cluster.events.record(wanted, record.old_replicas, asked, record.identity or "", record.reason, certain=False)
 
     security = make_security(
         reactor,
@@ -97,7 +98,8 @@ def make_service(config: ServerConfig, tls: ServerTLS, reactor: IServerReactor, 
         cache,
         metrics,
         guards,
-        scale=cluster.scaling.scale,
+        scale=observer.noting(cluster.scaling.scale),
+        look=cluster.scaling.look,
         tell=cluster.events.record,
         watching=lambda: cluster.feed.alive,
         warnings=security.warnings,

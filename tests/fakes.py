@@ -109,9 +109,14 @@ class FakeReply:
     """An answer of the cluster: a status, headers, and chunks; an exception among the chunks is raised in its turn."""
 
     def __init__(
-        self, status: int = 200, chunks: Iterable[bytes | Exception] = (), retry_after: int | None = None
+        self,
+        status: int = 200,
+        chunks: Iterable[bytes | Exception] = (),
+        retry_after: int | None = None,
+        warnings: Sequence[str] = (),
     ) -> None:
         self.status = status
+        self._warnings = list(warnings)
         self._chunks = list(chunks)
         self._retry_after = retry_after
         self.closed = False
@@ -120,6 +125,10 @@ class FakeReply:
     def retry_after(self) -> int | None:
         """What the `Retry-After` header said."""
         return self._retry_after
+
+    def warnings(self) -> list[str]:
+        """What the `Warning` headers said."""
+        return self._warnings
 
     def wait_at_most(self, seconds: float) -> None:
         """Note the bound."""

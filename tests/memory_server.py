@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple, Self
 
+from msgspec.structs import replace
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.error import ConnectionDone
@@ -13,11 +14,12 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from twisted.web.http_headers import Headers
 
-from sre_server.api.factory import Guards, make_api
+from sre_server.api import factory
+from sre_server.api.factory import make_api
 from sre_server.api.writing import Scaler
 from sre_server.cache import ClusterCache
 from sre_server.errors import SreServerError, Unavailable
-from sre_server.model import Deployment, Expected, Listed, Namespace, Resource, Source
+from sre_server.model import Deployment, Expected, Guards, Listed, Namespace, Resource, Source, State, Written
 from sre_server.security.audit import Record
 from sre_server.security.authorization import AnyClient, Authorizer, Verb
 from sre_server.security.guardrails import Guardrails
@@ -241,16 +243,19 @@ class MemoryServer:
         self.scaler: Scaler | None = None
         """What writes instead, if there is one."""
         self.expected: Expected | None = None
-        """What the last write was conditional on."""
-        self.outcome: Exception | Deferred[Deployment] | None = None
+        """What the last write was bound to."""
+        self.outcome: Exception | Deferred[Written | State] | Written | State | None = None
+        self.present: dict[tuple[str, str], State | Exception | Deferred[State]] = {}
+        """What the cluster has where that is looked up, if that is not what the cache knows, or a new Deployment."""
+        self.looked: list[tuple[str, str, bool]] = []
         self.watching = True
         self.warnings: list[str] = []
         self.troubles: list[str] = []
         self.metrics = Metrics()
         self.audit = MemoryAuditLog()
         self.clients = KnownClients()
-        self.told: list[tuple[Deployment, int | None, str, str | None]] = []
-        guards = Guards(
+        self.told: list[tuple[Deployment, int | None, int, str, str | None]] = []
+        guards = factory.Guards(
             clients=self.clients,
             authorizer=authorizer or AnyClient(),
             limits=limits or {},
@@ -265,6 +270,7 @@ class MemoryServer:
             self.metrics,
             guards,
             scale=self._scale,
+            look=self._look,
             tell=self._tell,
             watching=lambda: self.watching,
             warnings=lambda: self.warnings,
@@ -274,8 +280,18 @@ class MemoryServer:
         if not lane:
             self.site.lane = None
 
-    def _tell(self, deployment: Deployment, before: int | None, identity: str, reason: str | None) -> None:
-        self.told.append((deployment, before, identity, reason))
+    def _tell(self, deployment: Deployment, before: int | None, asked: int, identity: str, reason: str | None) -> None:
+        self.told.append((deployment, before, asked, identity, reason))
+
+    def _look(self, client: str, namespace: str, name: str, *, count: bool) -> Deferred[State]:
+        self.looked.append((namespace, name, count))
+        known = self.cache.find(namespace, name) or deployment(name, namespace)
+        found = self.present.get((namespace, name), State(known.uid, known.replicas, known.guards or Guards()))
+        if isinstance(found, Exception):
+            return fail(found)
+        if isinstance(found, Deferred):
+            return found
+        return succeed(found if count else replace(found, replicas=None))
 
     def _scale(
         self,
@@ -284,16 +300,16 @@ class MemoryServer:
         name: str,
         replicas: int,
         expected: Expected,
-    ) -> Deferred[Deployment]:
+    ) -> Deferred[Written | State]:
         self.expected = expected
         if self.scaler is not None:
             return self.scaler(client, namespace, name, replicas, expected)
         self.writes.append((namespace, name, replicas))
         if isinstance(self.outcome, Exception):
             return fail(self.outcome)
-        if self.outcome is not None:
+        if isinstance(self.outcome, Deferred):
             return self.outcome
-        return succeed(deployment(name, namespace, replicas=replicas, version="1000"))
+        return succeed(self.outcome or Written(deployment(name, namespace, replicas=replicas, version="1000")))
 
     def sync(self, *objects: Deployment | Namespace) -> Self:
         """Apply a complete list of every source: these objects, and nothing else."""
@@ -312,7 +328,7 @@ class MemoryServer:
         return self
 
     @staticmethod
-    def pending() -> Deferred[Deployment]:
+    def pending() -> Deferred[Written | State]:
         """Make an outcome that has yet to come."""
         return Deferred()
 

@@ -1,7 +1,7 @@
 """The Kubernetes API's own JSON, drawn from model objects, with some of the many fields that nobody here reads."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from sre_server.model import Deployment, Namespace
@@ -32,6 +32,18 @@ def object_json(item: Deployment | Namespace, *, kind: bool = True) -> dict[str,
     return {**(head if kind else {}), "metadata": metadata, **body}
 
 
+def deployment_body(
+    item: Deployment, *, annotations: Mapping[str, str] | None = None, metadata_only: bool = False
+) -> bytes:
+    """Draw one Deployment, or its metadata alone, as the cluster answers who asks for it by name."""
+    drawn = object_json(item)
+    if annotations:
+        drawn["metadata"]["annotations"] = {"another": "one", **annotations}
+    if metadata_only:
+        drawn = {"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": drawn["metadata"]}
+    return json.dumps(drawn).encode()
+
+
 def list_page(*items: Deployment | Namespace, version: str = "100", next_token: str = "") -> bytes:
     """Draw one page of a list."""
     metadata = {"resourceVersion": version} | ({"continue": next_token} if next_token else {})
@@ -54,15 +66,19 @@ def bookmark_line(version: str, *, initial_events_end: bool = False) -> bytes:
     return json.dumps({"type": "BOOKMARK", "object": bookmarked}).encode() + b"\n"
 
 
-def status_json(code: int, reason: str = "", message: str = "") -> dict[str, Any]:
-    """Draw the Status that says what went wrong."""
+def status_json(code: int, reason: str = "", message: str = "", about: str = "") -> dict[str, Any]:
+    """Draw the Status that says what went wrong, `about` which object, as in `deployments/web`."""
     head = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure"}
-    return {**head, "message": message, "reason": reason, "code": code}
+    kind, _, name = about.rpartition("/")
+    details = {"kind": kind, "name": name} if about else {}
+    return {**head, "message": message, "reason": reason, "code": code, "details": details}
 
 
-def refusal(code: int, reason: str = "", message: str = "", retry_after: int | None = None) -> FakeReply:
+def refusal(
+    code: int, reason: str = "", message: str = "", retry_after: int | None = None, about: str = ""
+) -> FakeReply:
     """Answer a request with a Status, as HTTP status and body."""
-    return FakeReply(code, [json.dumps(status_json(code, reason, message)).encode()], retry_after)
+    return FakeReply(code, [json.dumps(status_json(code, reason, message, about)).encode()], retry_after)
 
 
 def error_line(code: int, reason: str = "", message: str = "") -> bytes:

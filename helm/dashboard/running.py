@@ -53,9 +53,16 @@ WRITES: Final = Row(
         ),
         Panel(
             "Reverts",
-            "Counts of ours that somebody else changed within a minute: an autoscaler, or GitOps.",
+            "Counts that were not to last: somebody else changed them within a minute, as an autoscaler or GitOps does, "
+            "or the cluster's admission did at once.",
             "short",
-            [Query(f"sum by (instance) (increase({of('sre_server_reverts_detected_total')}[1h]))", "{{instance}}")],
+            [
+                Query(f"sum by (instance) (increase({of('sre_server_reverts_detected_total')}[1h]))", "{{instance}}"),
+                Query(
+                    f"sum by (instance) (increase({of('sre_server_admission_changes_total')}[1h]))",
+                    "{{instance}}: admission",
+                ),
+            ],
         ),
     ],
 )

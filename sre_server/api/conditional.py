@@ -3,10 +3,10 @@
 import re
 from typing import Final
 
+from msgspec import Struct
 from werkzeug.http import parse_accept_header
 
-from sre_server.errors import Malformed
-from sre_server.model import MAX_REPLICAS, Expected
+from sre_server.errors import Malformed, PreconditionFailed
 
 _TAG: Final = re.compile(rb'[ \t]*(W/)?("[\x21\x23-\x7e\x80-\xff]*")[ \t]*(?=,|\Z)')
 _EMPTY: Final = re.compile(rb"[ \t]*(?=,|\Z)")
@@ -52,20 +52,45 @@ def excludes(if_none_match: bytes | None, etag: bytes) -> bool:
     return if_none_match == etag or any(tag in (etag, ANY_STATE) for tag in tags_in(if_none_match))
 
 
-def expected_by(if_match: bytes, current: bytes | None) -> Expected | None:
-    """Return what an If-Match field makes a write conditional on, or None if nothing can fulfil it (section 13.1.1).
+class Conditions(Struct, frozen=True):
+    """What the fields of a PUT make it conditional on: strong tags of If-Match (None without it), those to exclude."""
 
-    Of several tags it is the `current` one, if that is among them, else the first that could be one of ours: what is
-    known here may be older than what the client has seen, and it is the cluster that compares. Raises Malformed.
-    """
-    tags = tags_in(if_match, strong=True)
-    if tags == [ANY_STATE]:
-        return Expected()
-    for tag in [current, *tags] if current in tags else tags:
-        found = _COUNT.fullmatch(tag) if tag is not None else None
-        if found is not None and int(found[1]) <= MAX_REPLICAS:
-            return Expected(int(found[1]), found[2].decode("ascii"))
-    return None
+    if_match: list[bytes] | None = None
+    if_none_match: list[bytes] = []
+
+    @classmethod
+    def of(cls, if_match: bytes | None, if_none_match: bytes | None) -> "Conditions":
+        """Read both fields; raises Malformed."""
+        wanted = None if if_match is None else tags_in(if_match, strong=True)
+        return cls(wanted, [] if if_none_match is None else tags_in(if_none_match))
+
+    @property
+    def need_count(self) -> bool:
+        """Whether they are about a count, and not only about there being one."""
+        return bool(self.if_none_match) or self.if_match not in (None, [ANY_STATE])
+
+    @property
+    def hopeless(self) -> bool:
+        """Whether no Deployment can fulfil them, whatever its count is."""
+        tags = [ANY_STATE] if self.if_match is None else self.if_match
+        return ANY_STATE in self.if_none_match or not any(tag == ANY_STATE or _COUNT.fullmatch(tag) for tag in tags)
+
+    def check(self, replicas: int | None, uid: str) -> None:
+        """Raise PreconditionFailed unless a Deployment with this count, and of this identity, fulfils them.
+
+        Of several tags one will do (section 13.1.1), or one is one too many (13.1.2, by weak comparison).
+        """
+        if not self.need_count:
+            return
+        tag, count = replicas_tag(replicas or 0, uid), f"the count is {replicas}"
+        if ANY_STATE in self.if_none_match or tag in self.if_none_match:
+            raise PreconditionFailed(f"If-None-Match excludes what is there; {count}.", replicas, uid)
+        if self.if_match is None or self.if_match == [ANY_STATE] or tag in self.if_match:
+            return
+        if self.hopeless:
+            raise PreconditionFailed(f"If-Match has no entity tag of a count; {count}.", replicas, uid)
+        message = f"The Deployment is not as If-Match has it: its count is {replicas} now. Nothing was changed."
+        raise PreconditionFailed(message, replicas, uid)
 
 
 def accepts_gzip(accept_encoding: bytes | None) -> bool:

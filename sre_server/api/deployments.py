@@ -7,11 +7,12 @@ from twisted.internet.defer import Deferred
 from twisted.web.resource import IResource
 
 from sre_server.api.bodies import Body, ByName, ListBodies, one
+from sre_server.api.counts import replicas_in_body
 from sre_server.api.gate import Gate
 from sre_server.api.routes import Read, list_route, read_route, write_route
 from sre_server.api.routing import json_app, json_route
 from sre_server.api.statuses import FAMILY_A
-from sre_server.api.writing import Writer, replicas_in_body
+from sre_server.api.writing import Writer
 from sre_server.cache import ClusterCache
 from sre_server.model import Deployment
 from sre_server.security.authorization import Tree, Verb
@@ -56,8 +57,10 @@ class DeploymentsAPI:
     @write_route(_app, "/deployments/<namespace:namespace>/<deployment:name>/replicas")
     async def set_replicas(self, request: APIRequest, identity: Identity, namespace: str, name: str) -> object:
         """`PUT /deployments/{ns}/{name}/replicas` with `{"replicas": 20}`: set the desired count."""
-        await self._writer.scale(request, identity, namespace, name, replicas_in_body(request))
-        return {"message": UPDATED}
+        asked = replicas_in_body(request)
+        scaled = await self._writer.scale(request, identity, namespace, name, asked)
+        otherwise = "" if scaled.replicas == asked else f", admission made it {scaled.replicas}"
+        return {"message": UPDATED + otherwise}
 
     @json_route(_app, "/deployments/<namespace:namespace>/<deployment:name>/permissions")
     async def permissions(self, request: APIRequest, namespace: str, name: str) -> object:

@@ -11,6 +11,7 @@ from sre_server.api.bodies import ListBodies, counts_in, names_in
 from sre_server.api.deployments import DeploymentsAPI
 from sre_server.api.gate import Gate
 from sre_server.api.health import Health, HealthAPI
+from sre_server.api.judging import Judge, Look
 from sre_server.api.lane import FastLane
 from sre_server.api.metrics import MetricsAPI
 from sre_server.api.namespaces import NamespacesAPI
@@ -59,6 +60,7 @@ def make_api(
     guards: Guards,
     *,
     scale: Scaler,
+    look: Look,
     tell: TellScaled,
     watching: Callable[[], bool] = lambda: True,
     warnings: Callable[[], list[str]] = list,
@@ -67,8 +69,9 @@ def make_api(
 ) -> API:
     """Serve both families from the cache; `scale` writes to the cluster, and `tell` leaves word of it there.
 
-    `watching` tells whether the cache is still fed, `troubles` what keeps it from being so, `warnings` what should be
-    mended; `refresh` brings those metrics up to date that are read off something else.
+    `look` asks the cluster for the one Deployment that is to be written, where the cache will not do. `watching` tells
+    whether the cache is still fed, `troubles` what keeps it from being so, `warnings` what should be mended; `refresh`
+    brings those metrics up to date that are read off something else.
     """
     limits = {verb: TokenBuckets(rate, reactor.seconds) for verb, rate in guards.limits.items()}
 
@@ -76,13 +79,14 @@ def make_api(
         return Gate(guards.authorizer, limits, guards.audit, metrics, guards.expiry_warning, statuses)
 
     def writer(statuses: StatusTable) -> Writer:
-        return Writer(cache, scale, guards.guardrails, guards.audit, metrics, tell, statuses)
+        return Writer(cache, judge, scale, guards.audit, metrics, tell, statuses)
 
     def refresh_all() -> None:
         refresh()
         metrics.ready.set(health.ready)
         metrics.clients_connected.set(site.connections.identities)
 
+    judge = Judge(cache, look, guards.guardrails)
     health = Health(cache, watching, warnings, troubles)
     gate_a = gate(FAMILY_A)
     names, counts = ListBodies(cache, names_in), ListBodies(cache, counts_in)

@@ -6,11 +6,12 @@ from klein import Klein
 from twisted.web.resource import IResource
 
 from sre_server.api.bodies import Body, ByName, ListBodies, one, whole
+from sre_server.api.counts import replicas_in_path
 from sre_server.api.gate import Gate
 from sre_server.api.routes import Read, list_route, read_route, write_route
 from sre_server.api.routing import WILDCARD, json_app
 from sre_server.api.statuses import FAMILY_B
-from sre_server.api.writing import Writer, replicas_in_path
+from sre_server.api.writing import Writer
 from sre_server.cache import ClusterCache
 from sre_server.model import Deployment
 from sre_server.security.authorization import Tree

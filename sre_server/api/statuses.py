@@ -5,7 +5,9 @@ from http import HTTPStatus
 from typing import Final
 
 from sre_server.errors import (
+    AdmissionRefused,
     ClusterError,
+    ClusterThrottled,
     ClusterTimedOut,
     Conflict,
     GuardrailRefused,
@@ -30,6 +32,8 @@ _BOTH_FAMILIES: Final[StatusTable] = {
     TooManyRequests: HTTPStatus.TOO_MANY_REQUESTS,
     Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     Conflict: HTTPStatus.CONFLICT,
+    AdmissionRefused: HTTPStatus.UNPROCESSABLE_ENTITY,
+    ClusterThrottled: HTTPStatus.SERVICE_UNAVAILABLE,
     ClusterTimedOut: HTTPStatus.GATEWAY_TIMEOUT,
     ClusterError: HTTPStatus.BAD_GATEWAY,
 }

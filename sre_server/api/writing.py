@@ -1,43 +1,29 @@
-"""What both families do to write: read the count strictly, pass the guardrails, leave a trace, ask the cluster once."""
+"""What both families do to write: check, judge, ask the cluster once, and conclude; each write leaves a trace."""
 
-import json
-import re
-from collections.abc import Callable, Coroutine
-from http import HTTPStatus
-from typing import Any, Final, Protocol, TypeVar
-from urllib.parse import parse_qsl
+from collections.abc import Coroutine, Sequence
+from typing import Any, Final, NoReturn, Protocol, TypeVar
 
 from msgspec.structs import replace
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from werkzeug.http import parse_options_header
 
-from sre_server.api.conditional import excludes, expected_by, replicas_tag
+from sre_server.api.conditional import Conditions
+from sre_server.api.counts import confirmed_in
 from sre_server.api.gate import Asked
+from sre_server.api.judging import Judge, Wanted
 from sre_server.api.statuses import StatusTable, status_of
 from sre_server.cache import ClusterCache
-from sre_server.errors import (
-    GuardrailRefused,
-    Malformed,
-    NotFound,
-    PreconditionFailed,
-    SreServerError,
-    UnsupportedMediaType,
-)
-from sre_server.model import MAX_REPLICAS, Deployment, Expected, Guards
+from sre_server.errors import AdmissionRefused, Conflict, GuardrailRefused, NotFound, SreServerError
+from sre_server.model import Deployment, Expected, State, Written
 from sre_server.security.audit import AuditLog, Entry, Record
 from sre_server.security.authorization import Verb
-from sre_server.security.guardrails import CONFIRMATIONS, Guardrails, Write
 from sre_server.security.identity import Identity
 from sre_server.telemetry.metrics import Metrics
 from sre_server.web.request import APIRequest
 
-_RANGE: Final = f"0..{MAX_REPLICAS}"
-_SHAPE: Final = f'The body must be a JSON object with exactly one integer "replicas" in {_RANGE}'
-_WHOLE_NUMBER: Final = re.compile(r"0|[1-9][0-9]{0,9}", re.ASCII)
-_UTF_8: Final = frozenset({"utf-8", "utf8"})
-_NO_TAG: Final = b"-"
+CAUSE_BYTES: Final = 160
+"""So much of what admission said goes into the audit line, which has room for no more."""
 _T = TypeVar("_T")
 _log: Final = Logger(namespace="sre_server.api")
 
@@ -47,14 +33,16 @@ class Scaler(Protocol):
 
     def __call__(
         self, client: str, namespace: str, name: str, replicas: int, expected: Expected
-    ) -> Deferred[Deployment]:
-        """Set the count for a client if the Deployment is as expected; fires with what it then is."""
+    ) -> Deferred[Written | State]:
+        """Set the count for a client; fires with what came of it, or with what the Deployment is if not as expected."""
 
 
 class TellScaled(Protocol):
     """Tells others of a write that succeeded; see `sre_server.cluster.events.EventRecorder`."""
 
-    def __call__(self, deployment: Deployment, before: int | None, identity: str, reason: str | None) -> None:
+    def __call__(
+        self, deployment: Deployment, before: int | None, asked: int, identity: str, reason: str | None
+    ) -> None:
         """Tell them, without waiting."""
 
 
@@ -64,16 +52,16 @@ class Writer:
     def __init__(
         self,
         cache: ClusterCache,
+        judge: Judge,
         scale: Scaler,
-        guardrails: Callable[[], Guardrails],
         audit: AuditLog,
         metrics: Metrics,
         tell: TellScaled,
         statuses: StatusTable,
     ) -> None:
         self._cache = cache
+        self._judge = judge
         self._scale = scale
-        self._guardrails = guardrails
         self._audit = audit
         self._metrics = metrics
         self._tell = tell
@@ -82,105 +70,109 @@ class Writer:
     async def scale(
         self, request: APIRequest, identity: Identity, namespace: str, name: str, replicas: int
     ) -> Deployment:
-        """Set the desired count and return the Deployment as it then is.
+        """Set the desired count and return the Deployment as it then is, with what the cluster warns of in the answer.
 
-        The cluster decides what exists, as it may know of a Deployment that the watch has yet to tell of. Raises
-        GuardrailRefused, Unavailable (nothing was asked), PreconditionFailed, NotFound, saying which of the two does
-        not exist, and whatever the cluster's refusal is.
+        Raises GuardrailRefused, PreconditionFailed or Unavailable (nothing was asked), NotFound, saying which of the
+        two does not exist, and whatever the cluster's refusal is.
         """
         self._cache.check_synced()
         self._cache.check_served(namespace)
-        known = self._cache.find(namespace, name)
-        before = known.replicas if known else None
-        record = Asked(request, identity, Verb.SCALE, namespace, name).record(
-            uid=known.uid if known else None, old_replicas=before, new_replicas=replicas
-        )
-        self._check_guardrails(request, known, record)
-        expected = self._expected(request, known, record)
-        entry = self._audit.begin(record)
-        written = maybeDeferred(self._scale, identity.name, namespace, name, replicas, expected)
+        conditions = Conditions.of(request.getHeader(b"if-match"), request.getHeader(b"if-none-match"))
+        wanted = Wanted(identity.name, namespace, name, replicas, confirmed_in(request), conditions)
+        asked = Asked(request, identity, Verb.SCALE, namespace, name)
+        record = asked.record(new_replicas=replicas, requested_replicas=replicas)
         try:
-            return await shielded(self._concluded(written, entry, record))
+            state = await self._judge.state(wanted)
+            record = _seen(record, state)
+            expected = self._judge.judge(wanted, state)
+        except SreServerError as error:
+            self._audit.write(self._failed(record, error))
+            raise
+        entry = self._audit.begin(record)
+        try:
+            written = await shielded(self._carried_out(wanted, state, expected, entry, record))
+        except AdmissionRefused as error:
+            _warn(request, error.warnings)
+            raise
         except NotFound:
             self._cache.check_namespace(namespace)
             raise
+        _warn(request, written.warnings)
+        request.setHeader(b"X-Resource-Version", written.deployment.resource_version.encode("ascii"))
+        return written.deployment
 
-    async def _concluded(self, written: Deferred[Deployment], entry: Entry, record: Record) -> Deployment:
-        """Wait for the cluster; leave the outcome in the audit log, the metrics, the cache and the cluster's Events."""
+    async def _carried_out(
+        self, wanted: Wanted, state: State, expected: Expected, entry: Entry, record: Record
+    ) -> Written:
+        """Ask the cluster; leave the outcome in the audit log, the metrics, the cache and the cluster's Events."""
+
+        def ask(expected: Expected) -> Deferred[Written | State]:
+            return self._scale(wanted.client, wanted.namespace, wanted.name, wanted.replicas, expected)
+
         try:
-            deployment = await written
+            outcome = await ask(expected)
+            if isinstance(outcome, State):  # nothing was changed: once more, on what it is now
+                state, record = outcome, _seen(record, outcome)
+                outcome = await ask(self._judge.judge(wanted, state))
+            if isinstance(outcome, State):
+                record = _seen(record, outcome)
+                self._give_up(wanted, outcome)
         except Exception as error:
-            status = int(status_of(error, self._statuses))
-            self._conclude(entry, replace(record, outcome=type(error).__name__, status=status))
+            entry.finish(self._failed(record, error))
             raise
-        self._conclude(entry, replace(record, outcome="changed", status=200, uid=deployment.uid))
-        try:
-            self._cache.written(deployment)
-            self._tell(deployment, record.old_replicas, record.identity or "", record.reason)
-        except Exception:  # noqa: BLE001  # a bug here must not tell the client that the write failed
-            _log.failure("request {request_id}: its write succeeded, and was not noted", request_id=record.request_id)
-        return deployment
+        return self._changed(outcome, state, entry, record)
 
-    def _check_guardrails(self, request: APIRequest, known: Deployment | None, record: Record) -> None:
-        write = Write(
-            namespace=record.namespace or "",
-            name=record.name or "",
-            replicas=record.new_replicas or 0,
-            current=known.replicas if known else None,
-            guards=(known.guards if known else None) or Guards(),
-            confirmed=confirmed_in(request),
-        )
-        try:
-            self._guardrails().check(write)
-        except GuardrailRefused as error:
-            self._metrics.guardrail_denials.labels(error.rule).inc()
-            self._metrics.by_identity.refused(record.identity, "guardrail")
-            status = int(status_of(error, self._statuses))
-            self._audit.write(replace(record, outcome="refused by a guardrail", rule=error.rule, status=status))
-            raise
+    def _give_up(self, wanted: Wanted, state: State) -> NoReturn:
+        """Raise why a write is given up that was judged twice, and each time was for another state than it met."""
+        self._judge.judge(wanted, state)
+        raise Conflict("Others keep changing the Deployment at the same time; nothing was changed.", 409)
 
-    def _expected(self, request: APIRequest, known: Deployment | None, record: Record) -> Expected:
-        """Return what its fields make the write conditional on; raises PreconditionFailed if nothing can fulfil them.
-
-        A write that is to overwrite nothing (`If-None-Match: *`) never can: there is always a count already.
-        """
-        current = replicas_tag(known.replicas, known.uid) if known else None
-        if_match = request.getHeader(b"if-match")
-        expected = Expected() if if_match is None else expected_by(if_match, current)
-        excluded = excludes(request.getHeader(b"if-none-match"), current or _NO_TAG)
-        if known is not None and (expected is None or excluded):
-            status = int(HTTPStatus.PRECONDITION_FAILED)
-            self._count(replace(record, outcome=PreconditionFailed.__name__))
-            self._audit.write(replace(record, outcome=PreconditionFailed.__name__, status=status))
-            why = "If-None-Match excludes what is there" if excluded else "If-Match has no entity tag of a count"
-            raise PreconditionFailed(f"{why}; the count is {known.replicas}.", known.replicas, known.uid)
-        if excluded:
-            return Expected(uid="")
-        return expected or Expected(uid="")
-
-    def _conclude(self, entry: Entry, record: Record) -> None:
-        """Count what came of the write, and complete its audit line."""
+    def _changed(self, written: Written, state: State, entry: Entry, record: Record) -> Written:
+        """Conclude a write that succeeded."""
+        deployment, asked = written.deployment, record.requested_replicas or 0
+        record = replace(record, outcome="changed", status=200, uid=deployment.uid, new_replicas=deployment.replicas)
         self._count(record)
         entry.finish(record)
+        if deployment.replicas != asked:
+            self._metrics.admission_changes.inc()
+        try:
+            # A Scale has no annotations: the next write must not find fewer than this one was judged on.
+            self._cache.written(replace(deployment, guards=state.guards))
+            self._tell(deployment, record.old_replicas, asked, record.identity or "", record.reason)
+        except Exception:  # noqa: BLE001  # a bug here must not tell the client that the write failed
+            _log.failure("request {request_id}: its write succeeded, and was not noted", request_id=record.request_id)
+        return written
+
+    def _failed(self, record: Record, error: Exception) -> Record:
+        """Count a write that failed, and return its audit line."""
+        status = int(status_of(error, self._statuses))
+        if isinstance(error, GuardrailRefused):
+            self._metrics.guardrail_denials.labels(error.rule).inc()
+            self._metrics.by_identity.refused(record.identity, "guardrail")
+            return replace(record, outcome="refused by a guardrail", rule=error.rule, status=status)
+        rule = _cut(str(error)) if isinstance(error, AdmissionRefused) else None
+        record = replace(record, outcome=type(error).__name__, rule=rule, status=status)
+        self._count(record)
+        return record
 
     def _count(self, record: Record) -> None:
         self._metrics.scale_writes.labels(record.outcome).inc()
         self._metrics.by_identity.wrote(record.identity, record.outcome)
 
 
-def confirmed_in(request: APIRequest) -> frozenset[str]:
-    """Read what `?confirm=` confirms; raises Malformed for any other parameter, as that may be a mistyped one."""
-    query = request.uri.partition(b"?")[2].decode("ascii")
-    given = parse_qsl(query, keep_blank_values=True)
-    if unknown := sorted({name for name, _ in given} - {"confirm"}):
-        raise Malformed(
-            f"A write knows the query parameter 'confirm', and not '{unknown[0][:80]}'; nothing was changed."
-        )
-    confirmed = frozenset(value for _, value in given)
-    if unknown := sorted(confirmed - CONFIRMATIONS):
-        known = " and ".join(f"'{value}'" for value in sorted(CONFIRMATIONS))
-        raise Malformed(f"'confirm' knows {known}, and not '{unknown[0][:80]}'; nothing was changed.")
-    return confirmed
+def _seen(record: Record, state: State) -> Record:
+    """Note what the Deployment was that a write was judged on."""
+    return replace(record, uid=state.uid, old_replicas=state.replicas)
+
+
+def _warn(request: APIRequest, warnings: Sequence[str]) -> None:
+    """Pass on what the cluster warns of."""
+    for warning in warnings:
+        request.responseHeaders.addRawHeader(b"Warning", warning.encode())
+
+
+def _cut(text: str) -> str:
+    return text.encode()[:CAUSE_BYTES].decode(errors="ignore")
 
 
 def shielded(work: Coroutine[Deferred[Any], Any, _T]) -> Deferred[_T]:
@@ -198,39 +190,3 @@ def shielded(work: Coroutine[Deferred[Any], Any, _T]) -> Deferred[_T]:
 
     Deferred.fromCoroutine(work).addBoth(ended)
     return waiter
-
-
-def replicas_in_path(text: str) -> int:
-    """Read the count that ends a URL of family B; raises Malformed for all but plain decimal digits in range."""
-    if not _WHOLE_NUMBER.fullmatch(text) or int(text) > MAX_REPLICAS:
-        raise Malformed(f"The replica count must be a whole number in {_RANGE}.")
-    return int(text)
-
-
-def replicas_in_body(request: APIRequest) -> int:
-    """Read the count from a body of family A; raises Malformed, or UnsupportedMediaType if it is not sent as JSON."""
-    if not _is_json(request.getHeader(b"content-type")) or request.getHeader(b"content-encoding"):
-        raise UnsupportedMediaType("The body must be plain UTF-8 JSON, sent with 'Content-Type: application/json'.")
-    try:
-        pairs = json.loads(request.content.read().decode("utf-8"), object_pairs_hook=_Pairs)
-    except (ValueError, RecursionError) as error:
-        raise Malformed(f"{_SHAPE}; this is not JSON.") from error
-    if not isinstance(pairs, _Pairs) or [key for key, _ in pairs] != ["replicas"]:
-        raise Malformed(f"{_SHAPE}, and nothing else.")
-    replicas = pairs[0][1]
-    if type(replicas) is not int or not 0 <= replicas <= MAX_REPLICAS:
-        raise Malformed(f"{_SHAPE}.")
-    return replicas
-
-
-def _is_json(content_type: bytes | None) -> bool:
-    """Tell whether a body is sent as JSON, which is what it is taken for where nothing is said."""
-    if content_type is None:
-        return True
-    media_type, parameters = parse_options_header(content_type.decode("latin-1"))
-    charset = parameters.pop("charset", "utf-8").lower()
-    return content_type.isascii() and media_type.lower() == "application/json" and not parameters and charset in _UTF_8
-
-
-class _Pairs(list[tuple[str, object]]):
-    """A JSON object with its repeated keys."""

@@ -14,6 +14,7 @@ from urllib.parse import urlencode
 
 from sre_server import __version__
 from sre_server.cluster.access import Access, Credentials
+from sre_server.cluster.decoding import clean
 from sre_server.cluster.pool import make_pool, reason
 from sre_server.cluster.transport import Reply, Transport
 from sre_server.errors import BadAnswer, ClusterBroke, ClusterTimedOut, ClusterUnreachable
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 CONNECT_TIMEOUT: Final = 5.0
 MAX_RETRY_AFTER: Final = 60
+MAX_WARNINGS: Final = 16
+WARNING_LENGTH: Final = 512
 Observe = Callable[[str, int, float], object]
 """Is told of a request: its method, its status (0 without an answer), and the seconds until the headers."""
 _CHUNK: Final = 256 * 1024
@@ -60,6 +63,12 @@ class HTTPReply(Reply):
         if not value.isdecimal():
             return None
         return min(int(value), MAX_RETRY_AFTER) if len(value) < 10 else MAX_RETRY_AFTER
+
+    def warnings(self) -> list[str]:
+        """See `Reply.warnings`."""
+        fields = self._response.headers.getlist("Warning")[:MAX_WARNINGS]
+        texts = [field.encode("latin-1", "replace").decode("utf-8", "replace") for field in fields]
+        return [clean(text, WARNING_LENGTH) for text in texts]
 
     def wait_at_most(self, seconds: float) -> None:
         """See `Reply.wait_at_most`."""

@@ -14,6 +14,7 @@ from twisted.logger import Logger
 from sre_server.errors import BadAnswer, Expired
 from sre_server.model import MAX_REPLICAS, Change, Deleted, Deployment, Guards, Namespace, Put, Resource
 
+MESSAGE_LENGTH: Final = 4096
 _Text = Annotated[str, Meta(min_length=1)]
 _Count = Annotated[int, Meta(ge=0, le=MAX_REPLICAS)]
 
@@ -24,7 +25,7 @@ class _Metadata(Struct, frozen=True, gc=False):
     resourceVersion: _Text
 
 
-class _Annotations(
+class Annotations(
     Struct,
     frozen=True,
     gc=False,
@@ -34,6 +35,8 @@ class _Annotations(
         "protected": "sre-server/protected",
     },
 ):
+    """The annotations of a Deployment that bound its own count."""
+
     minimum: str = ""
     maximum: str = ""
     protected: str = ""
@@ -47,7 +50,7 @@ class _Annotations(
 
 class _NamespacedMetadata(_Metadata, frozen=True, kw_only=True, gc=False):
     namespace: _Text
-    annotations: _Annotations | None = None
+    annotations: Annotations | None = None
 
 
 class _Spec(Struct, frozen=True, gc=False):
@@ -75,17 +78,6 @@ class _Namespace(Struct, frozen=True, gc=False):
     def model(self) -> Namespace:
         """The namespace as the cache keeps it."""
         return Namespace(self.metadata.name, self.metadata.uid, self.metadata.resourceVersion)
-
-
-class _ScaleSpec(Struct, frozen=True, gc=False):
-    replicas: _Count = 0
-
-
-class _Scale(Struct, frozen=True, gc=False):
-    """`autoscaling/v1` Scale of a Deployment; its metadata is the Deployment's own, a count of 0 is left out."""
-
-    metadata: _NamespacedMetadata
-    spec: _ScaleSpec = _ScaleSpec()
 
 
 class _ReviewStatus(Struct):
@@ -147,12 +139,38 @@ class _Bookmark(Struct):
     metadata: _BookmarkMetadata
 
 
+class _Details(Struct, frozen=True):
+    name: str = ""
+    kind: str = ""
+
+
 class Status(Struct):
-    """A Kubernetes Status: what went wrong, in the cluster's own words."""
+    """A Kubernetes Status: what went wrong, in the cluster's own words, made fit to be shown."""
 
     message: str = ""
     reason: str = ""
     code: int = 0
+    kind: str = ""
+    details: _Details | None = None
+
+    def __post_init__(self) -> None:
+        """Clean the texts, which go into answers and logs."""
+        self.message = clean(self.message, MESSAGE_LENGTH)
+        self.reason = clean(self.reason, 64)
+
+    @property
+    def is_status(self) -> bool:
+        """Whether the cluster itself has said this: it is no page of a proxy's."""
+        return self.kind == "Status"
+
+    def names(self, name: str, *kinds: str) -> bool:
+        """Tell whether it is about the object of this name, of one of these kinds."""
+        return self.details is not None and self.details.name == name and self.details.kind in kinds
+
+    @property
+    def names_something(self) -> bool:
+        """Whether it is about an object at all, and not about how it was asked for."""
+        return self.details is not None and bool(self.details.name or self.details.kind)
 
 
 class Page(Struct, frozen=True):
@@ -191,12 +209,17 @@ _line_decoders: Final[dict[Resource, msgspec.json.Decoder[Any]]] = {
 _raw_line_decoder: Final = msgspec.json.Decoder(_RawLine)
 _bookmark_decoder: Final = msgspec.json.Decoder(_Bookmark)
 _status_decoder: Final = msgspec.json.Decoder(Status)
-_scale_decoder: Final = msgspec.json.Decoder(_Scale)
 _review_decoder: Final = msgspec.json.Decoder(_Review)
 # msgspec raises UnicodeDecodeError for bad UTF-8 inside a string, and RecursionError for too deep a nesting.
-_NOT_JSON: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+NOT_JSON: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 _log = Logger()
+
+
+def clean(text: str, limit: int) -> str:
+    """Make a text of the cluster's fit for answers, header fields and logs: one line, printable, bounded."""
+    shown = "".join(character if character.isprintable() else " " for character in text[: limit + 1]).strip()
+    return shown if len(shown) <= limit else shown[: limit - 3] + "..."
 
 
 def decode_page(resource: Resource, body: bytes) -> Page:
@@ -204,7 +227,7 @@ def decode_page(resource: Resource, body: bytes) -> Page:
     try:
         page = _page_decoders[resource].decode(body)
         objects = [item.model() for item in page.items or ()]
-    except _NOT_JSON:
+    except NOT_JSON:
         page, objects = _decode_page_item_by_item(resource, body)
     return Page(objects, page.metadata.resourceVersion, page.metadata.continue_)
 
@@ -212,13 +235,13 @@ def decode_page(resource: Resource, body: bytes) -> Page:
 def _decode_page_item_by_item(resource: Resource, body: bytes) -> tuple[_RawPage, list[Namespace | Deployment]]:
     try:
         page = _raw_page_decoder.decode(body)
-    except _NOT_JSON as error:
+    except NOT_JSON as error:
         raise BadAnswer(f"The cluster's answer is not a list of {resource.value}: {error}.") from error
     objects = []
     for raw in page.items or ():
         try:
             objects.append(_item_decoders[resource].decode(raw).model())
-        except _NOT_JSON as error:
+        except NOT_JSON as error:
             _log.error("one of the listed {resource} is left out: {error}", resource=resource.value, error=error)
     return page, objects
 
@@ -227,7 +250,7 @@ def decode_line(resource: Resource, line: bytes) -> WatchEvent:
     """Decode one line of a watch; raises Expired for a 410, BadAnswer for any other ERROR or what is not an event."""
     try:
         event = _line_decoders[resource].decode(line)
-    except _NOT_JSON as error:
+    except NOT_JSON as error:
         return _decode_bookmark(resource, line, error)
     if event.type not in ("ADDED", "MODIFIED", "DELETED"):
         return _decode_bookmark(resource, line, None)
@@ -248,7 +271,7 @@ def _decode_bookmark(resource: Resource, line: bytes, problem: Exception | None)
             return WatchEvent(metadata.resourceVersion, None, initial_events_end)
         if event.type == "ERROR":
             raise _error_event(_status_decoder.decode(event.object))
-    except _NOT_JSON as error:
+    except NOT_JSON as error:
         raise BadAnswer(f"The cluster sent what is not an event of {resource.value}: {error}.") from error
     if problem is None:
         raise BadAnswer(f"The cluster sent an event of the unknown type '{event.type}'.")
@@ -265,29 +288,19 @@ def decode_namespace(body: bytes) -> Namespace:
     """Decode a single Namespace; raises BadAnswer if it is not one."""
     try:
         item = _item_decoders[Resource.NAMESPACES].decode(body)
-    except _NOT_JSON as error:
+    except NOT_JSON as error:
         raise BadAnswer(f"The cluster's answer is not a Namespace: {error}.") from error
     return Namespace(item.metadata.name, item.metadata.uid, item.metadata.resourceVersion)
-
-
-def decode_scale(body: bytes) -> Deployment:
-    """Decode the Scale that answers a write into the Deployment as it now is; raises BadAnswer if it is not a Scale."""
-    try:
-        scale = _scale_decoder.decode(body)
-    except _NOT_JSON as error:
-        raise BadAnswer(f"The cluster's answer is not a Scale: {error}.") from error
-    metadata = scale.metadata
-    return Deployment(metadata.namespace, metadata.name, metadata.uid, metadata.resourceVersion, scale.spec.replicas)
 
 
 def decode_review(body: bytes) -> bool:
     """Decode the verdict of a SubjectAccessReview; raises BadAnswer if there is none or the cluster cannot decide."""
     try:
         status = _review_decoder.decode(body).status
-    except _NOT_JSON as error:
+    except NOT_JSON as error:
         raise BadAnswer(f"The cluster's answer is not a SubjectAccessReview: {error}.") from error
     if status.evaluationError and not status.allowed:
-        raise BadAnswer(f"The cluster could not decide: {status.evaluationError}")
+        raise BadAnswer(f"The cluster could not decide: {clean(status.evaluationError, MESSAGE_LENGTH)}")
     return status.allowed
 
 
@@ -295,5 +308,5 @@ def decode_status(body: bytes) -> Status:
     """Decode the Status that came with a refusal; whatever is not a Status counts as an empty one."""
     try:
         return _status_decoder.decode(body)
-    except _NOT_JSON:
+    except NOT_JSON:
         return Status()

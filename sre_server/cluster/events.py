@@ -23,13 +23,14 @@ IDENTITY_LENGTH: Final = 512
 
 
 class Scaled(Struct, frozen=True):
-    """What an Event says: the Deployment as it now is, the count before (None if unknown), who did it, and why.
+    """What an Event says: the Deployment as it now is, the count before (None if unknown) and the one asked for.
 
-    Where it is not `certain`, the Deployment is as somebody wanted it to be.
+    And who did it, and why. Where it is not `certain`, the Deployment is as somebody wanted it to be.
     """
 
     deployment: Deployment
     before: int | None
+    asked: int
     identity: str
     reason: str | None
     certain: bool = True
@@ -40,6 +41,7 @@ def create_event(transport: Transport, scaled: Scaled, at: datetime) -> None:
     deployment = scaled.deployment
     time = at.strftime("%Y-%m-%dT%H:%M:%SZ")
     was = "" if scaled.before is None else f" from {scaled.before}"
+    asked = "" if scaled.asked == deployment.replicas else f" ({scaled.asked} was asked for, admission made it that)"
     why = f": {scaled.reason}" if scaled.reason else ""
     did, unless = ("scaled this", "") if scaled.certain else ("asked to scale this", ", with an unknown outcome")
     who = scaled.identity[:IDENTITY_LENGTH]
@@ -57,7 +59,7 @@ def create_event(transport: Transport, scaled: Scaled, at: datetime) -> None:
         },
         "type": "Normal" if scaled.certain else "Warning",
         "reason": "ScaledOnRequest" if scaled.certain else "ScaleOutcomeUnknown",
-        "message": f"{who} {did}{was} to {deployment.replicas}{unless}{why}"[:MESSAGE_LENGTH],
+        "message": f"{who} {did}{was} to {deployment.replicas}{asked}{unless}{why}"[:MESSAGE_LENGTH],
         "source": {"component": COMPONENT},
         "firstTimestamp": time,
         "lastTimestamp": time,
@@ -78,10 +80,17 @@ class EventRecorder:
         self._workers = workers
 
     def record(
-        self, deployment: Deployment, before: int | None, identity: str, reason: str | None, *, certain: bool = True
+        self,
+        deployment: Deployment,
+        before: int | None,
+        asked: int,
+        identity: str,
+        reason: str | None,
+        *,
+        certain: bool = True,
     ) -> None:
         """Record an Event soon; when too many wait for a slow cluster, this one is only logged."""
-        scaled, at = Scaled(deployment, before, identity, reason, certain), datetime.now(UTC)
+        scaled, at = Scaled(deployment, before, asked, identity, reason, certain), datetime.now(UTC)
         recorded = self._workers.call(lambda transport: create_event(transport, scaled, at), identity)
         recorded.addErrback(self._failed, scaled)
 

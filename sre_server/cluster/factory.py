@@ -37,11 +37,13 @@ def make_cluster(
     *,
     observe: Observe,
     cycle_ended: Callable[[str], object],
+    missing_right: Callable[[str], object] = lambda _: None,
 ) -> Cluster:
     """Talk to the cluster that `credentials` find; no thread runs, and nothing is sent, before the services start.
 
     `apply` is told in the reactor thread what is heard of `namespaces`, or of all where none is named; `observe`, of
-    each request, in the thread that made it; `cycle_ended`, in a word, why a cycle of a source ended.
+    each request, in the thread that made it; `cycle_ended`, in a word, why a cycle of a source ended; `missing_right`,
+    what the server itself turned out not to be permitted for a write, as in `patch deployments/scale`.
     """
 
     def connect() -> Connection:
@@ -64,7 +66,7 @@ def make_cluster(
     recording = ConnectedWorkers(reactor, "Events", events.BOUNDS, connect, stop_seconds=events.STOP_SECONDS)
     return Cluster(
         feed,
-        Scaling(writes),
+        Scaling(writes, missing_right),
         Reviews(read_reviews, write_reviews),
         EventRecorder(recording),
         [feed, read_reviews, write_reviews, writes, recording],

@@ -20,15 +20,27 @@ from sre_server.errors import ClusterError, Unavailable
 READ_TIMEOUT: Final = 5.0
 RETRY_SECONDS: Final = 2
 PATH: Final = "/apis/authorization.k8s.io/v1/subjectaccessreviews"
+SELF_PATH: Final = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 READ_BOUNDS: Final = Bounds(running=8, running_per_client=4, queued=256, queued_per_client=64)
 WRITE_BOUNDS: Final = Bounds(running=8, running_per_client=4, queued=64, queued_per_client=16)
 
 
 def review(transport: Transport, spec: Mapping[str, object]) -> bool:
     """Ask whether the user of a SubjectAccessReview spec may do what it says; blocks. Raises ClusterError."""
-    question = {"apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview", "spec": spec}
+    return _ask(transport, PATH, "SubjectAccessReview", spec)
+
+
+def may_scale(transport: Transport, namespace: str, name: str) -> bool:
+    """Ask whether the server itself may patch the scale of this Deployment; blocks. Raises ClusterError."""
+    attributes = {"namespace": namespace, "verb": "patch", "group": "apps", "resource": "deployments"}
+    spec = {"resourceAttributes": {**attributes, "subresource": "scale", "name": name}}
+    return _ask(transport, SELF_PATH, "SelfSubjectAccessReview", spec)
+
+
+def _ask(transport: Transport, path: str, kind: str, spec: Mapping[str, object]) -> bool:
+    question = {"apiVersion": "authorization.k8s.io/v1", "kind": kind, "spec": spec}
     body, headers = msgspec.json.encode(question), {"Content-Type": "application/json"}
-    with transport.request("POST", PATH, {}, headers=headers, body=body, read_timeout=READ_TIMEOUT) as reply:
+    with transport.request("POST", path, {}, headers=headers, body=body, read_timeout=READ_TIMEOUT) as reply:
         return decode_review(read_answer(reply, READ_TIMEOUT, expected=201))
 
 

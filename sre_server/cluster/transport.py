@@ -21,6 +21,9 @@ class Reply(Protocol):
     def retry_after(self) -> int | None:
         """Seconds that the cluster asks us to wait, or None."""
 
+    def warnings(self) -> list[str]:
+        """The values of the Warning fields (RFC 9111, 5.5), clean and few enough to be passed on."""
+
     def wait_at_most(self, seconds: float) -> None:
         """Bound each further wait for a part of the body."""
 

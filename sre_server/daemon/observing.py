@@ -1,25 +1,47 @@
 """Metrics that are read off what happens elsewhere: events on their way to the cache, the log, the files in use."""
 
 import time
+from collections import deque
 from collections.abc import Callable
-from typing import Final
+from functools import reduce
+from typing import Final, TypeVar
 
 from msgspec import Struct
 from twisted.application.service import Service
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.logger import ILogObserver, LogEvent, LogLevel, globalLogPublisher
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from sre_server.api.writing import Scaler
 from sre_server.cache import ClusterCache
-from sre_server.model import Deployment, Event, Listed, Put
+from sre_server.errors import ClusterBroke, ClusterTimedOut
+from sre_server.model import Deployment, Event, Expected, Listed, Put, State, Written, at_least_as_new
 from sre_server.security.tls import ServerTLS
 from sre_server.telemetry.metrics import Metrics
 
 REVERT_SECONDS: Final = 60.0
+SEEN: Final = 100
+"""So many changes of a Deployment are kept while a write of it is under way; what is more, is not looked at."""
+_T = TypeVar("_T")
 
 
-class _Ours(Struct, frozen=True):
-    deployment: Deployment
+class _Count(Struct, frozen=True):
+    """A count of a Deployment, by the version at which it was seen or set, and when we heard of it."""
+
+    uid: str
+    version: str
+    replicas: int
     at: float
+
+
+class _Writes:
+    """Our writes of one Deployment: how many are under way, the counts that they left, and what is to be looked at."""
+
+    def __init__(self) -> None:
+        self.under_way = 0
+        self.ours: list[_Count] = []
+        self.seen: deque[_Count] = deque(maxlen=SEEN)
 
 
 class CacheObserver:
@@ -29,7 +51,7 @@ class CacheObserver:
         self._cache = cache
         self._metrics = metrics
         self._now = now
-        self._ours: dict[tuple[str, str], _Ours] = {}
+        self._writes: dict[tuple[str, str], _Writes] = {}
         cache.subscribe(self)
 
     def applied(self, event: Event) -> None:
@@ -38,28 +60,68 @@ class CacheObserver:
         if isinstance(event, Listed):
             self._metrics.relists.labels(event.source.resource.value).inc()
             return
-        for change in event.changes if self._ours else ():
+        for change in event.changes if self._writes else ():
             if isinstance(change, Put) and isinstance(change.object, Deployment):
-                self._look_for_revert(change.object)
+                self._saw(change.object)
 
-    def written(self, deployment: Deployment) -> None:
-        """Remember the state that a write left as ours for a while; see `Listener.written`."""
-        now = self._now()
-        self._ours = {key: ours for key, ours in self._ours.items() if now - ours.at <= REVERT_SECONDS}
-        self._ours[deployment.namespace, deployment.name] = _Ours(deployment, now)
+    def noting(self, scale: Scaler) -> Scaler:
+        """Return the same way to write, whose writes are known to be ours from when they begin."""
 
-    def _look_for_revert(self, deployment: Deployment) -> None:
-        """Count a count of ours that somebody else changed soon after, as an autoscaler does that knows better."""
-        key = (deployment.namespace, deployment.name)
-        ours = self._ours.get(key)
-        if ours is None or ours.deployment.uid != deployment.uid:
-            return
-        known = self._cache.find(*key)
-        if known is None or known.replicas == ours.deployment.replicas:
-            return
-        del self._ours[key]
-        if self._now() - ours.at <= REVERT_SECONDS:
-            self._metrics.reverts_detected.inc()
+        def noted(
+            client: str, namespace: str, name: str, replicas: int, expected: Expected
+        ) -> Deferred[Written | State]:
+            writes = self._begun(namespace, name)
+            return maybeDeferred(scale, client, namespace, name, replicas, expected).addBoth(self._ended, writes)
+
+        return noted
+
+    def _begun(self, namespace: str, name: str) -> _Writes:
+        long_ago = self._now() - REVERT_SECONDS
+        self._writes = {
+            key: writes
+            for key, writes in self._writes.items()
+            if writes.under_way or (writes.ours and writes.ours[-1].at >= long_ago)
+        }
+        writes = self._writes.setdefault((namespace, name), _Writes())
+        writes.under_way += 1
+        return writes
+
+    def _ended(self, outcome: _T, writes: _Writes) -> _T:
+        writes.under_way -= 1
+        if isinstance(outcome, Written):
+            writes.ours.append(self._count(outcome.deployment))
+        elif isinstance(outcome, Failure) and outcome.check(ClusterBroke, ClusterTimedOut):
+            writes.ours, writes.seen = [], deque(maxlen=SEEN)  # its own change may come at any time, or never
+        if not writes.under_way:
+            self._look_for_reverts(writes)
+        return outcome
+
+    def _saw(self, deployment: Deployment) -> None:
+        writes = self._writes.get((deployment.namespace, deployment.name))
+        if writes is not None:
+            writes.seen.append(self._count(deployment))
+            if not writes.under_way:
+                self._look_for_reverts(writes)
+
+    def _count(self, deployment: Deployment) -> _Count:
+        return _Count(deployment.uid, deployment.resource_version, deployment.replicas, self._now())
+
+    def _look_for_reverts(self, writes: _Writes) -> None:
+        """Count each count of ours that somebody else changed soon after, as an autoscaler does that knows better.
+
+        What the watch tells is compared with our last write before it, by version. While a write is under way, what is
+        told may be its own doing, and waits for the answer.
+        """
+        for seen in writes.seen:
+            before = [ours for ours in writes.ours if at_least_as_new(seen.version, ours.version)]
+            if not before:
+                continue
+            last = reduce(lambda one, other: other if at_least_as_new(other.version, one.version) else one, before)
+            reverted = last.uid == seen.uid and last.replicas != seen.replicas
+            if reverted and seen.at - last.at <= REVERT_SECONDS:
+                self._metrics.reverts_detected.inc()
+            writes.ours = [ours for ours in writes.ours if ours not in before or (ours is last and not reverted)]
+        writes.seen.clear()
 
     def refresh(self) -> None:
         """Bring the gauges of the cache up to date."""

@@ -33,6 +33,7 @@ class Record(Struct, frozen=True, kw_only=True):
     uid: str | None = None
     old_replicas: int | None = None
     new_replicas: int | None = None
+    requested_replicas: int | None = None
     reason: str | None = None
     outcome: str = "unknown"
     rule: str | None = None

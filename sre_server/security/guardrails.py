@@ -53,6 +53,10 @@ class Guardrails(Struct, frozen=True, forbid_unknown_fields=True):
     zero_needs_confirmation: bool = False
     protected: tuple[Protected, ...] = (Protected(namespaces=SYSTEM_NAMESPACES),)
 
+    def needs_count(self, confirmed: frozenset[str]) -> bool:
+        """Tell whether what a write may be depends on the count that there is now."""
+        return self.largest_step is not None and "step" not in confirmed
+
     def check(self, write: "Write") -> None:
         """Raise GuardrailRefused, naming the rule and the way around it if there is one, unless the write passes."""
         own = write.guards
@@ -78,7 +82,7 @@ class Guardrails(Struct, frozen=True, forbid_unknown_fields=True):
     def _check_confirmations(self, write: "Write") -> None:
         if write.replicas == 0 and self.zero_needs_confirmation and "zero" not in write.confirmed:
             raise GuardrailRefused("zero", f"{write} stops it altogether; to do that, repeat with '?confirm=zero'.")
-        if self.largest_step is None or write.current is None or "step" in write.confirmed:
+        if self.largest_step is None or write.current is None or not self.needs_count(write.confirmed):
             return
         step = abs(write.replicas - write.current)
         if step > self.largest_step:
@@ -87,7 +91,7 @@ class Guardrails(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Write(Struct, frozen=True):
-    """A count that somebody wants to set; `current` is the one that is known, None if the Deployment is not."""
+    """A count that somebody wants to set; `current` is the one that there is now, None where nobody needs to know."""
 
     namespace: str
     name: str

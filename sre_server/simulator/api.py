@@ -15,12 +15,11 @@ from twisted.web.iweb import IRequest
 from twisted.web.resource import IResource
 from werkzeug.exceptions import HTTPException
 
-from sre_server.simulator import discovery, queries
+from sre_server.simulator import discovery, objects, queries
 from sre_server.simulator.collection import Change, Collection
 from sre_server.simulator.faults import Call, Fault, Faults, Verb
-from sre_server.simulator.kinds import DEPLOYMENTS, REVIEWS, STORED, Kind, Object
+from sre_server.simulator.kinds import DEPLOYMENTS, REVIEWS, SELF_REVIEWS, STORED, Kind, Object
 from sre_server.simulator.listing import list_page
-from sre_server.simulator.objects import scale_of
 from sre_server.simulator.queries import Options
 from sre_server.simulator.statuses import Refusal, invalid
 from sre_server.simulator.store import SimulatedCluster
@@ -131,9 +130,12 @@ class KubernetesAPI:
 
         if request.method == b"DELETE":
             return await self._serve(request, Call("delete", plural), delete)
-        return await self._serve(
-            request, Call("get", plural), lambda: kind.single(self._cluster.get(kind, namespace, name).body)
-        )
+
+        def get() -> Object | bytes:
+            stored = self._cluster.get(kind, namespace, name)
+            return objects.metadata_of(stored.decoded()) if queries.metadata_only(request) else kind.single(stored.body)
+
+        return await self._serve(request, Call("get", plural), get)
 
     @_app.route("/apis/apps/v1/namespaces/<namespace>/deployments/<name>/scale", methods=["GET", "PUT", "PATCH"])
     async def scale(self, request: IRequest, namespace: str, name: str) -> bytes:
@@ -141,13 +143,19 @@ class KubernetesAPI:
         options = queries.options(request)
 
         def write() -> Object:
-            change, dry_run = partial(queries.changed_scale, request), bool(options.dry_run)
-            return scale_of(self._cluster.scale(namespace, name, change, dry_run=dry_run).decoded())
+            stored = self._cluster.scale(namespace, name, change, dry_run=bool(options.dry_run))
+            return objects.scale_of(stored.decoded())
+
+        def change(scale: Object) -> object:
+            return self._admitted(request, call, queries.changed_scale(request, scale))
 
         if request.method in _WRITES:
-            return await self._serve(request, Call(_WRITES[request.method], "scale"), write)
+            call = Call(_WRITES[request.method], "scale")
+            return await self._serve(request, call, write)
         return await self._serve(
-            request, Call("get", "scale"), lambda: scale_of(self._cluster.get(DEPLOYMENTS, namespace, name).decoded())
+            request,
+            Call("get", "scale"),
+            lambda: objects.scale_of(self._cluster.get(DEPLOYMENTS, namespace, name).decoded()),
         )
 
     @_app.route("/apis/authorization.k8s.io/v1/subjectaccessreviews", methods=["POST"])
@@ -156,6 +164,13 @@ class KubernetesAPI:
         call = Call("create", REVIEWS.plural)
         reviews = self._cluster.reviews
         return await self._serve(request, call, lambda: reviews.answered(queries.json_body(request)), code=201)
+
+    @_app.route("/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", methods=["POST"])
+    async def self_reviews(self, request: IRequest) -> bytes:
+        """Tell whether whoever asks may do something; nobody has a name here."""
+        call, reviews = Call("create", SELF_REVIEWS.plural), self._cluster.reviews
+        answered = partial(reviews.answered, kind=SELF_REVIEWS)
+        return await self._serve(request, call, lambda: answered(queries.json_body(request)), code=201)
 
     # What goes wrong.
 
@@ -203,8 +218,16 @@ class KubernetesAPI:
         if fault is None:
             return
         if fault.kind == "status":
-            raise Refusal(fault.code, fault.message, retry_after=fault.retry_after)
+            raise Refusal(fault.code, fault.message, details=fault.details, retry_after=fault.retry_after)
         await _leave_unanswered(request, fault)
+
+    def _admitted(self, request: IRequest, call: Call, scale: object) -> object:
+        """Return what admission makes of a Scale that was written."""
+        if (fault := self._faults.take({"warn"}, call)) is not None:
+            request.setHeader("warning", f'299 - "{fault.message}"')
+        if (fault := self._faults.take({"mutate"}, call)) is not None and isinstance(scale, dict):
+            return {**scale, "spec": {"replicas": fault.replicas}}
+        return scale
 
     async def _watch(self, request: IRequest, collection: Collection, namespace: str, options: Options) -> bytes:
         call = Call("watch", collection.kind.plural)

@@ -4,13 +4,19 @@ Kinds that meet a request as it arrives:
 
 - `refuse`: the connection is closed without an answer.
 - `hang`: there is never an answer.
-- `status`: the answer is a Status of `code`, with `message` and `retryAfter` where given.
+- `status`: the answer is a Status of `code`, with `message` and `retryAfter` where given; it is about no object, as
+  that of a webhook, unless `details` say so.
 - `slow`: the answer comes `seconds` late; then the next fault may strike.
 
 Kinds that meet streamed lists (`sendInitialEvents`):
 
 - `no-streams`: 422, as where the feature is switched off.
 - `no-end`: the objects come, and then changes, but never the bookmark that ends the list.
+
+Kinds that are admission's, of a write of a Scale:
+
+- `mutate`: the count becomes `replicas`.
+- `warn`: the answer has a Warning field with `message`.
 
 Kinds that let the request take effect first:
 
@@ -44,6 +50,8 @@ FaultKind = Literal[
     "slow",
     "no-streams",
     "no-end",
+    "mutate",
+    "warn",
     "drop-after-apply",
     "hang-after-apply",
     "close",
@@ -72,12 +80,17 @@ class Fault(msgspec.Struct, kw_only=True, rename="camel", forbid_unknown_fields=
 
     kind: FaultKind
     verb: Verb | None = None
-    resource: Literal["namespaces", "deployments", "scale", "events", "subjectaccessreviews"] | None = None
+    resource: (
+        Literal["namespaces", "deployments", "scale", "events", "subjectaccessreviews", "selfsubjectaccessreviews"]
+        | None
+    ) = None
     skip: int = 0
     times: int | None = None
     code: int = 500
     message: str = "the simulator was told to fail"
+    details: dict[str, str] = {}
     retry_after: int | None = None
+    replicas: int = 0
     seconds: float = 1.0
     size: int = 4 * 1024 * 1024
     reset: bool = False

@@ -102,6 +102,11 @@ def deployment_status(
     }
 
 
+def metadata_of(value: Object) -> Object:
+    """Return the metadata of an object alone, as clients may ask for it."""
+    return {"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": value["metadata"]}
+
+
 def scale_of(deployment: Object) -> Object:
     """Return the Scale of a Deployment, as autoscaling/v1 encodes it: zero replicas are left out."""
     metadata, spec = deployment["metadata"], deployment["spec"]

@@ -55,6 +55,11 @@ def json_body(request: IRequest) -> Object:
     return body
 
 
+def metadata_only(request: IRequest) -> bool:
+    """Tell whether a client wants an object as PartialObjectMetadata."""
+    return "as=PartialObjectMetadata" in (request.getHeader("accept") or "")
+
+
 def changed_scale(request: IRequest, scale: Object) -> object:
     """Return what a PUT or a PATCH makes of a Scale."""
     if request.method == b"PUT":

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from sre_server.simulator.kinds import DEPLOYMENTS, REVIEWS, Object
+from sre_server.simulator.kinds import DEPLOYMENTS, REVIEWS, Kind, Object
 
 _ANY = "*"
 
@@ -52,11 +52,11 @@ class Reviews:
     def __init__(self) -> None:
         self.rules: list[Rule] | None = None
 
-    def answered(self, review: Object) -> Object:
-        """Return a SubjectAccessReview that a client wrote, with the answer in its status."""
+    def answered(self, review: Object, kind: Kind = REVIEWS) -> Object:
+        """Return a review of this kind that a client wrote, with the answer in its status."""
         allowed, reason = self._decide(msgspec.convert(review.get("spec"), _Spec))
         status = {"allowed": allowed, "reason": reason}
-        head = {"kind": REVIEWS.name, "apiVersion": REVIEWS.api_version, "metadata": {}}
+        head = {"kind": kind.name, "apiVersion": kind.api_version, "metadata": {}}
         return {**head, "spec": review["spec"], "status": status}
 
     def _decide(self, spec: _Spec) -> tuple[bool, str]:

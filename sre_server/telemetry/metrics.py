@@ -79,6 +79,7 @@ class Metrics:
         self.kube_request_seconds = histogram("kube_request_duration_seconds", "Until the cluster's headers.", "verb")
 
         self.scale_writes = counter("scale_writes", "Counts that clients wanted to set.", "result")
+        self.admission_changes = counter("admission_changes", "Writes whose count the cluster's admission changed.")
         self.guardrail_denials = counter("guardrail_denials", "Writes that a guardrail refused.", "rule")
         self.reverts_detected = counter("reverts_detected", "Counts of ours that somebody else changed within 60 s.")
 

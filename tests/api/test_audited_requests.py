@@ -2,10 +2,20 @@
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from sre_server.api.deployments import UPDATED
 from sre_server.cluster.scaling import BOUNDS, Scaling
 from sre_server.cluster.workers import ConnectedWorkers
-from sre_server.errors import ClusterRefused, ClusterTimedOut, Conflict, NotFound, NotIdentified, Unavailable
-from sre_server.model import Guards
+from sre_server.errors import (
+    AdmissionRefused,
+    ClusterRefused,
+    ClusterThrottled,
+    ClusterTimedOut,
+    Conflict,
+    NotFound,
+    NotIdentified,
+    Unavailable,
+)
+from sre_server.model import Guards, Written
 from sre_server.security.audit import Record
 from sre_server.security.guardrails import Guardrails
 from sre_server.security.policy import Rule
@@ -13,7 +23,7 @@ from sre_server.web.connections import ConnectionLimits
 from tests.api.test_gate import policy
 from tests.fakes import FakeReactor, FakeReply, FakeTransport, InlinePool, deployment, namespace
 from tests.memory_server import ALICE, Answer, MemoryServer
-from tests.wire import scale_body
+from tests.wire import refusal, scale_body
 
 PUT_A, PUT_B = "/deployments/shop/web/replicas", "/namespaces/shop/deployments/web/replica_count/20"
 
@@ -60,6 +70,7 @@ class WriteTests(AuditedTests):
             uid="uid-shop-web",
             old_replicas=3,
             new_replicas=20,
+            requested_replicas=20,
             reason="a sale begins",
             outcome="changed",
             status=200,
@@ -71,26 +82,62 @@ class WriteTests(AuditedTests):
     def test_others_are_told(self) -> None:
         """The Kubernetes Event is told the old count, who, and why; of a write that failed nobody is told."""
         self.put({"X-Reason": "why not"})
-        ((told, before, identity, reason),) = self.server.told
-        self.assertEqual((told.replicas, before, identity, reason), (20, 3, "alice", "why not"))
+        ((told, before, asked, identity, reason),) = self.server.told
+        self.assertEqual((told.replicas, before, asked, identity, reason), (20, 3, 20, "alice", "why not"))
         self.server.outcome = NotFound("No.")
         self.put()
         self.assertEqual(len(self.server.told), 1)
 
     def test_a_deployment_that_is_not_known_yet(self) -> None:
-        """Its old count and UID are unknown before, and the UID is known after."""
+        """It is looked up before, for what is needed: its UID, and its count where a rule stands on that."""
         self.server.call("PUT", "/namespaces/shop/deployments/new/replica_count/5")
-        record = self.record()
-        self.assertEqual((record.old_replicas, record.uid), (None, "uid-shop-new"))
-        self.assertIsNone(self.server.audit.begun[0].uid)
+        self.assertEqual((self.record().old_replicas, self.record().uid), (None, "uid-shop-new"))
+        self.assertEqual(self.server.audit.begun[0].uid, "uid-shop-new")
         self.assertIsNone(self.server.told[0][1])
+
+    def test_a_deployment_that_does_not_exist(self) -> None:
+        """What was looked up in vain leaves its one line, too."""
+        self.server.present["shop", "new"] = NotFound("No.")
+        self.assertEqual(self.server.call("PUT", "/namespaces/shop/deployments/new/replica_count/5").status, 410)
+        self.assertEqual((self.record().outcome, self.record().status), ("NotFound", 410))
+        self.assertEqual(self.server.writes, [])
+
+    def test_what_admission_made_of_it(self) -> None:
+        """The line has what was asked for and what the cluster has; so have both families, the Event and a metric."""
+        self.server.outcome = Written(deployment("web", "shop", replicas=5, version="1000"))
+        for answer in (self.put(count=9), self.server.call("PUT", PUT_B[:-2] + "9")):
+            self.assertEqual(answer.status, 200)
+        self.assertEqual(self.put(count=9).json(), {"message": f"{UPDATED}, admission made it 5"})
+        answer = self.server.call("PUT", PUT_B[:-2] + "9")
+        self.assertEqual(answer.json(), {"namespace": "shop", "deployment": "web", "replica_count": 5})
+        lines = [(line.outcome, line.requested_replicas, line.new_replicas) for line in self.server.audit.records]
+        self.assertEqual(lines, [("changed", 9, 5)] * 4)
+        self.assertEqual([(told[0].replicas, told[2]) for told in self.server.told], [(5, 9)] * 4)
+        metric = self.server.metrics.registry.get_sample_value
+        self.assertEqual(metric("sre_server_admission_changes_total"), 4)
+        self.assertEqual(metric("sre_server_scale_writes_total", {"result": "changed"}), 4)
+        self.server.outcome = None
+        self.assertEqual(self.put(count=9).json(), {"message": UPDATED})
+        self.assertEqual(metric("sre_server_admission_changes_total"), 4)
+
+    def test_what_admission_refused(self) -> None:
+        """422 in both families, with the cluster's message and warnings; the line has what fits of the message."""
+        said = "The cluster refused the write (403): no more than seven, says ü" + "x" * 200
+        self.server.outcome = AdmissionRefused(said, 403, warnings=['299 - "mind"'])
+        for answer in (self.put(), self.server.call("PUT", PUT_B)):
+            self.assertEqual((answer.status, answer.json()["message"]), (422, said))
+            self.assertEqual(answer.header("Warning"), '299 - "mind"')
+        for line in self.server.audit.records:
+            self.assertEqual((line.outcome, line.status, line.rule), ("AdmissionRefused", 422, said[:159]))
 
     def test_what_the_cluster_refused(self) -> None:
         """The line says what came of it, and the status that the client got, in its family's words."""
         for error, status_a, status_b in (
             (NotFound("Gone."), 404, 410),
             (Conflict("Somebody else.", 409), 409, 409),
-            (ClusterRefused("A webhook.", 403), 502, 502),
+            (ClusterRefused("Not you.", 403), 502, 502),
+            (AdmissionRefused("A webhook.", 403), 422, 422),
+            (ClusterThrottled("Slower.", 429, 7), 503, 503),
             (ClusterTimedOut("Unknown."), 504, 504),
             (Unavailable("Busy.", 1), 503, 503),
         ):
@@ -125,7 +172,7 @@ class WriteTests(AuditedTests):
             self.server = self.serve()
             self.assertEqual(self.put({"X-Reason": given}).status, 200, given)
             self.assertEqual(self.record().reason, kept)
-            self.assertEqual(self.server.told[0][3], kept)
+            self.assertEqual(self.server.told[0][4], kept)
 
     def test_what_never_became_a_write(self) -> None:
         """Malformed bodies, and names that none could have, leave no line: nobody was refused anything."""
@@ -233,7 +280,7 @@ class BrokenAuditTests(AuditedTests):
         self.server.scaler = Scaling(workers).scale
         for reply, outcome, status in (
             (FakeReply(200, [scale_body(deployment(replicas=20, version="1000"))]), "changed", 200),
-            (FakeReply(409, [b"{}"]), "Conflict", 409),
+            (refusal(409, "Conflict", about="deployments/web"), "Conflict", 409),
         ):
             self.server.audit.records.clear()
             wire = self.server.connect()

@@ -3,19 +3,16 @@
 import gzip
 import json
 
-import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from sre_server.api.bodies import ListBodies, counts_in, names_in
-from sre_server.api.conditional import accepts_gzip, excludes, expected_by, is_known, replicas_tag, tags_in
-from sre_server.cluster.scaling import set_replicas
-from sre_server.errors import ClusterBroke, ClusterRefused, Malformed, PreconditionFailed
-from sre_server.model import Changed, Deleted, Deployment, Expected, Put, Resource, Source
-from tests.fakes import FakeReply, FakeTransport, deployment, namespace
+from sre_server.api.conditional import Conditions, accepts_gzip, excludes, is_known, replicas_tag, tags_in
+from sre_server.errors import Malformed, PreconditionFailed
+from sre_server.model import Changed, Deleted, Deployment, Put, Resource, Source
+from tests.fakes import deployment, namespace
 from tests.memory_server import MemoryServer
-from tests.wire import refusal, scale_body
 
 TAG = b'"3-uid-shop-web"'
 PATH_A = "/deployments/shop/web/replicas"
@@ -64,32 +61,66 @@ class FieldTests(SynchronousTestCase):
         for other in (None, b"", b"x", b'"y"', b'"x-gzip"', b'"*"'):
             self.assertFalse(is_known(b'"x"', other), other)
 
-    def test_what_is_expected(self) -> None:
-        """Tags of ours say a count and a UID, the current one first of all; no other says anything, nor a weak one."""
-        three, seven = Expected(3, "uid-shop-web"), Expected(7, "u")
-        for field, current, expected in (
-            (TAG, TAG, three),
-            (TAG, None, three),
-            (TAG, b'"4-uid-shop-web"', three),
-            (b'"7-u", ' + TAG, TAG, three),
-            (b'"7-u", ' + TAG, None, seven),
-            (b'"x", "7-u"', TAG, seven),
-            (b"*", TAG, Expected()),
-            (b'"2147483647-u"', None, Expected(2147483647, "u")),
-            (b'"2147483648-u"', None, None),
-            (b'"03-u"', None, None),
-            (b'"-1-u"', None, None),
-            (b'"3-"', None, None),
-            (b"W/" + TAG, TAG, None),
-            (b'"*"', TAG, None),
-            (b"", TAG, None),
+    def test_what_fulfils_if_match(self) -> None:
+        """One tag of several, by strong comparison; `*` is any count, and what is no count's tag is none ever."""
+        for field, fulfilled, hopeless in (
+            (None, True, False),
+            (TAG, True, False),
+            (b'"7-u", ' + TAG, True, False),
+            (b"*", True, False),
+            (b'"4-uid-shop-web"', False, False),
+            (b'"2147483647-u"', False, False),
+            (b'"x", "7-u"', False, False),
+            (b'"03-u"', False, True),
+            (b'"-1-u"', False, True),
+            (b'"3-"', False, True),
+            (b"W/" + TAG, False, True),
+            (b'"*"', False, True),
+            (b'"x"', False, True),
+            (b"", False, True),
         ):
-            self.assertEqual(expected_by(field, current), expected, (field, current))
+            self.check(Conditions.of(field, None), fulfilled, hopeless)
+
+    def test_what_if_none_match_excludes(self) -> None:
+        """A tag of the list, weak or not, or any count at all."""
+        for field, fulfilled, hopeless in (
+            (None, True, False),
+            (b'"x"', True, False),
+            (b'"4-uid-shop-web"', True, False),
+            (TAG, False, False),
+            (b'"x", W/' + TAG, False, False),
+            (b"*", False, True),
+        ):
+            self.check(Conditions.of(None, field), fulfilled, hopeless)
+        self.check(Conditions.of(TAG, TAG), False, False)
+
+    def check(self, conditions: Conditions, fulfilled: bool, hopeless: bool) -> None:
+        """Hold conditions against a Deployment of three."""
+        self.assertEqual(conditions.hopeless, hopeless, conditions)
+        if fulfilled:
+            conditions.check(3, "uid-shop-web")
+        else:
+            error = self.assertRaises(PreconditionFailed, conditions.check, 3, "uid-shop-web")
+            self.assertEqual((error.replicas, error.uid), (3, "uid-shop-web"))
+
+    def test_which_are_about_the_count(self) -> None:
+        """All but those that only ask that there is a Deployment."""
+        for if_match, if_none_match, need_count in (
+            (None, None, False),
+            (b"*", None, False),
+            (TAG, None, True),
+            (b'"x"', None, True),
+            (None, TAG, True),
+            (None, b"*", True),
+        ):
+            self.assertEqual(Conditions.of(if_match, if_none_match).need_count, need_count)
 
     @given(st.integers(0, 2**31 - 1), st.uuids().map(str))
     def test_tags_of_counts(self, replicas: int, uid: str) -> None:
-        """What a tag was made of is what it is read as."""
-        self.assertEqual(expected_by(replicas_tag(replicas, uid), None), Expected(replicas, uid))
+        """What a tag was made of is what fulfils it."""
+        conditions = Conditions.of(replicas_tag(replicas, uid), None)
+        conditions.check(replicas, uid)
+        self.assertFalse(conditions.hopeless)
 
     def test_codings(self) -> None:
         """Gzip is for who names it, or anything, with a weight above nothing."""
@@ -238,117 +269,3 @@ class KeptBodiesTests(SynchronousTestCase):
         self.server.sync(namespace("c"), deployment("w", "c", replicas=2))
         self.assertEqual(self.all(), {"c": {"w": 2}})
         self.assertEqual(names.of_all(self.cache.tree()).data, b'[{"namespace":"c","deployments":["w"]}]\n')
-
-
-class ConditionalWriteTests(SynchronousTestCase):
-    """If-Match, from the client to the cluster."""
-
-    def setUp(self) -> None:
-        """Know a Deployment."""
-        self.server = MemoryServer().sync(namespace("shop"), deployment("web", "shop"))
-
-    def test_what_the_cluster_is_asked(self) -> None:
-        """What the tag says is what the cluster compares, whatever is known here; `*`, or no field, is any state."""
-        for field, expected in (
-            (TAG, Expected(3, "uid-shop-web")),
-            (b'"9-other"', Expected(9, "other")),
-            (b"*", Expected()),
-        ):
-            answer = self.server.call("PUT", f"{PATH_B}/7", headers={"If-Match": field})
-            self.assertEqual((answer.status, self.server.expected), (200, expected))
-        self.server.call("PUT", PATH_A, b'{"replicas": 6}', {"If-Match": TAG})
-        self.assertEqual(self.server.expected, Expected(3, "uid-shop-web"))
-        self.server.call("PUT", PATH_A, b'{"replicas": 6}')
-        self.assertEqual(self.server.expected, Expected())
-
-    def test_no_tag_of_ours(self) -> None:
-        """412 at once, with the tag and the count of now, and a line in the audit log; nothing is asked."""
-        for path, body in ((PATH_A, b'{"replicas": 6}'), (f"{PATH_B}/6", None)):
-            answer = self.server.call("PUT", path, body, {"If-Match": '"x"'})
-            self.assertEqual((answer.status, answer.header("ETag")), (412, TAG.decode()))
-            self.assertIn("the count is 3", answer.json()["message"])
-        self.assertEqual(self.server.writes, [])
-        lines = [(line.outcome, line.status) for line in self.server.audit.records]
-        self.assertEqual(lines, [("PreconditionFailed", 412)] * 2)
-
-    def test_what_is_not_to_be_there(self) -> None:
-        """A write is not done where If-None-Match excludes the count that is there, as `*` does with any."""
-        for field in (b"*", TAG, b'"x", W/' + TAG):
-            answer = self.server.call("PUT", f"{PATH_B}/6", headers={"If-None-Match": field})
-            self.assertEqual((answer.status, answer.header("ETag")), (412, TAG.decode()))
-        self.assertEqual(self.server.writes, [])
-        self.assertEqual([line.outcome for line in self.server.audit.records], ["PreconditionFailed"] * 3)
-        self.assertEqual(self.server.call("PUT", f"{PATH_B}/6", headers={"If-None-Match": '"x"'}).status, 200)
-        for field, expected in ((b"*", Expected(uid="")), (TAG, Expected())):
-            path = "/namespaces/shop/deployments/new/replica_count/6"
-            self.server.call("PUT", path, headers={"If-None-Match": field})
-            self.assertEqual(self.server.expected, expected)
-
-    def test_no_tag_of_ours_for_what_is_not_known(self) -> None:
-        """The cluster is asked whether there is such a Deployment, and for a state that none can have."""
-        self.server.call("PUT", "/deployments/shop/new/replicas", b'{"replicas": 6}', {"If-Match": '"x"'})
-        self.assertEqual(self.server.expected, Expected(uid=""))
-
-    def test_another_state(self) -> None:
-        """The cluster's comparison is answered with the count and the tag that it had, in both families."""
-        for path, body in ((PATH_A, b'{"replicas": 6}'), (f"{PATH_B}/6", None)):
-            self.server.outcome = PreconditionFailed("It is 5 now.", 5, "uid-shop-web")
-            answer = self.server.call("PUT", path, body, {"If-Match": TAG})
-            self.assertEqual((answer.status, answer.header("ETag")), (412, '"5-uid-shop-web"'))
-            self.assertEqual(answer.json(), {"message": "It is 5 now."})
-            self.server.outcome = PreconditionFailed("Something else.")
-            self.assertIsNone(self.server.call("PUT", path, body, {"If-Match": TAG}).header("ETag"))
-
-
-class ComparingWriteTests(SynchronousTestCase):
-    """The patch that compares, and what the cluster's answers to it mean."""
-
-    def write(self, *answers: FakeReply | ClusterBroke, expected: Expected = Expected(3, "u")) -> Deployment:  # noqa: B008
-        """Set 20 replicas against a cluster that answers so."""
-        self.cluster = FakeTransport(list(answers))
-        return set_replicas(self.cluster, "shop", "web", 20, expected)
-
-    def test_the_patch(self) -> None:
-        """It tests the UID and the count, and then sets the count; 0 is what a Scale leaves out."""
-        for expected, tested in ((Expected(3, "u"), 3), (Expected(0, "u"), None)):
-            self.write(FakeReply(200, [scale_body(deployment(replicas=20))]), expected=expected)
-            self.assertEqual(
-                msgspec.json.decode(self.cluster.bodies[0] or b""),
-                [
-                    {"op": "test", "path": "/metadata/uid", "value": "u"},
-                    {"op": "test", "path": "/spec/replicas", "value": tested},
-                    {"op": "add", "path": "/spec/replicas", "value": 20},
-                ],
-            )
-            self.assertEqual(self.cluster.headers[0]["Content-Type"], "application/json-patch+json")
-
-    def test_any_state(self) -> None:
-        """Where nothing is compared, the patch is the one that every write is."""
-        self.write(FakeReply(200, [scale_body(deployment(replicas=20))]), expected=Expected())
-        self.assertEqual(self.cluster.bodies, [b'{"spec":{"replicas":20}}'])
-
-    def test_another_state(self) -> None:
-        """After a 422 the state is read by a patch that patches nothing, dry-run, and told."""
-        now = deployment(replicas=5)
-        with self.assertRaises(PreconditionFailed) as raised:
-            self.write(refusal(422, "", "test failed"), FakeReply(200, [scale_body(now)]))
-        self.assertEqual((raised.exception.replicas, raised.exception.uid), (5, now.uid))
-        self.assertIn("its count is 5 now", str(raised.exception))
-        _, (_, _, query) = self.cluster.requests
-        self.assertEqual((self.cluster.bodies[1], query["dryRun"]), (b"{}", "All"))
-
-    def test_a_422_for_another_reason(self) -> None:
-        """Where the state is the expected one, the cluster has refused the write itself."""
-        now = deployment(replicas=3)
-        with self.assertRaises(ClusterRefused) as raised:
-            self.write(refusal(422, "", "no"), FakeReply(200, [scale_body(now)]), expected=Expected(3, now.uid))
-        self.assertEqual(raised.exception.status, 422)
-        with self.assertRaises(ClusterRefused):
-            self.write(refusal(422, "", "no"), expected=Expected())
-
-    def test_a_state_that_cannot_be_read(self) -> None:
-        """Nothing was changed, and more is not said."""
-        for second in (ClusterBroke("Reset."), refusal(403, "Forbidden"), FakeReply(200, [b"<html>"])):
-            with self.assertRaises(PreconditionFailed) as raised:
-                self.write(refusal(422, "", "test failed"), second)
-            self.assertEqual(raised.exception.replicas, None)

@@ -12,6 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from sre_server.api.lane import KEPT_HEADS, FastLane, plain_head
 from sre_server.errors import NotIdentified
+from sre_server.model import Written
 from sre_server.security.authorization import Authorizer, Verb
 from sre_server.security.limits import Rate
 from sre_server.security.policy import Policy, PolicyDocument, Rule
@@ -277,7 +278,7 @@ class PlainTests(LaneTests):
         wire = self.fast.connect()
         wire.write(b"PUT /namespaces/shop/deployments/web/replica_count/9 HTTP/1.1\r\nHost: a\r\n\r\n")
         self.assertEqual(wire.send(get(READS[3])), [])
-        pending.callback(deployment("web", "shop", replicas=9))
+        pending.callback(Written(deployment("web", "shop", replicas=9)))
         self.assertEqual([max(answer.json()) for answer in wire.answers()], ["replica_count", "replicas"])
 
     def test_a_peer_that_does_not_read(self) -> None:

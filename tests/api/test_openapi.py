@@ -18,8 +18,10 @@ from sre_server.api.namespaces import NamespacesAPI
 from sre_server.api.openapi import OpenAPI, document
 from sre_server.api.statuses import FAMILY_A, FAMILY_B
 from sre_server.errors import (
+    AdmissionRefused,
     ClusterBroke,
     ClusterRefused,
+    ClusterThrottled,
     ClusterTimedOut,
     ClusterUnreachable,
     Conflict,
@@ -29,7 +31,7 @@ from sre_server.errors import (
     Unavailable,
     UnsupportedMediaType,
 )
-from sre_server.model import is_deployment_name, is_namespace_name
+from sre_server.model import Written, is_deployment_name, is_namespace_name
 from sre_server.security.authorization import AnyClient, Authorizer, Decision, Tree, Verb
 from sre_server.security.identity import Identity
 from sre_server.security.limits import Rate
@@ -203,7 +205,10 @@ def _write_answers(method: str, template: str, body: bytes) -> Iterator[tuple[st
         Conflict("changed by somebody else", 409),
         ClusterUnreachable("not there"),
         ClusterRefused("refused", 403),
-        ClusterRefused("busy", 429, 7),
+        ClusterRefused("not ready", 503, 7),
+        AdmissionRefused("a webhook", 403, warnings=['299 - "mind"']),
+        ClusterThrottled("busy", 429, 7),
+        Written(deployment("web", "shop", replicas=3), ['299 - "mind"']),
         ClusterBroke("broke off"),
         ClusterTimedOut("no answer"),
         Unavailable("busy", 1),

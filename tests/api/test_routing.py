@@ -12,7 +12,7 @@ from twisted.web.server import Request
 from sre_server.api.routes import max_stale
 from sre_server.api.statuses import FAMILY_A, FAMILY_B
 from sre_server.errors import SreServerError
-from sre_server.model import Changed
+from sre_server.model import Changed, Written
 from sre_server.web.site import APISite
 from tests.fakes import deployment, namespace
 from tests.memory_server import MemoryServer, Wire
@@ -209,7 +209,7 @@ class FailureTests(SynchronousTestCase):
             waiting.send(b"PUT /namespaces/shop/deployments/web/replica_count/1 HTTP/1.1\r\nHost: a\r\n\r\n"), []
         )
         self.assertEqual(server.get("/deployments").status, 200)
-        server.outcome.callback(deployment("web", "shop", replicas=1))
+        server.outcome.callback(Written(deployment("web", "shop", replicas=1)))
         (answer,) = waiting.answers()
         self.assertEqual(answer.json()["replica_count"], 1)
 

@@ -11,9 +11,10 @@ from sre_server.api.writing import shielded
 from sre_server.cluster.scaling import BOUNDS, Scaling
 from sre_server.cluster.workers import ConnectedWorkers
 from sre_server.errors import NotFound
-from sre_server.model import Deployment, Expected
+from sre_server.model import Deployment, Expected, State, Written
 from tests.fakes import FakeReactor, FakeReply, FakeTransport, InlinePool, deployment, namespace
 from tests.memory_server import MemoryServer, Wire
+from tests.wire import refusal
 
 REPLICAS = "/deployments/shop/web/replicas"
 
@@ -196,7 +197,7 @@ class DisconnectTests(SynchronousTestCase):
         wire = Wire(self.site)
         self.put(wire, 20)
         wire.hang_up()
-        self.cluster_answers(FakeReply(409, [b"{}"]))
+        self.cluster_answers(refusal(409, "Conflict", about="deployments/web"))
         self.assertEqual(self.server.get(REPLICAS).json()["replicas"], 3)
         self.assertEqual(self.flushLoggedErrors(), [])
 
@@ -229,7 +230,9 @@ class DisconnectTests(SynchronousTestCase):
     def test_a_scaler_that_fails(self) -> None:
         """A bug in asking the cluster completes the audit line, too, and is a 500."""
 
-        def fail(client: str, namespace: str, name: str, replicas: int, expected: Expected) -> Deferred[Deployment]:
+        def fail(
+            client: str, namespace: str, name: str, replicas: int, expected: Expected
+        ) -> Deferred[Written | State]:
             raise ZeroDivisionError
 
         self.server.scaler = fail

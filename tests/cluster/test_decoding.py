@@ -7,19 +7,19 @@ from twisted.logger import LogLevel, capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from sre_server.cluster.decoding import (
+    MESSAGE_LENGTH,
     Page,
     Status,
     WatchEvent,
     decode_line,
     decode_namespace,
     decode_page,
-    decode_scale,
     decode_status,
 )
 from sre_server.errors import BadAnswer, Expired
 from sre_server.model import MAX_REPLICAS, Deleted, Deployment, Put, Resource
 from tests.fakes import deployment, namespace
-from tests.wire import bookmark_line, error_line, event_line, list_page, object_json, scale_body
+from tests.wire import bookmark_line, error_line, event_line, list_page, object_json
 
 DEPLOYMENTS, NAMESPACES = Resource.DEPLOYMENTS, Resource.NAMESPACES
 
@@ -199,23 +199,32 @@ class SingleTests(SynchronousTestCase):
             with self.subTest(body):
                 self.assertRaises(BadAnswer, decode_namespace, body)
 
-    def test_scale(self) -> None:
-        """A Scale is the Deployment as it now is; a count that it leaves out is 0, unlike a Deployment's."""
-        for replicas in (0, 1, MAX_REPLICAS):
-            written = deployment(replicas=replicas, version="8")
-            self.assertEqual(decode_scale(scale_body(written)), written)
-        self.assertNotIn(b'"spec": {"replicas"', scale_body(deployment(replicas=0)))
-
-    def test_no_scale(self) -> None:
-        """What is not a Scale is refused."""
-        for body in (b"", b"{}", b'{"kind":"Status"}', scale_body(deployment())[:-1], b"\xff"):
-            with self.subTest(body):
-                self.assertRaises(BadAnswer, decode_scale, body)
-
     def test_status(self) -> None:
         """A Status is decoded, and what is none, as a proxy's HTML page, is an empty one."""
         body = b'{"kind":"Status","message":"no","reason":"Forbidden","code":403,"details":{}}'
-        self.assertEqual(decode_status(body), Status("no", "Forbidden", 403))
+        status = decode_status(body)
+        self.assertEqual((status.message, status.reason, status.code), ("no", "Forbidden", 403))
+        self.assertTrue(status.is_status)
         for other in (b"", b"<html>", b"\xff", b"[]", b'{"message":7}'):
             with self.subTest(other):
                 self.assertEqual(decode_status(other), Status())
+                self.assertFalse(decode_status(other).is_status)
+
+    def test_what_a_status_is_about(self) -> None:
+        """It names an object by kind and name, or none."""
+        body = b'{"kind":"Status","details":{"name":"web","group":"apps","kind":"deployments"}}'
+        self.assertTrue(decode_status(body).names("web", "namespaces", "deployments"))
+        self.assertFalse(decode_status(body).names("web", "namespaces"))
+        self.assertFalse(decode_status(body).names("cart", "deployments"))
+        for text, names_something in ((body, True), (b'{"kind":"Status","details":{}}', False), (b"{}", False)):
+            self.assertEqual(decode_status(text).names_something, names_something)
+
+    def test_what_a_status_says_is_fit_to_be_shown(self) -> None:
+        """Its texts are one line without control characters, and bounded, as anybody's webhook writes them."""
+        body = json.dumps(
+            {"kind": "Status", "message": "a\r\nb\x1b[2J\u0085ü\u2028" + "x" * 9000, "reason": "y\n" * 99}
+        )
+        status = decode_status(body.encode())
+        self.assertTrue(status.message.startswith("a  b [2J ü x"), status.message[:20])
+        self.assertEqual((len(status.message), len(status.reason)), (MESSAGE_LENGTH, 64))
+        self.assertTrue(status.message.isprintable() and status.reason.isprintable())

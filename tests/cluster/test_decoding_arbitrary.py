@@ -9,7 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from sre_server.cluster.decoding import decode_line, decode_namespace, decode_page, decode_scale, decode_status
+from sre_server.cluster.decoding import decode_line, decode_namespace, decode_page, decode_status
+from sre_server.cluster.single import decode_scale, decode_state
 from sre_server.errors import BadAnswer, Expired
 from sre_server.model import Resource
 from tests.fakes import deployment
@@ -25,6 +26,7 @@ _DECODERS: Final[list[Callable[[bytes], object]]] = [
     lambda body: decode_line(NAMESPACES, body),
     decode_namespace,
     decode_scale,
+    decode_state,
     decode_status,
 ]
 _JSON: Final = st.recursive(

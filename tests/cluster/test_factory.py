@@ -48,10 +48,10 @@ class FactoryTests(SynchronousTestCase):
     def test_nothing_is_asked_before_the_start(self) -> None:
         """What is asked of it then is refused, and worth repeating."""
         cluster = self.make()
-        self.failureResultOf(cluster.scaling.scale("alice", "shop", "web", 3, Expected()), Unavailable)
+        self.failureResultOf(cluster.scaling.scale("alice", "shop", "web", 3, Expected("u")), Unavailable)
         for for_write in (False, True):
             self.failureResultOf(cluster.reviews.review({"user": "alice"}, for_write=for_write), Unavailable)
-        cluster.events.record(deployment(), 3, "alice", None)
+        cluster.events.record(deployment(), 3, 3, "alice", None)
         self.assertEqual(self.flushLoggedErrors(), [])
 
     def test_what_is_watched(self) -> None:

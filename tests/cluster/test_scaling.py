@@ -1,38 +1,48 @@
-"""The write path: one PATCH, exactly once, and what each answer to it means."""
+"""The write path: one PATCH, exactly once, bound to what it was judged on, and what each answer to it means."""
 
 import contextlib
 
+import msgspec
 from twisted.trial.unittest import SynchronousTestCase
 
 from sre_server.cluster.scaling import set_replicas
 from sre_server.errors import (
+    AdmissionRefused,
     ClusterBroke,
     ClusterError,
-    ClusterRefused,
     ClusterTimedOut,
     ClusterUnreachable,
-    Conflict,
-    NotFound,
+    Unavailable,
 )
-from sre_server.model import Deployment
+from sre_server.model import Expected, Guards, State, Written
 from tests.fakes import FakeReply, FakeTransport, deployment
-from tests.wire import refusal, scale_body
+from tests.wire import deployment_body, refusal, scale_body
 
 WRITTEN = deployment(replicas=20, version="77")
+UID = WRITTEN.uid
+FAILED_TEST = "the server rejected our request due to an error in our request"
 
 
-def accepted(written: Deployment = WRITTEN) -> FakeReply:
+def accepted() -> FakeReply:
     """Answer a write that succeeded."""
-    return FakeReply(200, [scale_body(written)])
+    return FakeReply(200, [scale_body(WRITTEN)])
 
 
-class SetReplicasTests(SynchronousTestCase):
-    """The request, and the meaning of each answer."""
+class ScalingTestCase(SynchronousTestCase):
+    """Writes against a cluster that answers from a script. This has no tests of its own."""
 
-    def write(self, answer: FakeReply | ClusterError) -> Deployment:
+    def write(self, *answers: FakeReply | ClusterError, expected: Expected = Expected(UID)) -> Written | State:  # noqa: B008
         """Set 20 replicas against a cluster that answers so."""
-        self.cluster = FakeTransport([answer])
-        return set_replicas(self.cluster, "shop", "web", 20)
+        self.cluster = FakeTransport(answers)
+        return set_replicas(self.cluster, "shop", "web", 20, expected)
+
+    def asked(self) -> list[str]:
+        """What the cluster was asked, in short."""
+        return [f"{method} {path.rpartition('/')[2]}" for method, path, _ in self.cluster.requests]
+
+
+class SetReplicasTests(ScalingTestCase):
+    """The request, and the answers that end a write."""
 
     def write_fails(self, kind: type[Exception], answer: FakeReply | ClusterError) -> Exception:
         """Set 20 replicas, which must fail, after one attempt; return the error."""
@@ -44,49 +54,38 @@ class SetReplicasTests(SynchronousTestCase):
         return error
 
     def test_request(self) -> None:
-        """A write is one merge patch of the scale subresource, in our name, on a connection of its own."""
+        """A write is one JSON patch of the scale subresource, in our name, on a connection of its own."""
         self.write(accepted())
         path = "/apis/apps/v1/namespaces/shop/deployments/web/scale"
         self.assertEqual(self.cluster.requests, [("PATCH", path, {"fieldManager": "sre-server"})])
-        self.assertEqual(self.cluster.bodies, [b'{"spec":{"replicas":20}}'])
-        headers = {"Content-Type": "application/merge-patch+json", "Connection": "close"}
+        headers = {"Content-Type": "application/json-patch+json", "Connection": "close"}
         self.assertEqual([dict(sent) for sent in self.cluster.headers], [headers])
         self.assertEqual(self.cluster.read_timeouts, [10])
 
+    def test_the_patch(self) -> None:
+        """It tests the UID, and the count if that matters, and then sets the count; a Scale leaves 0 out."""
+        test_uid = {"op": "test", "path": "/metadata/uid", "value": UID}
+        for expected, tests in (
+            (Expected(UID), [test_uid]),
+            (Expected(UID, 3), [test_uid, {"op": "test", "path": "/spec/replicas", "value": 3}]),
+            (Expected(UID, 0), [test_uid, {"op": "test", "path": "/spec/replicas", "value": None}]),
+        ):
+            self.write(accepted(), expected=expected)
+            steps = msgspec.json.decode(self.cluster.bodies[0] or b"")
+            self.assertEqual(steps, [*tests, {"op": "add", "path": "/spec/replicas", "value": 20}])
+
     def test_zero_is_sent(self) -> None:
         """A count of 0 is written out, never left out as an empty value."""
-        self.cluster = FakeTransport([accepted(deployment(replicas=0))])
-        self.assertEqual(set_replicas(self.cluster, "shop", "web", 0).replicas, 0)
-        self.assertEqual(self.cluster.bodies, [b'{"spec":{"replicas":0}}'])
+        self.cluster = FakeTransport([FakeReply(200, [scale_body(deployment(replicas=0))])])
+        written = set_replicas(self.cluster, "shop", "web", 0, Expected(UID))
+        self.assertEqual(written, Written(deployment(replicas=0), []))
+        self.assertIn(b'"op":"add","path":"/spec/replicas","value":0', self.cluster.bodies[0] or b"")
 
     def test_success(self) -> None:
-        """The answer is the Deployment as the cluster now has it, version and UID included."""
-        self.assertEqual(self.write(accepted()), WRITTEN)
-
-    def test_missing(self) -> None:
-        """A 404 names the Deployment and where it was looked for."""
-        error = self.write_fails(NotFound, refusal(404, "NotFound", 'deployments.apps "web" not found'))
-        self.assertEqual(str(error), "The Deployment 'web' does not exist in the namespace 'shop'.")
-
-    def test_conflict(self) -> None:
-        """A 409 is a conflict, and tells what the cluster said."""
-        error = self.write_fails(Conflict, refusal(409, "Conflict", "the object has been modified"))
-        self.assertIn("the object has been modified", str(error))
-
-    def test_refused(self) -> None:
-        """Any refusal tells its status, what the cluster said, and how long to wait."""
-        for status in (400, 401, 403, 422, 429, 503):
-            with self.subTest(status):
-                error = self.write_fails(ClusterRefused, refusal(status, "R", "not like this", retry_after=9))
-                assert isinstance(error, ClusterRefused)
-                self.assertEqual((error.status, error.retry_after), (status, 9))
-                self.assertIn(f"({status}): not like this", str(error))
-                self.assertNotIn("unknown", str(error))
-
-    def test_refused_without_a_reason(self) -> None:
-        """A refusal that is no Status, as a proxy's page, is told as one without a reason."""
-        error = self.write_fails(ClusterRefused, FakeReply(403, [b"<html>no</html>"]))
-        self.assertIn("gave no reason", str(error))
+        """The answer is the Deployment as the cluster now has it, version and UID included, and what it warns of."""
+        self.assertEqual(self.write(accepted()), Written(WRITTEN, []))
+        warned = FakeReply(200, [scale_body(WRITTEN)], warnings=['299 - "mind"'])
+        self.assertEqual(self.write(warned), Written(WRITTEN, ['299 - "mind"']))
 
     def test_unreachable(self) -> None:
         """A request that was never sent changed nothing, and the error does not say otherwise."""
@@ -121,8 +120,45 @@ class SetReplicasTests(SynchronousTestCase):
 
     def test_reply_is_closed(self) -> None:
         """Every reply is closed."""
-        for reply in (accepted(), refusal(409), FakeReply(200, [b"<html>"])):
-            self.cluster = FakeTransport([reply])
+        for reply in (accepted(), refusal(429), FakeReply(200, [b"<html>"])):
             with contextlib.suppress(ClusterError):
-                set_replicas(self.cluster, "shop", "web", 1)
+                self.write(reply)
             self.assertTrue(reply.closed)
+
+
+class ComparedTests(ScalingTestCase):
+    """A 422 that is about no object: a test that failed, or admission that says no more than that."""
+
+    def test_another_state(self) -> None:
+        """The Deployment is read, and returned as it is: nothing was changed."""
+        now = FakeReply(200, [deployment_body(deployment(replicas=5), annotations={"sre-server/max-replicas": "7"})])
+        found = self.write(refusal(422, "Invalid", FAILED_TEST), now, expected=Expected(UID, 3))
+        self.assertEqual(found, State(UID, 5, Guards(maximum="7")))
+        self.assertEqual(self.asked(), ["PATCH scale", "GET web"])
+
+    def test_another_deployment(self) -> None:
+        """Where the count was not tested, its metadata is all that is read."""
+        now = FakeReply(200, [deployment_body(deployment(uid="another"), metadata_only=True)])
+        self.assertEqual(self.write(refusal(422, "Invalid", FAILED_TEST), now), State("another", None))
+        self.assertIn("as=PartialObjectMetadata", self.cluster.headers[1]["Accept"])
+
+    def test_the_very_state(self) -> None:
+        """Where all is as expected it was the write itself that was refused, and neither 412 nor 409 would be true."""
+        for expected in (Expected(UID), Expected(UID, 3)):
+            now = FakeReply(200, [deployment_body(deployment(replicas=3), metadata_only=expected.replicas is None)])
+            with self.assertRaises(AdmissionRefused) as raised:
+                self.write(refusal(422, "", "no more than seven"), now, expected=expected)
+            self.assertIn("no more than seven", str(raised.exception))
+
+    def test_a_422_that_is_about_the_deployment(self) -> None:
+        """It is no failed test: nothing is read."""
+        with self.assertRaises(AdmissionRefused):
+            self.write(refusal(422, "Invalid", "seven is the most", about="deployments/web"), expected=Expected(UID, 3))
+        self.assertEqual(self.asked(), ["PATCH scale"])
+
+    def test_a_state_that_cannot_be_read(self) -> None:
+        """Nothing was changed, and more is not said: it may be worth another try."""
+        for second in (ClusterBroke("Reset."), refusal(403, "Forbidden"), FakeReply(200, [b"<html>"])):
+            with self.assertRaises(Unavailable) as raised:
+                self.write(refusal(422, "Invalid", FAILED_TEST), second, expected=Expected(UID, 3))
+            self.assertIn("nothing was changed", str(raised.exception))

@@ -5,10 +5,10 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from sre_server.cluster.scaling import BOUNDS, Scaling
 from sre_server.cluster.workers import ConnectedWorkers
-from sre_server.errors import ClusterUnreachable, Conflict, Unavailable
-from sre_server.model import Deployment
+from sre_server.errors import ClusterRefused, ClusterUnreachable, Conflict, Unavailable
+from sre_server.model import Expected, State, Written
 from tests.fakes import FakeReactor, FakeReply, FakeTransport, InlinePool, deployment
-from tests.wire import refusal, scale_body
+from tests.wire import deployment_body, refusal, scale_body
 
 WRITTEN = deployment(replicas=20, version="77")
 
@@ -27,11 +27,12 @@ class ScalingTests(SynchronousTestCase):
         self.cluster = FakeTransport([accepted()] * 100)
         workers = ConnectedWorkers(self.reactor, "writes", BOUNDS, lambda: self.cluster, self.pool)
         workers.startService()
-        self.scaling = Scaling(workers)
+        self.missing: list[str] = []
+        self.scaling = Scaling(workers, self.missing.append)
 
-    def scale(self, client: str = "alice") -> Deferred[Deployment]:
+    def scale(self, client: str = "alice") -> Deferred[Written | State]:
         """Ask for a write."""
-        return self.scaling.scale(client, "shop", "web", 20)
+        return self.scaling.scale(client, "shop", "web", 20, Expected("u"))
 
     def run_one(self) -> None:
         """Run the oldest write, and let the reactor hear of it."""
@@ -43,11 +44,14 @@ class ScalingTests(SynchronousTestCase):
         outcome = self.scale()
         self.assertNoResult(outcome)
         self.run_one()
-        self.assertEqual(self.successResultOf(outcome), WRITTEN)
+        self.assertEqual(self.successResultOf(outcome), Written(WRITTEN, []))
 
     def test_failure(self) -> None:
         """A write that fails fails its caller, and is no error of ours."""
-        for answer, error in ((refusal(409), Conflict), (ClusterUnreachable("refused"), ClusterUnreachable)):
+        for answer, error in (
+            (refusal(409, about="deployments/web"), Conflict),
+            (ClusterUnreachable("refused"), ClusterUnreachable),
+        ):
             outcome = self.scale()
             self.cluster.script.appendleft(answer)
             self.run_one()
@@ -84,8 +88,30 @@ class ScalingTests(SynchronousTestCase):
             outcome.cancel()
             self.failureResultOf(outcome, CancelledError)
         self.failureResultOf(self.scale(), Unavailable)
-        self.cluster.script.appendleft(refusal(409))
+        self.cluster.script.appendleft(refusal(409, about="deployments/web"))
         while self.pool.pending:
             self.run_one()
         self.assertEqual(len(self.cluster.requests), 8)
         self.assertEqual(self.flushLoggedErrors(), [])
+
+    def test_what_is_looked_up(self) -> None:
+        """A look takes a thread as a write does, and tells what there is."""
+        outcome = self.scaling.look("alice", "shop", "web", count=True)
+        self.cluster.script.appendleft(FakeReply(200, [deployment_body(deployment(replicas=4))]))
+        self.run_one()
+        self.assertEqual(self.successResultOf(outcome), State(deployment().uid, 4))
+
+    def test_what_the_server_may_not_do(self) -> None:
+        """Where the cluster says that a right is missing, whoever has to know is told, in the reactor thread."""
+        no = FakeReply(201, [b'{"status": {"allowed": false}}'])
+        self.cluster.script.extendleft([no, refusal(403, "Forbidden", "you may not")])
+        outcome = self.scale()
+        self.pool.run_one()
+        self.assertEqual(self.missing, [])
+        self.reactor.advance(0)
+        self.failureResultOf(outcome, ClusterRefused)
+        looked = self.scaling.look("alice", "shop", "web", count=False)
+        self.cluster.script.appendleft(refusal(403, "Forbidden", "you may not"))
+        self.run_one()
+        self.failureResultOf(looked, Unavailable)
+        self.assertEqual(self.missing, ["patch deployments/scale", "get deployments"])

@@ -31,7 +31,7 @@ POLICY = {
     "authorization": "policy",
     "policy": {"rules": [{"identities": ["alice"], "verbs": ["read", "scale"]}]},
 }
-CACHE = ("apps", "deployments", ("list", "watch"))
+CACHE = ("apps", "deployments", ("get", "list", "watch"))
 SCALE = ("apps", "deployments/scale", ("patch",))
 NAMESPACES = ("", "namespaces", ("list", "watch"))
 ONE_NAMESPACE = ("", "namespaces", ("get",))
@@ -128,7 +128,6 @@ class GrantTests(SynchronousTestCase):
             "get pods": ("GET", f"/api/v1/namespaces/{namespace}/pods", None),
             "get configmaps": ("GET", f"/api/v1/namespaces/{namespace}/configmaps", None),
             "get nodes": ("GET", "/api/v1/nodes", None),
-            "get a Deployment": ("GET", web, None),
             "delete a Deployment": ("DELETE", web, None),
             "patch a Deployment": ("PATCH", web, patch),
             "patch its status": ("PATCH", f"{web}/status", patch),

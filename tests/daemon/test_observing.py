@@ -2,13 +2,16 @@
 
 from datetime import UTC, datetime, timedelta
 
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from sre_server.cache import ClusterCache
 from sre_server.daemon.observing import REVERT_SECONDS, CacheObserver, LogCounter, observe_trust
-from sre_server.model import Changed, Deleted, Deployment, Listed, Put, Resource, Source
+from sre_server.errors import AdmissionRefused, ClusterBroke, ClusterTimedOut, Conflict
+from sre_server.model import Changed, Deleted, Deployment, Expected, Listed, Put, Resource, Source, State, Written
 from sre_server.security.tls import ServerTLS, TLSFiles
 from sre_server.telemetry.metrics import Metrics
 from tests.certificates import Authority
@@ -61,10 +64,19 @@ class ObserverTests(SynchronousTestCase):
         self.assertEqual(self.sample("relists_total", resource="deployments"), 2)
         self.assertEqual(self.sample("relists_total", resource="namespaces"), 1)
 
+    def begin(self, replicas: int) -> Deferred[Written | State]:
+        """Begin a write of ours; it is answered by what is called back."""
+        answer: Deferred[Written | State] = Deferred()
+        self.observer.noting(lambda *_: answer)("alice", "shop", "web", replicas, Expected("u"))
+        return answer
+
+    def write(self, replicas: int, version: str) -> None:
+        """Make a write of ours."""
+        self.begin(replicas).callback(Written(deployment(replicas=replicas, version=version)))
+
     def test_a_revert(self) -> None:
         """A count of ours that somebody else changes soon after is counted, once."""
-        self.cache.written(deployment(replicas=20, version="200"))
-        self.assertEqual(self.cache.deployment("shop", "web").replicas, 20)
+        self.write(20, "200")
         self.changed(deployment(replicas=20, version="200"), deployment(replicas=20, version="201"))
         self.assertEqual(self.reverts(), 0)
         self.clock.advance(REVERT_SECONDS)
@@ -74,39 +86,114 @@ class ObserverTests(SynchronousTestCase):
 
     def test_late_events_are_no_revert(self) -> None:
         """What the cluster was before our write, told after it, is not somebody else's doing."""
-        self.cache.written(deployment(replicas=20, version="200"))
+        self.write(20, "200")
         self.changed(deployment(replicas=3, version="150"))
-        self.assertEqual((self.reverts(), self.cache.deployment("shop", "web").replicas), (0, 20))
+        self.assertEqual(self.reverts(), 0)
 
     def test_our_own_next_write(self) -> None:
-        """A second write of ours is no revert of the first."""
-        self.cache.written(deployment(replicas=20, version="200"))
-        self.cache.written(deployment(replicas=30, version="201"))
+        """A second write of ours is no revert of the first, whichever event comes when."""
+        self.write(20, "200")
+        self.write(30, "201")
         self.changed(deployment(replicas=20, version="200"), deployment(replicas=30, version="201"))
         self.assertEqual(self.reverts(), 0)
+
+    def test_the_event_before_the_answer(self) -> None:
+        """What the watch tells of a write that is still under way, and of what follows, waits for the answer."""
+        self.write(20, "200")
+        for replicas, version in ((30, 210), (40, 220), (20, 230)):
+            answer = self.begin(replicas)
+            self.changed(deployment(replicas=replicas, version=f"{version}"))
+            self.changed(deployment(replicas=replicas, version=f"{version + 1}"))
+            answer.callback(Written(deployment(replicas=replicas, version=f"{version}")))
+        self.assertEqual(self.reverts(), 0)
+
+    def test_several_at_once(self) -> None:
+        """Their events and answers may come in any order; what somebody else did in between is found all the same."""
+        first, second = self.begin(20), self.begin(30)
+        self.changed(deployment(replicas=20, version="200"), deployment(replicas=30, version="202"))
+        second.callback(Written(deployment(replicas=30, version="202")))
+        first.callback(Written(deployment(replicas=20, version="200")))
+        self.assertEqual(self.reverts(), 0)
+        first, second = self.begin(40), self.begin(50)
+        self.changed(*[deployment(replicas=count, version=f"{210 + count}") for count in (40, 45, 50)])
+        second.callback(Written(deployment(replicas=50, version="260")))
+        self.assertEqual(self.reverts(), 0)
+        first.callback(Written(deployment(replicas=40, version="250")))
+        self.assertEqual(self.reverts(), 1)
+
+    def test_many_writes_of_a_busy_server(self) -> None:
+        """A hundred writes in a row, each told of before it is answered, are nobody else's doing."""
+        for number in range(100):
+            answer = self.begin(number)
+            self.changed(deployment(replicas=number, version=f"{1000 + number}"))
+            answer.callback(Written(deployment(replicas=number, version=f"{1000 + number}")))
+        self.assertEqual(self.reverts(), 0)
+
+    def test_a_write_that_changed_nothing(self) -> None:
+        """It takes nothing away from the one before it."""
+        self.write(20, "200")
+        for outcome in (Failure(Conflict("No.", 409)), Failure(AdmissionRefused("No.", 403)), State("u", 20)):
+            answer = self.begin(30)
+            answer.addErrback(lambda _: None)
+            answer.callback(outcome)
+        self.changed(deployment(replicas=5, version="202"))
+        self.assertEqual(self.reverts(), 1)
+
+    def test_a_write_of_unknown_outcome(self) -> None:
+        """A change that may be its doing, told before or after, is not counted as somebody else's."""
+        for error in (ClusterTimedOut("Slow."), ClusterBroke("Reset.")):
+            self.write(20, "200")
+            answer = self.begin(30)
+            answer.addErrback(lambda _: None)
+            self.changed(deployment(replicas=30, version="201"))
+            answer.errback(error)
+            self.changed(deployment(replicas=30, version="202"))
+            self.assertEqual(self.reverts(), 0)
+
+    def test_what_fails_at_once(self) -> None:
+        """A bug in asking the cluster is its caller's to deal with, and no write that is under way for ever."""
+
+        def fail(
+            client: str, namespace: str, name: str, replicas: int, expected: Expected
+        ) -> Deferred[Written | State]:
+            raise ZeroDivisionError
+
+        failed = self.observer.noting(fail)("alice", "shop", "web", 3, Expected("u"))
+        self.failureResultOf(failed, ZeroDivisionError)
+        self.write(20, "200")
+        self.changed(deployment(replicas=5, version="202"))
+        self.assertEqual(self.reverts(), 1)
 
     def test_later_changes(self) -> None:
         """After a minute a change is ordinary life."""
         self.assertEqual(REVERT_SECONDS, 60)
-        self.cache.written(deployment(replicas=20, version="200"))
+        self.write(20, "200")
         self.clock.advance(REVERT_SECONDS + 0.1)
         self.changed(deployment(replicas=5, version="202"))
         self.assertEqual(self.reverts(), 0)
 
     def test_other_objects(self) -> None:
         """Another Deployment, one of the same name that was made anew, and one that was deleted are no reverts."""
-        self.cache.written(deployment(replicas=20, version="200"))
+        self.write(20, "200")
         self.changed(deployment("api", replicas=1, version="201"), deployment(namespace="pay", version="202"))
         self.cache.apply(Changed(DEPLOYMENTS, [Deleted(deployment(replicas=20, version="203"))]))
         self.changed(deployment(replicas=1, version="204", uid="another"))
         self.assertEqual(self.reverts(), 0)
 
-    def test_what_is_remembered_is_bounded_in_time(self) -> None:
-        """Writes of more than a minute ago are forgotten with the next one."""
+    def test_what_is_remembered_is_bounded(self) -> None:
+        """Writes of more than a minute ago are forgotten with the next one, and so is one that the watch has passed."""
         for number in range(100):
-            self.cache.written(deployment(f"web-{number}", version=f"{200 + number}"))
+            written = Written(deployment(f"web-{number}", version=f"{200 + number}"))
+            self.observer.noting(lambda *_, written=written: succeed(written))(
+                "alice", "shop", f"web-{number}", 3, Expected("u")
+            )
             self.clock.advance(1)
-        self.assertLessEqual(len(self.observer._ours), REVERT_SECONDS + 1)
+        self.assertLessEqual(len(self.observer._writes), REVERT_SECONDS + 1)
+        for number in range(100):
+            self.write(number, f"{1000 + number}")
+            self.changed(deployment(replicas=number, version=f"{1000 + number}"))
+        self.assertEqual(len(self.observer._writes["shop", "web"].ours), 1)
+        self.assertEqual(self.reverts(), 0)
 
 
 class LogCounterTests(SynchronousTestCase):

@@ -7,7 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.functional.helm import FULL_NAME, MODES, NAMESPACE, Document, Values, named, pod_specs, render
 
-CACHE = {"apiGroups": ["apps"], "resources": ["deployments"], "verbs": ["list", "watch"]}
+CACHE = {"apiGroups": ["apps"], "resources": ["deployments"], "verbs": ["get", "list", "watch"]}
 SCALE = {"apiGroups": ["apps"], "resources": ["deployments/scale"], "verbs": ["patch"]}
 NAMESPACES = {"apiGroups": [""], "resources": ["namespaces"], "verbs": ["list", "watch"]}
 EVENTS = {"apiGroups": [""], "resources": ["events"], "verbs": ["create"]}

@@ -75,17 +75,63 @@ class FaultTests(SimulatedTestCase):
         self.assertEqual(self.simulator.counts()["patch scale"], 1)
 
     def test_refused_write(self) -> None:
-        """A write that the cluster refuses is 502 in the cluster's own words, a conflict 409; nothing changed."""
-        known = self._cart()
-        self.simulator.faults({"kind": "status", "code": 403, "message": "not for you", "verb": "patch", "times": 1})
+        """Whatever code admission chose, it is 422 in the cluster's words, with If-Match too, and changes nothing."""
+        known = self.daemon.get(CART)
+        for code in (400, 403, 404, 409, 422):
+            self.simulator.faults({"kind": "status", "code": code, "message": "not so many", "verb": "patch"})
+            for fields in ({}, {"If-Match": known.headers["etag"]}):
+                refused = self.daemon.put(CART, {"replicas": 45}, **fields)
+                self.assertEqual((refused.status, "not so many" in refused.json["message"]), (422, True), code)
+        self.simulator.faults()
+        self.assertEqual(self._cart(), known.json["replicas"])
+
+    def test_forbidden_write(self) -> None:
+        """What the server itself may not do is 502, and no fault of the client's."""
+        self.simulator.call("PUT", "/simulator/reviews", {"rules": []})
+        self.simulator.faults({"kind": "status", "code": 403, "message": "not for you", "verb": "patch"})
         refused = self.daemon.put(CART, {"replicas": 45})
         self.assertEqual((refused.status, "not for you" in refused.json["message"]), (502, True))
+
+    def test_throttled_write(self) -> None:
+        """A cluster that is asked too often is 503, when to come again; a conflict is 409."""
         self.simulator.faults({"kind": "status", "code": 429, "retryAfter": 7, "verb": "patch", "times": 1})
         throttled = self.daemon.put(CART, {"replicas": 45})
-        self.assertEqual((throttled.status, throttled.headers["retry-after"]), (502, "7"))
-        self.simulator.faults({"kind": "status", "code": 409, "verb": "patch", "times": 1})
+        self.assertEqual((throttled.status, throttled.headers["retry-after"]), (503, "7"))
+        about = {"details": {"kind": "deployments", "name": "cart"}}
+        self.simulator.faults({"kind": "status", "code": 409, "verb": "patch", "times": 1, **about})
         self.assertEqual(self.daemon.put(CART, {"replicas": 45}).status, 409)
-        self.assertEqual(self._cart(), known)
+
+    def test_admission(self) -> None:
+        """What admission made of a count is what is said, and read; what it warns of is passed on."""
+        self.simulator.faults(
+            {"kind": "mutate", "resource": "scale", "replicas": 3},
+            {"kind": "warn", "resource": "scale", "message": "three is enough"},
+        )
+        written = self.daemon.put(CART, {"replicas": 9})
+        self.assertTrue(written.json["message"].endswith(", admission made it 3"), written.json)
+        self.assertEqual(
+            (written.status, written.headers["warning"], self._cart()), (200, '299 - "three is enough"', 3)
+        )
+        version = written.headers["x-resource-version"]
+        path = "/apis/apps/v1/namespaces/shop/deployments/cart/scale"
+        self.assertLessEqual(int(version), int(self.simulator.call("GET", path)["metadata"]["resourceVersion"]))
+
+    def test_behind_the_cluster(self) -> None:
+        """While every event is held back, the cluster is asked where a condition, or a new Deployment, is judged."""
+        etag = self.daemon.get(CART).headers["etag"]
+        self.simulator.faults({"kind": "delay-events", "seconds": 30})
+        self.simulator.scale("shop", "cart", 30)
+        late = self.daemon.put(CART, {"replicas": 31}, **{"If-Match": etag})
+        self.assertEqual((late.status, late.headers["etag"].startswith('"30-')), (412, True))
+        self.assertEqual(self.daemon.put(CART, {"replicas": 31}, **{"If-Match": late.headers["etag"]}).status, 200)
+        metadata = {"name": "news", "annotations": {"sre-server/max-replicas": "5"}}
+        news = {"metadata": metadata, "spec": {"replicas": 1, "selector": {}, "template": {}}}
+        self.simulator.call("POST", "/apis/apps/v1/namespaces/shop/deployments", news)
+        path = "/namespaces/shop/deployments/news/replica_count"
+        statuses = [self.daemon.request("PUT", f"{path}/{count}").status for count in (6, 5)]
+        self.assertEqual(statuses, [422, 200])
+        self.assertEqual(self.daemon.put("/deployments/shop/nothing/replicas", {"replicas": 1}).status, 404)
+        self.simulator.faults()
 
     def test_read_your_write(self) -> None:
         """With every event held back, the next read after a 200 shows what was written."""

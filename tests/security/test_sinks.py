@@ -85,6 +85,7 @@ class LineTests(FileTests):
             "uid": "8f14e45f-ceea-467f-9575-1d7e3a1c0b8e",
             "old_replicas": 3,
             "new_replicas": 20,
+            "requested_replicas": None,
             "reason": None,
             "outcome": "changed",
             "rule": None,

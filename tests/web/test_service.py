@@ -8,6 +8,7 @@ from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
+from sre_server.model import Written
 from sre_server.web.service import SiteService
 from tests.fakes import deployment, namespace
 from tests.memory_server import MemoryServer, Wire
@@ -106,7 +107,7 @@ class SiteServiceTests(SynchronousTestCase):
         self.server.outcome = written
         wire.write(PUT)
         answered: Deferred[None] = Deferred()
-        answered.addCallback(lambda _: written.callback(deployment("web", "shop", replicas=9)))
+        answered.addCallback(lambda _: written.callback(Written(deployment("web", "shop", replicas=9))))
         return wire, self.service.stopService(), answered
 
     def test_a_busy_request_is_waited_for(self) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from twisted.logger import LogEvent, capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
+from sre_server.model import Written
 from sre_server.telemetry.access import FLUSH_SECONDS, AccessLine
 from tests.fakes import deployment, namespace
 from tests.memory_server import MemoryServer, read_answers
@@ -40,7 +41,7 @@ class ConnectionTests(SynchronousTestCase):
         server.outcome = pending = server.pending()
         wire = server.connect()
         self.assertEqual([answer.status for answer in wire.send(LIVEZ + PUT + GET + LIVEZ)], [200])
-        pending.callback(deployment("web", "shop", replicas=9))
+        pending.callback(Written(deployment("web", "shop", replicas=9)))
         bodies = [answer.body for answer in wire.answers()]
         listed = b'[{"namespace":"shop","deployments":["web"]}]\n'
         written = b'{"namespace":"shop","deployment":"web","replica_count":9}\n'
@@ -85,7 +86,7 @@ class ConnectionTests(SynchronousTestCase):
         server.outcome = pending = server.pending()
         wire = server.connect()
         self.assertEqual(wire.send(PUT + b"nonsense\r\n\r\n" + GET), [])
-        pending.callback(deployment("web", "shop", replicas=9))
+        pending.callback(Written(deployment("web", "shop", replicas=9)))
         self.assertEqual([answer.status for answer in wire.answers()], [200, 400])
 
 
@@ -116,7 +117,7 @@ class AccessLogTests(SynchronousTestCase):
         with capturedLogs() as events:
             wire.write(PUT)
             server.clock.advance(1.5)
-            pending.callback(deployment("web", "shop", replicas=9))
+            pending.callback(Written(deployment("web", "shop", replicas=9)))
             server.clock.advance(FLUSH_SECONDS)
         (line,) = lines_in(events)
         self.assertEqual((line.seconds, line.method), (1.5, "PUT"))
@@ -184,7 +185,7 @@ class DrainTests(SynchronousTestCase):
         drained = server.site.drain()
         server.clock.advance(4.9)
         self.assertNoResult(drained)
-        pending.callback(deployment("web", "shop", replicas=9))
+        pending.callback(Written(deployment("web", "shop", replicas=9)))
         busy.hang_up()
         self.assertIsNone(self.successResultOf(drained))
         server = shop()
@@ -209,7 +210,7 @@ class DrainTests(SynchronousTestCase):
         wire.write(PUT + GET)
         drained = server.site.drain()
         self.assertFalse(wire.closing)
-        pending.callback(deployment("web", "shop", replicas=9))
+        pending.callback(Written(deployment("web", "shop", replicas=9)))
         self.assertEqual([(answer.status, answer.header("Connection")) for answer in wire.answers()], [(200, "close")])
         self.assertTrue(wire.closing)
         self.assertNoResult(drained)

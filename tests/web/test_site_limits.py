@@ -4,6 +4,7 @@ import tempfile
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from sre_server.model import Written
 from sre_server.web.channel import WRITE_SECONDS
 from tests.fakes import deployment, namespace
 from tests.memory_server import MemoryServer, Wire
@@ -243,7 +244,7 @@ class TimeTests(LimitTests):
         """The same holds where the one before took its time."""
         self.server.outcome = pending = self.server.pending()
         self.wire.write(b"PUT /namespaces/shop/deployments/web/replica_count/9 HTTP/1.1\r\nHost: a\r\n\r\nGET ")
-        pending.callback(deployment("web", "shop", replicas=9))
+        pending.callback(Written(deployment("web", "shop", replicas=9)))
         self.server.clock.advance(10)
         self.assertEqual([answer.status for answer in self.wire.answers()], [200, 408])
 
@@ -261,7 +262,7 @@ class TimeTests(LimitTests):
         self.wire.write(b"PUT /namespaces/shop/deployments/web/replica_count/9 HTTP/1.1\r\nHost: a\r\n\r\n")
         self.server.clock.advance(1000)
         self.assertEqual((self.wire.answers(), self.wire.closing), ([], False))
-        pending.callback(deployment("web", "shop", replicas=9))
+        pending.callback(Written(deployment("web", "shop", replicas=9)))
         self.assertEqual([answer.status for answer in self.wire.answers()], [200])
 
     def test_an_idle_connection_is_closed(self) -> None:

@@ -1,0 +1,69 @@
+"""What a request to write says: the count, read strictly, and what its client confirms."""
+
+import json
+import re
+from typing import Final
+from urllib.parse import parse_qsl
+
+from werkzeug.http import parse_options_header
+
+from sre_server.errors import Malformed, UnsupportedMediaType
+from sre_server.model import MAX_REPLICAS
+from sre_server.security.guardrails import CONFIRMATIONS
+from sre_server.web.request import APIRequest
+
+_RANGE: Final = f"0..{MAX_REPLICAS}"
+_SHAPE: Final = f'The body must be a JSON object with exactly one integer "replicas" in {_RANGE}'
+_WHOLE_NUMBER: Final = re.compile(r"0|[1-9][0-9]{0,9}", re.ASCII)
+_UTF_8: Final = frozenset({"utf-8", "utf8"})
+
+
+def confirmed_in(request: APIRequest) -> frozenset[str]:
+    """Read what `?confirm=` confirms; raises Malformed for any other parameter, as that may be a mistyped one."""
+    query = request.uri.partition(b"?")[2].decode("ascii")
+    given = parse_qsl(query, keep_blank_values=True)
+    if unknown := sorted({name for name, _ in given} - {"confirm"}):
+        raise Malformed(
+            f"A write knows the query parameter 'confirm', and not '{unknown[0][:80]}'; nothing was changed."
+        )
+    confirmed = frozenset(value for _, value in given)
+    if unknown := sorted(confirmed - CONFIRMATIONS):
+        known = " and ".join(f"'{value}'" for value in sorted(CONFIRMATIONS))
+        raise Malformed(f"'confirm' knows {known}, and not '{unknown[0][:80]}'; nothing was changed.")
+    return confirmed
+
+
+def replicas_in_path(text: str) -> int:
+    """Read the count that ends a URL of family B; raises Malformed for all but plain decimal digits in range."""
+    if not _WHOLE_NUMBER.fullmatch(text) or int(text) > MAX_REPLICAS:
+        raise Malformed(f"The replica count must be a whole number in {_RANGE}.")
+    return int(text)
+
+
+def replicas_in_body(request: APIRequest) -> int:
+    """Read the count from a body of family A; raises Malformed, or UnsupportedMediaType if it is not sent as JSON."""
+    if not _is_json(request.getHeader(b"content-type")) or request.getHeader(b"content-encoding"):
+        raise UnsupportedMediaType("The body must be plain UTF-8 JSON, sent with 'Content-Type: application/json'.")
+    try:
+        pairs = json.loads(request.content.read().decode("utf-8"), object_pairs_hook=_Pairs)
+    except (ValueError, RecursionError) as error:
+        raise Malformed(f"{_SHAPE}; this is not JSON.") from error
+    if not isinstance(pairs, _Pairs) or [key for key, _ in pairs] != ["replicas"]:
+        raise Malformed(f"{_SHAPE}, and nothing else.")
+    replicas = pairs[0][1]
+    if type(replicas) is not int or not 0 <= replicas <= MAX_REPLICAS:
+        raise Malformed(f"{_SHAPE}.")
+    return replicas
+
+
+def _is_json(content_type: bytes | None) -> bool:
+    """Tell whether a body is sent as JSON, which is what it is taken for where nothing is said."""
+    if content_type is None:
+        return True
+    media_type, parameters = parse_options_header(content_type.decode("latin-1"))
+    charset = parameters.pop("charset", "utf-8").lower()
+    return content_type.isascii() and media_type.lower() == "application/json" and not parameters and charset in _UTF_8
+
+
+class _Pairs(list[tuple[str, object]]):
+    """A JSON object with its repeated keys."""

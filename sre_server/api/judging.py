@@ -1,0 +1,92 @@
+"""What a write is judged on, and the verdict: guardrails and conditions, of one state that the write is then bound to.
+
+That state is the cache's where the cache knows the Deployment and is fresh enough to be read; else the cluster is asked
+for this one Deployment. So it is where the client's conditions say that the cache may be behind.
+"""
+
+from collections.abc import Callable
+from typing import Protocol
+
+from msgspec import Struct
+from twisted.internet.defer import Deferred
+
+from sre_server.api.conditional import Conditions
+from sre_server.cache import ClusterCache
+from sre_server.errors import NotFound, PreconditionFailed, Unavailable
+from sre_server.model import Expected, Guards, State
+from sre_server.security.guardrails import Guardrails, Write
+
+
+class Look(Protocol):
+    """Looks one Deployment up in the cluster; see `sre_server.cluster.scaling.Scaling.look`."""
+
+    def __call__(self, client: str, namespace: str, name: str, *, count: bool) -> Deferred[State]:
+        """Look for a client, for the count too if that matters; fails with NotFound or Unavailable."""
+
+
+class Wanted(Struct, frozen=True):
+    """A count that a client wants to set, with what it confirms and what it makes that conditional on."""
+
+    client: str
+    namespace: str
+    name: str
+    replicas: int
+    confirmed: frozenset[str]
+    conditions: Conditions
+
+
+class Judge:
+    """Judges writes; `guardrails` are those of the moment."""
+
+    def __init__(self, cache: ClusterCache, look: Look, guardrails: Callable[[], Guardrails]) -> None:
+        self._cache = cache
+        self._look = look
+        self._guardrails = guardrails
+
+    async def state(self, wanted: Wanted) -> State:
+        """Return what there is to judge on; raises NotFound, or Unavailable if the cluster has to be asked in vain."""
+        known = self._known(wanted)
+        if known is not None:
+            return known
+        try:
+            return await self._look(wanted.client, wanted.namespace, wanted.name, count=self._needs_count(wanted))
+        except NotFound:
+            self._cache.check_namespace(wanted.namespace)
+            raise
+
+    def judge(self, wanted: Wanted, state: State) -> Expected:
+        """Return what the write has to be bound to; raises GuardrailRefused or PreconditionFailed.
+
+        To the UID always, as it is annotations of that very Deployment, or their absence, that let the write through.
+        """
+        self._guardrails().check(
+            Write(
+                namespace=wanted.namespace,
+                name=wanted.name,
+                replicas=wanted.replicas,
+                current=state.replicas,
+                guards=state.guards,
+                confirmed=wanted.confirmed,
+            )
+        )
+        wanted.conditions.check(state.replicas, state.uid)
+        return Expected(state.uid, state.replicas if self._needs_count(wanted) else None)
+
+    def _known(self, wanted: Wanted) -> State | None:
+        """Return what the cache knows, or None if that will not do."""
+        try:
+            self._cache.check_fresh()
+        except Unavailable:
+            return None
+        known = self._cache.find(wanted.namespace, wanted.name)
+        if known is None:
+            return None
+        try:
+            wanted.conditions.check(known.replicas, known.uid)
+        except PreconditionFailed:
+            if not wanted.conditions.hopeless:
+                return None
+        return State(known.uid, known.replicas, known.guards or Guards())
+
+    def _needs_count(self, wanted: Wanted) -> bool:
+        return wanted.conditions.need_count or self._guardrails().needs_count(wanted.confirmed)

@@ -1,0 +1,63 @@
+"""Looking one Deployment up, for a write that has to be judged on what it is now; no read of a client's comes here.
+
+`get deployments` is all that this takes. Only where the count matters is the Deployment read whole: count, UID and
+annotations are then of one state, which those of a Deployment and of its Scale, asked for one after the other, are not.
+"""
+
+from typing import Final
+
+from sre_server.cluster.decoding import Status, decode_status
+from sre_server.cluster.single import decode_state
+from sre_server.cluster.transport import Transport
+from sre_server.errors import BadAnswer, ClusterError, NotFound, Unavailable
+from sre_server.model import State
+
+READ_TIMEOUT: Final = 5.0
+RETRY_SECONDS: Final = 2
+RIGHT: Final = "get deployments"
+KINDS: Final = ("deployments", "deployments/scale")
+"""What a Status calls a Deployment, or its Scale."""
+OBJECT_BYTES: Final = 16 * 2**20
+"""1.5 MiB, the most that etcd takes, can be six times as much in JSON."""
+METADATA_ONLY: Final = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json"
+
+
+def look(transport: Transport, namespace: str, name: str, *, count: bool) -> State:
+    """Return what a Deployment is now, with its count if that matters; blocks, for a thread.
+
+    Raises NotFound, or Unavailable if the cluster does not say.
+    """
+    path = f"/apis/apps/v1/namespaces/{namespace}/deployments/{name}"
+    # As for a write: what was idle may be dead, and there is no second attempt.
+    headers = {"Connection": "close"} | ({} if count else {"Accept": METADATA_ONLY})
+    try:
+        with transport.request("GET", path, {}, headers=headers, read_timeout=READ_TIMEOUT) as reply:
+            body = reply.read(OBJECT_BYTES, READ_TIMEOUT)
+            if reply.status == 200:
+                state = decode_state(body)
+                if count and state.replicas is None:
+                    raise BadAnswer("The cluster's answer is not a whole Deployment.")
+                return state
+    except ClusterError as error:
+        raise _unavailable(str(error)) from error
+    said = decode_status(body)
+    if reply.status == 404 and (missing := not_found(said, namespace, name)):
+        raise missing
+    unavailable = _unavailable(f"the cluster refused ({reply.status}): {said.message or 'it gave no reason'}")
+    if reply.status in (401, 403):
+        unavailable.missing_right = RIGHT
+    unavailable.retry_after = reply.retry_after() or RETRY_SECONDS
+    raise unavailable
+
+
+def not_found(said: Status, namespace: str, name: str) -> NotFound | None:
+    """Make the error for a 404 that is about the Deployment or its namespace; None for one about anything else."""
+    if said.names(namespace, "namespaces"):
+        return NotFound(f"The namespace '{namespace}' does not exist.")
+    if said.names(name, *KINDS):
+        return NotFound(f"The Deployment '{name}' does not exist in the namespace '{namespace}'.")
+    return None
+
+
+def _unavailable(why: str) -> Unavailable:
+    return Unavailable(f"What the Deployment is now cannot be told, so nothing was changed: {why}", RETRY_SECONDS)
