@@ -5,6 +5,7 @@ subject's O values are its groups, as Kubernetes reads them (authentication by X
 """
 
 import re
+import warnings
 from datetime import datetime
 from typing import Final
 
@@ -33,8 +34,9 @@ class Identity(Struct, frozen=True):
 def identify(certificate: x509.Certificate) -> Identity:
     """Read the identity of a verified certificate; raises NotIdentified if it has none, or more than one."""
     try:
-        name = _spiffe_id(certificate) or _common_name(certificate)
-        groups = tuple(sorted(set(_attributes(certificate, NameOID.ORGANIZATION_NAME))))
+        subject = _subject(certificate)
+        name = _spiffe_id(certificate) or _common_name(subject)
+        groups = tuple(sorted(set(_attributes(subject, NameOID.ORGANIZATION_NAME))))
     except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as error:
         raise NotIdentified(f"The client certificate cannot be read: {error}.") from error
     if len(groups) > MAX_GROUPS:
@@ -58,17 +60,24 @@ def _spiffe_id(certificate: x509.Certificate) -> str | None:
     return uri
 
 
-def _common_name(certificate: x509.Certificate) -> str:
-    names = _attributes(certificate, NameOID.COMMON_NAME)
+def _subject(certificate: x509.Certificate) -> x509.Name:
+    """Read the subject; cryptography's warning of lengths is not wanted, as `_is_plain` has bounds of its own."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        return certificate.subject
+
+
+def _common_name(subject: x509.Name) -> str:
+    names = _attributes(subject, NameOID.COMMON_NAME)
     if len(names) != 1:
         how_many = "more than one" if names else "no"
         raise NotIdentified(f"The client certificate has {how_many} common name (CN) and no SPIFFE ID.")
     return names[0]
 
 
-def _attributes(certificate: x509.Certificate, kind: ObjectIdentifier) -> list[str]:
+def _attributes(subject: x509.Name, kind: ObjectIdentifier) -> list[str]:
     """Return the non-blank values of one kind in the subject; raises NotIdentified for what no log line could show."""
-    values = [str(attribute.value) for attribute in certificate.subject.get_attributes_for_oid(kind)]
+    values = [str(attribute.value) for attribute in subject.get_attributes_for_oid(kind)]
     if not all(_is_plain(value) for value in values):
         raise NotIdentified("The client certificate's subject has an unprintable, blank or overlong value.")
     return values
