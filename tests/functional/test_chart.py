@@ -5,11 +5,14 @@ from collections.abc import Iterator
 from typing import Any
 
 import kubernetes_validate  # type: ignore[import-untyped]
+import pytest
 import yaml
 from twisted.trial.unittest import SynchronousTestCase
 
 import sre_server
 from tests.functional.helm import CHART, MODES, Document, Values, kinds, named, refusal, render, run_helm
+
+pytestmark = pytest.mark.xdist_group("chart")
 
 OLDEST, NEWEST = "1.30", "1.37"
 CUSTOM = {
