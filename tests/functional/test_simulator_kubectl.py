@@ -35,24 +35,17 @@ class Simulator:
         self.kubeconfig = directory / "kubeconfig"
         command = [sys.executable, "-m", "sre_server.simulator", "--kubeconfig", str(self.kubeconfig), *options]
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-        self._errors = (directory / "errors").open("w+")
-        self.process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=self._errors, text=True, env=environment
-        )
+        self._errors = directory / "errors"
+        with self._errors.open("w") as errors:
+            self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment)
         line = self.process.stdout.readline() if self.process.stdout else ""
         if not line.startswith(READY):
             self.stop()
             raise AssertionError(f"the simulator did not start: {line!r} {self.errors!r}")
         self.url = line.removeprefix(READY).strip()
 
-    @property
-    def errors(self) -> str:
-        """Return what the process complained about."""
-        self._errors.seek(0)
-        return self._errors.read()
-
     def stop(self) -> int:
-        """End the process; return its status."""
+        """End the process, and keep what it complained about; return its status."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
         try:
@@ -61,6 +54,7 @@ class Simulator:
             self.process.kill()
             if self.process.stdout:
                 self.process.stdout.close()
+            self.errors = self._errors.read_text()
 
     def call(self, method: str, path: str, body: object = None) -> Any:
         """Send a request, and return the decoded answer."""
