@@ -1,7 +1,8 @@
 # Targets for people; `make help` lists them. Needs Python >= 3.11 and openssl; GNU make 3.81 (macOS) will do.
 
-PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
-	$$p -c 'import sys, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+# Looked for once, and only if it is needed.
+PYTHON ?= $(eval PYTHON := $(shell for p in python3.13 python3.12 python3.11 python3; do \
+	$$p -c 'import sys, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done))$(PYTHON)
 OPENSSL ?= $(shell for o in /opt/homebrew/opt/openssl@3/bin/openssl /usr/local/opt/openssl@3/bin/openssl openssl; do \
 	command -v $$o && break; done)
 PORT ?= 8443
@@ -12,6 +13,15 @@ CERTIFICATE := $(CERTS)/public-certificate.pem
 KEY := $(CERTS)/private-key.pem
 CURL := curl --cert $(CERTIFICATE) --key $(KEY) --cacert $(CERTIFICATE)
 CLUSTER := $(if $(KUBECONFIG),--cluster=kubeconfig,--cluster=simulated)
+EXTRAS ?= test,lint
+# Tests of load are in the group "load", so that none of them runs beside another.
+PYTEST = $(BIN)/python -m pytest -q -rs --numprocesses=auto --dist=loadgroup
+IN_MEMORY = $(filter-out tests/functional/%,$(wildcard tests/test_*.py tests/*/test_*.py))
+# Where Python's own TLS is a client or a server of ours.
+WITH_TLS := $(patsubst %,tests/functional/test_%.py,credentials healthcheck synthetic tls_matrix)
+# The image's Python, which is the newest, and has tests in an environment of its own.
+IMAGE_PYTHON ?= python$(shell sed -n 's/^FROM python:\(3\.[0-9]*\)\..* AS build$$/\1/p' Dockerfile)
+IMAGE_VENV := .venv-image-python
 CODE := sre_server twisted tests helm/dashboard setup.py $(wildcard .ci/*.py)
 
 # Of the image and what it is deployed to. DOCKER may be podman.
@@ -52,7 +62,7 @@ export BUILDAH_FORMAT := docker
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run test integration-tests bench lint format sslyze packaging certs clean lock build local-run image-check \
+.PHONY: help run unit trial image-python test integration-tests bench lint format sslyze packaging certs clean lock build local-run image-check \
 	release local-deploy local-undeploy push push_docker create_cluster delete_cluster
 
 help: ## Show this list
@@ -70,8 +80,17 @@ run: $(VENV)/.installed certs ## Serve the simulated cluster, or that of $KUBECO
 	@exec $(BIN)/twistd -n --pidfile= sre-server --listen=tcp:$(PORT):interface=127.0.0.1 $(CLUSTER) \
 		--tls-certificate=$(CERTIFICATE) --tls-private-key=$(KEY) --tls-client-ca=$(CERTIFICATE)
 
+unit: $(VENV)/.installed ## Run the tests in memory, in seconds: the edit loop
+	@$(PYTEST) $(IN_MEMORY)
+
+trial: $(VENV)/.installed ## Run the same under Twisted's own runner
+	@$(BIN)/python -m twisted.trial $(IN_MEMORY)
+
+image-python: ## Run the same, and the tests of TLS, on the Python that the image has
+	@$(MAKE) --no-print-directory unit VENV=$(IMAGE_VENV) PYTHON=$(IMAGE_PYTHON) EXTRAS=test IN_MEMORY="$(IN_MEMORY) $(WITH_TLS)"
+
 test: $(VENV)/.installed ## Run every test that needs neither a cluster nor Go
-	$(if $(wildcard .venv-sslyze/.installed),SSLYZE=$(CURDIR)/.venv-sslyze/bin/sslyze) $(BIN)/python -m pytest -q -rs tests
+	$(if $(wildcard .venv-sslyze/.installed),SSLYZE=$(CURDIR)/.venv-sslyze/bin/sslyze) $(PYTEST) tests
 
 integration-tests: $(VENV)/.installed ## Run against $KUBECONFIG's cluster, or a real control plane built from Go modules
 	$(BIN)/python -m tests.controlplane
@@ -198,7 +217,7 @@ $(VENV)/.installed: setup.py pyproject.toml
 	@test -n "$(PYTHON)" || { echo "No Python >= 3.11 with venv found; name one: make PYTHON=python3.12" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install -qq --config-settings editable_mode=compat --editable '.[test,lint]'
+	$(BIN)/python -m pip install -qq --config-settings editable_mode=compat --editable '.[$(EXTRAS)]'
 	@touch $@
 
 $(VENV)/.lock: $(VENV)/.installed
@@ -212,6 +231,6 @@ $(VENV)/.lock: $(VENV)/.installed
 	@touch $@
 
 clean: ## Remove everything that the other targets made here
-	rm -rf $(VENV) .venv-release .venv-sslyze $(CERTS) .tox build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache _trial_temp*
+	rm -rf $(VENV) $(IMAGE_VENV) .venv-release .venv-sslyze $(CERTS) .tox build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache _trial_temp*
 	rm -f twisted/plugins/dropin.cache
 	find sre_server tests twisted -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -42,6 +42,7 @@ setup(
             "openapi-spec-validator>=0.9",
             "packaging>=25",
             "pytest>=9.2",
+            "pytest-xdist>=3.8",
             "schemathesis>=4.32",
             "trustme>=1.2.1",
         ],

@@ -1,5 +1,6 @@
 """Certificate authorities and certificates made at run time, good ones and every kind of bad one; none is committed."""
 
+import warnings
 from collections.abc import Collection, Sequence
 from datetime import UTC, datetime, timedelta
 from enum import Enum, auto
@@ -163,7 +164,9 @@ class Authority:
     ) -> x509.Certificate:
         """Sign a certificate of whatever subject and SAN extension, however strange; no file is written."""
         now = datetime.now(UTC)
-        name = x509.Name([x509.NameAttribute(kind, value, _validate=False) for kind, value in subject])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # of the lengths of values
+            name = x509.Name([x509.NameAttribute(kind, value, _validate=False) for kind, value in subject])
         above = self._certificate.subject
         builder = self._builder(name, above, ecdsa_key(), now - timedelta(days=2), now + valid_until)
         if alternative_names is not None:

@@ -3,6 +3,7 @@
 import ast
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import NamedTuple
@@ -100,12 +101,18 @@ def _undocumented(node: ast.AST, path: str) -> Iterator[str]:
             yield from _undocumented(child, f"{path}.{child.name}")
 
 
+@cache
+def package() -> list[Module]:
+    """Parse the package, once for all tests."""
+    return [Module(path) for path in sorted(ROOT.rglob("*.py"))]
+
+
 class ArchitectureTests(SynchronousTestCase):
     """Imports point one way."""
 
     def setUp(self) -> None:
         """Parse the package."""
-        self.modules = [Module(path) for path in sorted(ROOT.rglob("*.py"))]
+        self.modules = package()
 
     def assert_never(self, rooms: set[str], *prefixes: str, allowed: bool = False) -> None:
         """Check that the modules of some rooms (or, with `allowed`, of all others) import nothing of some packages."""

@@ -6,6 +6,7 @@ reads as a URI names nobody: a CA's name constraints bind URI names (RFC 5280, 4
 """
 
 import re
+import warnings
 from datetime import datetime
 from typing import Final
 
@@ -43,8 +44,9 @@ def identify(certificate: x509.Certificate, *issuers: x509.Certificate) -> Ident
     `issuers` are those that vouch for it, up to the CA.
     """
     try:
-        name = _spiffe_id(certificate) or _common_name(certificate)
-        groups = tuple(sorted(set(_attributes(certificate, NameOID.ORGANIZATION_NAME))))
+        subject = _subject(certificate)
+        name = _spiffe_id(certificate) or _common_name(subject)
+        groups = tuple(sorted(set(_attributes(subject, NameOID.ORGANIZATION_NAME))))
     except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as error:
         raise NotIdentified(f"The client certificate cannot be read: {error}.") from error
     if len(groups) > MAX_GROUPS:
@@ -74,8 +76,15 @@ def _spiffe_id(certificate: x509.Certificate) -> str | None:
     return uri
 
 
-def _common_name(certificate: x509.Certificate) -> str:
-    names = _attributes(certificate, NameOID.COMMON_NAME)
+def _subject(certificate: x509.Certificate) -> x509.Name:
+    """Read the subject; cryptography's warning of lengths is not wanted, as `_is_plain` has bounds of its own."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        return certificate.subject
+
+
+def _common_name(subject: x509.Name) -> str:
+    names = _attributes(subject, NameOID.COMMON_NAME)
     if len(names) != 1:
         how_many = "more than one" if names else "no"
         raise NotIdentified(f"The client certificate has {how_many} common name (CN) and no SPIFFE ID.")
@@ -84,9 +93,9 @@ def _common_name(certificate: x509.Certificate) -> str:
     return names[0]
 
 
-def _attributes(certificate: x509.Certificate, kind: ObjectIdentifier) -> list[str]:
+def _attributes(subject: x509.Name, kind: ObjectIdentifier) -> list[str]:
     """Return the values of one attribute of the subject; raises NotIdentified for one that is not plain text."""
-    values = [str(attribute.value) for attribute in certificate.subject.get_attributes_for_oid(kind)]
+    values = [str(attribute.value) for attribute in subject.get_attributes_for_oid(kind)]
     if not all(_is_plain(value) for value in values):
         raise NotIdentified("The client certificate's subject has an unprintable, blank or overlong value.")
     return values

@@ -75,7 +75,7 @@ def main(argv: Sequence[str]) -> int:
     if unknown := set(options.rows) - set(ROWS):
         say(f"no such row: {', '.join(sorted(unknown))}; there are {', '.join(ROWS)}")
         return 2
-    effort = Effort(1, 0.3, 50, 0.2) if options.smoke else Effort(options.rounds, options.seconds)
+    effort = Effort(1, 0.1, 50, 0.1) if options.smoke else Effort(options.rounds, options.seconds)
     started, before = time.monotonic(), os.getloadavg()[0]
     try:
         binary = ensure_load_generator()

@@ -83,7 +83,7 @@ def by_turns(
     """Measure each contestant once in each round, in turn, after a warm-up that is not counted."""
     samples: dict[str, list[Sample]] = {name: [] for name in contestants}
     for contestant in contestants.values():
-        contestant.sample(warm_up, requests)
+        contestant.sample(min(warm_up, seconds), requests)
     for _ in range(rounds):
         for name, contestant in contestants.items():
             samples[name].append(contestant.sample(seconds, requests))

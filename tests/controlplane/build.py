@@ -11,6 +11,7 @@ import fcntl
 import hashlib
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -103,6 +104,12 @@ def cache_root() -> Path:
     """Return the folder under which every key has its own."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(base) / "sre-server" / "controlplane"
+
+
+def find_program(name: str) -> str | None:
+    """Return the program on the PATH, or the one that was built last; None where there is neither."""
+    built = sorted(cache_root().glob(f"*/bin/{name}"), key=lambda path: path.stat().st_mtime)
+    return shutil.which(name) or (str(built[-1]) if built else None)
 
 
 def missing(folder: Path) -> list[Binary]:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from http.client import HTTPConnection, HTTPSConnection
 from pathlib import Path
 from queue import Empty, Queue
@@ -209,7 +209,8 @@ class Daemon(Process):
 
     def ops(self, path: str) -> Answer:
         """Send one GET to the ops port, in plain HTTP."""
-        return self.request("GET", path, connection=HTTPConnection("127.0.0.1", self.ops_port, timeout=20))
+        with closing(HTTPConnection("127.0.0.1", self.ops_port, timeout=20)) as connection:
+            return self.request("GET", path, connection=connection)
 
     def wait_until_ready(self) -> None:
         """Wait until the first lists are in."""

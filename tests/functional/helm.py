@@ -1,7 +1,6 @@
 """The chart, rendered by the real helm, as documents that a test can look into."""
 
 import json
-import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -12,7 +11,7 @@ from unittest import SkipTest
 
 import yaml
 
-from tests.controlplane.build import cache_root
+from tests.controlplane.build import find_program
 
 CHART = Path(__file__).parents[2] / "helm/sre-server"
 RELEASE, NAMESPACE = "blue", "sre"
@@ -180,10 +179,9 @@ MODES: dict[str, Values] = {
 @cache
 def helm() -> str:
     """Return the helm on the PATH, or the one that was built for the integration tests; raises SkipTest."""
-    built = sorted(cache_root().glob("*/bin/helm"), key=lambda path: path.stat().st_mtime)
-    found = shutil.which("helm") or (str(built[-1]) if built else None)
+    found = find_program("helm")
     if found is None:
-        raise SkipTest("there is no helm, neither on the PATH nor built by tests/controlplane/build.py")
+        raise SkipTest("helm is not installed; `make integration-tests` builds one")
     return found
 
 

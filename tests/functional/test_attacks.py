@@ -9,6 +9,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import pytest
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.functional.daemon import Daemon
@@ -27,6 +28,8 @@ from tests.functional.load import (
     wait_until_cut,
 )
 from tests.web.test_site_ambiguity import CHUNKS, CODINGS, HEADERS, LENGTHS, POST, REQUEST_LINES, WRITE
+
+pytestmark = pytest.mark.xdist_group("load")
 
 MARGIN = 2.0
 """Seconds that a busy machine may add to what is promised."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import msgspec
+import pytest
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from tests.benchmarks.building import ensure_load_generator
@@ -14,6 +15,8 @@ from tests.benchmarks.report import Report, Verdict
 from tests.benchmarks.rows import ROWS
 from tests.controlplane.build import BuildError
 from tests.functional.daemon import environment
+
+pytestmark = pytest.mark.xdist_group("load")
 
 CHECKOUT = Path(__file__).parents[2]
 LIMIT_SECONDS = 600

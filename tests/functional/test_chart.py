@@ -3,12 +3,15 @@
 import json
 from typing import Any
 
+import pytest
 import yaml
 from twisted.trial.unittest import SynchronousTestCase
 
 import sre_server
 from tests.functional.helm import CHART, MODES, Values, kinds, named, refusal, render, run_helm
 from tests.functional.manifests import faults
+
+pytestmark = pytest.mark.xdist_group("chart")
 
 TYPOS: tuple[tuple[str, Values], ...] = (
     ("replicas", {"replicas": 3}),

@@ -3,9 +3,12 @@
 import re
 from typing import Any
 
+import pytest
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.functional.helm import FULL_NAME, MODES, NAMESPACE, Document, Values, named, pod_specs, render
+
+pytestmark = pytest.mark.xdist_group("chart")
 
 CACHE = {"apiGroups": ["apps"], "resources": ["deployments"], "verbs": ["get", "list", "watch"]}
 SCALE = {"apiGroups": ["apps"], "resources": ["deployments/scale"], "verbs": ["patch"]}

@@ -7,6 +7,8 @@ import time
 from contextlib import ExitStack
 from http.client import HTTPConnection
 
+import pytest
+
 from tests.functional.asking import Asked, Asking
 from tests.functional.load import (
     can_limit_descriptors,
@@ -22,6 +24,8 @@ from tests.functional.load import (
     together,
 )
 from tests.functional.test_attacks import Attacks
+
+pytestmark = pytest.mark.xdist_group("load")
 
 REPLICAS = "/deployments/shop/cart/replicas"
 REFUSED = 'sre_server_connections_refused_total{reason="%s"}'

@@ -141,7 +141,8 @@ class LiveServer:
         daemon = self.daemon
         intern, greedy, nobody = (self.authority.issue(name) for name in ("intern", "greedy", "nobody"))
         assert daemon.put("/deployments/shop/cart/replicas", {"replicas": 100_000}).status == 422
-        assert self.status(self.connect(intern), "PUT", "/namespaces/shop/deployments/cart/replica_count/3") == 401
+        with contextlib.closing(self.connect(intern)) as refused:
+            assert self.status(refused, "PUT", "/namespaces/shop/deployments/cart/replica_count/3") == 401
         connection = self.connect(greedy)
         while self.status(connection, "GET", "/namespaces") != 429:
             pass

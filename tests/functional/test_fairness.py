@@ -3,11 +3,14 @@
 import tempfile
 from pathlib import Path
 
+import pytest
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.functional.asking import Asked, Asking
 from tests.functional.daemon import Daemon
 from tests.functional.load import Records, pause, report
+
+pytestmark = pytest.mark.xdist_group("load")
 
 REPLICAS = "/deployments/shop/cart/replicas"
 EVERY = "/namespaces/ANY/deployments/ANY/replica_count"
@@ -31,11 +34,11 @@ class FairnessTests(SynchronousTestCase):
         self.addCleanup(self.daemon.close)
         self.daemon.wait_until_ready()
         self.bob = self.daemon.authority.issue("bob")
-        idle = self._gentle(3)
+        idle = self._gentle(2)
         flood = Asking(self.daemon, path, self.daemon.client, connections)
         self.daemon.wait_for(lambda: "alice GET" in self.daemon.said(), "flooded")
-        pause(1)
-        busy = self._gentle(4)
+        pause(0.5)
+        busy = self._gentle(3)
         flooded = flood.stop()
         ratios = ", ".join(f"p{n} x{busy.percentile(n) / idle.percentile(n):.1f}" for n in (50, 99))
         report(f"{name}: alone {idle}; beside the flood {busy}: {ratios}; the flood {flooded}")

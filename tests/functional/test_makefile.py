@@ -37,8 +37,10 @@ NEEDS: Final[Mapping[str, tuple[str, ...]]] = {
     "image-check": ("podman", "debootstrap", "unshare"),
 }
 GIVEN: Final = ("REGISTRY=registry.example/team", "DH_USER=someone")
+# Both ends of a pipe may be stubs, so each notes its call in one write.
 STUB: Final = """#!/bin/sh
-{{ printf '%s' "${{0##*/}}"; for word in "$@"; do printf '\\037%s' "$word"; done; echo; }} >>{calls}
+IFS=$(printf '\\037')
+printf '%s\\n' "${{0##*/}}${{1+$IFS}}$*" >>{calls}
 [ "${{0##*/}}:$1" = git:ls-files ] && exec {git} "$@"
 case $* in *--dry-run=client*) echo "kind: Stub" ;; *--raw*) echo "apiVersion: v1" ;; esac
 exit "${{STUB_STATUS:-0}}"

@@ -17,7 +17,7 @@ COMMIT, OTHER = "1" * 40, "2" * 40
 DIGEST = f"sha256:{'d' * 64}"
 
 # Stands in for gh, skopeo, docker and helm, by the name that it is called by; what they did is kept in $WORLD.
-STUB = f"""#!{sys.executable}
+STUB = f"""#!{sys.executable} -IS
 import json, os, pathlib, sys
 
 world = pathlib.Path(os.environ["WORLD"])
@@ -82,6 +82,7 @@ class PublishTests(SynchronousTestCase):
         for name in ("gh", "skopeo", "docker", "helm"):
             (self.programs / name).write_text(STUB, encoding="utf-8")
             (self.programs / name).chmod(0o755)
+        (self.programs / "python3").symlink_to(sys.executable)
         self.world = self.folder / "world.json"
         keys = {"tags": {}, "releases": {}, "images": [], "charts": [], "calls": [], "passwords": [], "fail": ""}
         self._change(**keys)

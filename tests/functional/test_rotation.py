@@ -13,7 +13,7 @@ from tests.functional.asking import Asking
 from tests.functional.daemon import Daemon
 from tests.functional.load import connect_tls, metric, pause, report, statuses, together
 
-ROUNDS = 3
+ROUNDS = 2
 TAKEN = 'sre_server_reloads_total{result="taken",what="TLS files"}'
 REFUSED = 'sre_server_reloads_total{result="refused",what="TLS files"}'
 REQUEST = b"GET /deployments/shop HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -11,6 +10,7 @@ from urllib.parse import urlsplit
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.controlplane.build import find_program
 from tests.fakes import temporary_folder
 from tests.functional.simulated import Simulator
 
@@ -22,9 +22,9 @@ class KubectlTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         """Find kubectl, and start a simulator."""
-        found = shutil.which("kubectl")
+        found = find_program("kubectl")
         if found is None:
-            raise SkipTest("there is no kubectl on the PATH")
+            raise SkipTest("kubectl is not installed; `make integration-tests` builds one")
         self.kubectl = found
         folder = temporary_folder(self)
         self.simulator = Simulator(folder)

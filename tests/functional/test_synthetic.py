@@ -75,7 +75,8 @@ class _Dripping(socketserver.BaseRequestHandler):
                 # A TLS record header that announces 16 KiB, then those, very slowly.
                 self._drip(self.request, b"\x16\x03\x03\x40\x00")
             else:
-                self._drip(self.server.tls.wrap_socket(self.request, server_side=True), b"HTTP/1.1 200 OK\r\nDrip: ")
+                with self.server.tls.wrap_socket(self.request, server_side=True) as secured:
+                    self._drip(secured, b"HTTP/1.1 200 OK\r\nDrip: ")
 
     def _drip(self, peer: socket.socket, beginning: bytes) -> None:
         peer.sendall(beginning)

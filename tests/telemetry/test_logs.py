@@ -7,13 +7,15 @@ from collections.abc import Callable
 from io import StringIO
 from typing import Any
 
-from twisted.logger import LogEvent, Logger, LogLevel, capturedLogs, formatEvent, textFileLogObserver
+from twisted.logger import ILogObserver, LogEvent, Logger, LogLevel, capturedLogs, formatEvent, textFileLogObserver
 from twisted.python.failure import Failure
+from twisted.python.logfile import LogFile
 from twisted.trial.unittest import SynchronousTestCase
 
 from sre_server.telemetry.access import AccessLine, AccessLines
 from sre_server.telemetry.logs import (
     StdlibLogs,
+    TextStream,
     as_json,
     as_json_line,
     bridge_stdlib,
@@ -134,7 +136,13 @@ class JSONLineTests(SynchronousTestCase):
         before = signal.signal(signal.SIGUSR1, signal.SIG_DFL)
         self.addCleanup(signal.signal, signal.SIGUSR1, before)
         path = temporary_folder(self) / "sre-server.log"
-        observer = observer_factory(text_observer, str(path), StringIO(), nodaemon=True)()
+
+        def closing(stream: TextStream) -> ILogObserver:
+            assert isinstance(stream, LogFile)
+            self.addCleanup(stream.close)
+            return text_observer(stream)
+
+        observer = observer_factory(closing, str(path), StringIO(), nodaemon=True)()
         (event,) = events_of(lambda log: log.info("one line"))
         observer(event)
         signal.raise_signal(signal.SIGUSR1)

@@ -5,6 +5,7 @@ from twisted.internet.address import IPv4Address
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.resource import Resource
+from twisted.web.server import Request
 
 from sre_server.errors import NotIdentified
 from sre_server.security.limits import Rate
@@ -20,6 +21,16 @@ GET = b"GET /deployments HTTP/1.1\r\nHost: a\r\n\r\n"
 def peer(host: str) -> IPv4Address:
     """Make an address."""
     return IPv4Address("TCP", host, 40000)
+
+
+class Nothing(Resource):
+    """Answers everything with nothing."""
+
+    isLeaf = True
+
+    def render(self, request: Request) -> bytes:
+        """Answer."""
+        return b""
 
 
 class CapsTests(SynchronousTestCase):
@@ -188,7 +199,7 @@ class CapsTests(SynchronousTestCase):
     def test_the_ops_port_makes_room(self) -> None:
         """There, where nobody is known, the one goes on which nothing was heard, or is under way, for the longest."""
         clock = Clock()
-        site = APISite(Resource(), clock, limits=ConnectionLimits(total=3))
+        site = APISite(Nothing(), clock, limits=ConnectionLimits(total=3))
         wires = [Wire(site) for _ in range(3)]
         wires[0].write(b"GE")
         wires[1].write(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")

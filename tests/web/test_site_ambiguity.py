@@ -228,7 +228,8 @@ class AmbiguityTests(SynchronousTestCase):
 def requests(draw: st.DrawFn) -> bytes:
     """Draw something like a request, right or wrong in any of its parts; never HEAD, whose answers have no body."""
     noise = st.binary(max_size=12)
-    method = draw(st.sampled_from([b"GET", b"PUT", b"POST", b"DELETE", b"OPTIONS"]) | noise)
+    # Hypothesis draws what it finds in the source, too, "HEAD" among it.
+    method = draw(st.sampled_from([b"GET", b"PUT", b"POST", b"DELETE", b"OPTIONS"]) | noise.filter(b"HEAD".__ne__))
     target = draw(st.sampled_from(TARGETS) | noise.map(lambda tail: b"/" + tail) | noise)
     version = draw(st.sampled_from([b"HTTP/1.1", b"HTTP/1.1", b"HTTP/1.1", b"HTTP/1.0", b"HTTP/2.0"]) | noise)
     lines = [method + b" " + target + b" " + version]
