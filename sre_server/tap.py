@@ -76,6 +76,7 @@ def make_service(config: ServerConfig, tls: ServerTLS, reactor: IServerReactor) 
         tls,
         policy=config.policy,
         review=cluster.reviews.review if config.authorization is Authorization.KUBERNETES else None,
+        max_staleness=config.max_staleness,
         guardrails=config.guardrails,
         audit_log=config.audit_log,
     )

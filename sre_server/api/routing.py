@@ -110,22 +110,34 @@ def _sent(request: APIRequest, data: bytes) -> bytes:
     return data
 
 
-def _body(request: APIRequest, body: Body) -> bytes:
+def _wants_gzip(request: APIRequest) -> bool:
+    return accepts_gzip(request.getHeader(b"accept-encoding"))
+
+
+def is_known_to(request: APIRequest, body: Body) -> bool:
+    """Tell whether the client has what it would be sent."""
+    return body.is_known(request.getHeader(b"if-none-match"), gzip=_wants_gzip(request))
+
+
+def _body(request: APIRequest, body: Body) -> bytes | Deferred[bytes]:
     """Send what the cache shows: compressed if the client wants that, and only if it is news to it."""
-    gzip = accepts_gzip(request.getHeader(b"accept-encoding"))
-    shown, known = body.shown_to(gzip=gzip, if_none_match=request.getHeader(b"if-none-match"))
-    request.setHeader(b"ETag", shown.etag)
+    gzip = _wants_gzip(request)
+    request.setHeader(b"ETag", body.tag(gzip=gzip))
     if body.negotiable:
         request.setHeader(b"Vary", b"Accept-Encoding")
-    if known:
+    if is_known_to(request, body):
         request.setResponseCode(HTTPStatus.NOT_MODIFIED)
         return b""
-    if shown is not body:
-        request.setHeader(b"Content-Encoding", b"gzip")
-    return _sent(request, shown.data)
+
+    def send(shown: Body) -> bytes:
+        if shown is not body:
+            request.setHeader(b"Content-Encoding", b"gzip")
+        return _sent(request, shown.data)
+
+    return map_now_or_later(body.form(gzip=gzip), send)
 
 
-def _answer(request: APIRequest, value: object) -> bytes:
+def _answer(request: APIRequest, value: object) -> bytes | Deferred[bytes]:
     return _body(request, value) if isinstance(value, Body) else _json(request, value)
 
 

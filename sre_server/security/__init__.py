@@ -1,8 +1,8 @@
 """The trust boundary: who may connect, who that is, what they may do, how often, and who is told of it.
 
 `tls` and `trust` decide on connections, by the files that `pem` reads; `identity` names a client, `clients` looks at
-its standing on every request. `authorization` is the question what it may do, `policy` and `delegation` are answers;
-`guardrails` bounds every write, `limits` how often anybody may ask; `audit` keeps the log of it. `documents` reads YAML
-that people wrote, `reloading` takes changed files over; `factory` makes all of it. Nothing in here knows what is
-protected.
+its standing on every request. `authorization` is the question what it may do, `policy` and `delegation` are answers,
+`verdicts` remembers those of the cluster; `guardrails` bounds every write, `limits` how often anybody may ask; `audit`
+keeps the log of it. `documents` reads YAML that people wrote, `reloading` takes changed files over; `factory` makes all
+of it. Nothing in here knows what is protected.
 """

@@ -46,6 +46,7 @@ def make_security(
     *,
     policy: Path | None,
     review: Review | None,
+    max_staleness: float,
     guardrails: Path | None,
     audit_log: str | None,
 ) -> Security:
@@ -57,7 +58,9 @@ def make_security(
     authorizer: Authorizer = AnyClient()
     if review is not None:
         authorizer = KubernetesAuthorizer(
-            lambda question, *, for_write: review(review_spec(question), for_write=for_write), time.monotonic
+            lambda question, *, for_write: review(review_spec(question), for_write=for_write),
+            time.monotonic,
+            max_staleness,
         )
     elif policy is not None:
         policy_file = PolicyFile(policy)

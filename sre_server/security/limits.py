@@ -52,12 +52,29 @@ class TokenBuckets:
                 self._buckets.popitem(last=False)
         else:
             self._buckets.move_to_end(client)
-            refilled = bucket.tokens + max(0.0, now - bucket.at) * self.rate.per_second
-            bucket.tokens, bucket.at = min(float(self.rate.burst), refilled), now
+            bucket.tokens, bucket.at = self._tokens(bucket, now), now
         if bucket.tokens < 1:
             return Allowance(allowed=False, remaining=0, wait=(1 - bucket.tokens) / self.rate.per_second)
         bucket.tokens -= 1
         return Allowance(allowed=True, remaining=int(bucket.tokens), wait=0.0)
+
+    def charge(self, client: Hashable, tokens: int) -> Allowance:
+        """Take more tokens for what turned out to cost more, at most a whole burst; they may have to be earned yet."""
+        bucket = self._buckets.get(client)
+        if bucket is None:
+            bucket = self._buckets[client] = _Bucket(float(self.rate.burst), self._now())
+        bucket.tokens -= min(tokens, self.rate.burst)
+        wait = (1 - bucket.tokens) / self.rate.per_second if bucket.tokens < 0 else 0.0
+        return Allowance(allowed=True, remaining=max(0, int(bucket.tokens)), wait=wait)
+
+    def has(self, client: Hashable) -> bool:
+        """Tell whether `take` would allow it."""
+        bucket = self._buckets.get(client)
+        return bucket is None or self._tokens(bucket, self._now()) >= 1
+
+    def _tokens(self, bucket: _Bucket, now: float) -> float:
+        refilled = bucket.tokens + max(0.0, now - bucket.at) * self.rate.per_second
+        return min(float(self.rate.burst), refilled)
 
 
 def parse_rate(text: str) -> Rate:
