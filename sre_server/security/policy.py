@@ -14,7 +14,7 @@ verbs: [read]
 """
 
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from fnmatch import fnmatchcase, translate
 from functools import lru_cache
 from pathlib import Path
@@ -23,10 +23,11 @@ from typing import Annotated, Final, Literal
 from msgspec import Meta, Struct
 
 from sre_server.security.authorization import EVERYTHING, WHOLE, Decision, Extent, Verb, View
-from sre_server.security.documents import DocumentError, load
+from sre_server.security.documents import Mistake, load
+from sre_server.security.globs import mistakes_in_clients, mistakes_in_names
 from sre_server.security.identity import Identity
 
-Glob = Annotated[str, Meta(min_length=1, max_length=512)]
+Glob = Annotated[str, Meta(min_length=1, max_length=2048)]
 _EVERYTHING: Final[tuple[Glob, ...]] = ("*",)
 _CACHED_DECISIONS: Final = 65_536
 _CACHED_EXTENTS: Final = 16_384
@@ -75,11 +76,23 @@ def _are_all(globs: tuple[str, ...]) -> bool:
 
 def load_policy(path: Path) -> PolicyDocument:
     """Read a policy file; raises DocumentError with the line of the mistake."""
-    document = load(path, PolicyDocument)
-    for number, rule in enumerate(document.rules, start=1):
+    return load(path, PolicyDocument, _mistakes)
+
+
+def _mistakes(document: PolicyDocument) -> Iterator[Mistake]:
+    """Find rules that could never decide anything: nobody would notice."""
+    decided: set[str] = set()
+    for number, rule in enumerate(document.rules):
+        path = f".rules[{number}]"
         if not rule.identities and not rule.groups:
-            raise DocumentError(f"{path}: rule {number} names neither identities nor groups, so it is about nobody")
-    return document
+            yield path, f"rule {number + 1} names neither identities nor groups, so it is about nobody"
+        yield from mistakes_in_clients(f"{path}.identities", rule.identities)
+        yield from mistakes_in_clients(f"{path}.groups", rule.groups)
+        yield from mistakes_in_names(path, rule.namespaces, rule.names)
+        if decided.issuperset(rule.verbs):
+            yield path, f"rule {number + 1} never decides: a rule before it is about everybody and everything"
+        if rule.is_about_everything() and _are_all(rule.identities):
+            decided.update(rule.verbs)
 
 
 class _PolicyView:

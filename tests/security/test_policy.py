@@ -183,6 +183,15 @@ class FileTests(SynchronousTestCase):
             (head + "  names: [web, '']\n", 3, "length >= 1"),
             (head + "  verb: [read]\n", 3, "verb"),
             (head + "  identities: [bob]\n", 3, "stands here twice"),
+            (head + "  namespaces: []\n", 3, "matches nothing"),
+            (head + "  names: [a,\n   Web]\n", 4, "no Deployment can be called 'Web'"),
+            (head + "  namespaces: ['kube-system ']\n", 3, "no namespace can be called 'kube-system '"),
+            (head + "  namespaces: [a.b]\n", 3, "no namespace can be called"),
+            (head + "- identities: ['bob ']\n", 3, "nobody can be called 'bob '"),
+            (head + "- groups: [sre, ' ']\n", 3, "nobody can be called ' '"),
+            (head + "- identities: ['spiffe://Example.org/x']\n", 3, "nobody can be called"),
+            (head + "  names: [010]\n", 3, "not read as it looks"),
+            (head + "  names: [no]\n", 3, "got `bool`"),
             ("rules: {}\n", 1, "Expected `array`"),
             ("", 1, "rules"),
             ("rule: []\n", 1, "rule"),
@@ -193,7 +202,22 @@ class FileTests(SynchronousTestCase):
 
     def test_a_rule_about_nobody(self) -> None:
         """A rule that names neither identities nor groups is a mistake, named by its number."""
-        self.assertIn("rule 2 names neither", self.mistake("rules:\n- groups: [a]\n- verbs: [read]\n"))
+        self.assertIn("3: rule 2 names neither", self.mistake("rules:\n- groups: [a]\n- verbs: [read]\n"))
+
+    def test_a_rule_that_never_decides(self) -> None:
+        """A rule behind others for everybody and everything, whether it was to allow or to deny, is a mistake."""
+        everybody = "rules:\n- identities: ['*']\n"
+        for text, line in (
+            (everybody + "- identities: [bob]\n  effect: deny\n", 3),
+            (everybody + "  effect: deny\n- groups: [sre]\n", 4),
+            (everybody + "  verbs: [read]\n- identities: [a]\n- identities: [b]\n  verbs: [read]\n", 5),
+            (everybody + "  verbs: [read]\n- identities: ['**']\n  verbs: [scale]\n- identities: [b]\n", 6),
+        ):
+            self.assertIn(f"{line}: rule", self.mistake(text))
+            self.assertIn("never decides", self.mistake(text))
+        for more in ("  verbs: [read]\n", "  namespaces: [shop]\n", "  names: ['?*']\n", "  names: [web]\n"):
+            load_policy(self.write(everybody + more + "- identities: [bob]\n"))
+        load_policy(self.write("rules:\n- groups: ['*']\n- identities: [bob]\n"))
 
     def test_no_rules(self) -> None:
         """A policy of no rules is one: nobody may do anything."""
