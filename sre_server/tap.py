@@ -77,6 +77,7 @@ def make_service(config: ServerConfig, tls: ServerTLS, reactor: IServerReactor) 
         policy=config.policy,
         review=cluster.reviews.review if config.authorization is Authorization.KUBERNETES else None,
         max_staleness=config.max_staleness,
+        pass_system_names=config.pass_system_names,
         guardrails=config.guardrails,
         audit_log=config.audit_log,
     )

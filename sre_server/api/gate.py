@@ -160,15 +160,20 @@ class Gate:
         self, request: APIRequest, identity: Identity, namespace: str | None, all_of_them: Callable[[], Collection[str]]
     ) -> View | Deferred[View]:
         """Return what the client may read of a namespace, or of all; raises NotPermitted if it asked for one."""
+        asked = Asked(request, identity, Verb.READ, namespace, None)
 
         def enforce(view: View) -> View:
             if namespace is not None and view.extent(namespace) is None:
-                asked = Asked(request, identity, Verb.READ, namespace, None)
                 raise self._refused(asked, NotPermitted(f"'{identity.name}' may not {asked}."), "not permitted")
             return view
 
         namespaces = all_of_them() if namespace is None else [namespace]
-        return map_now_or_later(self._authorizer.view(identity, namespaces), enforce)
+        try:
+            view = self._authorizer.view(identity, namespaces)
+        except NotPermitted as error:
+            self._enforce(asked, Decision(allowed=False, rule=str(error)))
+            raise
+        return map_now_or_later(view, enforce)
 
     def missing(self, identity: Identity, namespace: str, name: str, error: NotFound) -> NotFound:
         """Return the error for a client that may know which of the two does not exist; else one that does not tell."""

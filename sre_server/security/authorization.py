@@ -76,7 +76,7 @@ class Authorizer(Protocol):
         """Decide whether the client may READ every Deployment, those included that there are not yet."""
 
     def view(self, identity: Identity, namespaces: Collection[str]) -> View | Deferred[View]:
-        """Return what the client may READ of these namespaces."""
+        """Return what the client may READ of these namespaces; raises NotPermitted, saying why, if it may not ask."""
 
     def known_to_read(self, identity: Identity, namespace: str, name: str) -> bool:
         """Tell whether it is known by now, without asking anybody, that the client may READ this Deployment."""

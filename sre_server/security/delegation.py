@@ -18,7 +18,7 @@ from msgspec import Struct
 from twisted.internet.defer import Deferred, FirstError, gatherResults, succeed
 from twisted.python.failure import Failure
 
-from sre_server.errors import Crowded, Unavailable
+from sre_server.errors import Crowded, NotPermitted, Unavailable
 from sre_server.security.authorization import EVERYTHING, WHOLE, Decision, Extent, Verb, View
 from sre_server.security.identity import Identity
 from sre_server.security.limits import MAX_CLIENTS
@@ -33,6 +33,7 @@ AGAIN_SECONDS: Final = 2.0
 """So often it is tried whether the cluster can be asked again, for each client."""
 ASKED_AT_ONCE: Final = 16
 """Questions that one list may have under way: it must not take the place of everybody else's."""
+SYSTEM: Final = "system:"
 Client = tuple[str, tuple[str, ...]]
 _T = TypeVar("_T")
 
@@ -95,12 +96,24 @@ class _Namespaces(Struct, frozen=True):
 
 
 class KubernetesAuthorizer:
-    """Asks the cluster through `review`; `now` is a monotonic clock in seconds, and so is `max_staleness`."""
+    """Asks the cluster through `review`; `now` is a monotonic clock in seconds, and so is `max_staleness`.
 
-    def __init__(self, review: Review, now: Callable[[], float], max_staleness: float = 120.0) -> None:
+    Clients with names that begin with `system:`, which are the cluster's own, may nothing, unless they are to be passed
+    on.
+    """
+
+    def __init__(
+        self,
+        review: Review,
+        now: Callable[[], float],
+        max_staleness: float = 120.0,
+        *,
+        pass_system_names: bool = False,
+    ) -> None:
         self._review = review
         self._now = now
         self._max_staleness = max_staleness
+        self._pass_system_names = pass_system_names
         self._verdicts = Verdicts()
         self._waiting: dict[Question, list[Deferred[bool]]] = {}
         self._ask_again_at: dict[Client, float] = {}
@@ -109,16 +122,22 @@ class KubernetesAuthorizer:
         """See `Authorizer.decide`."""
         if verb is Verb.READ:
             return self.preview(identity, verb, namespace, name)
+        if refusal := self._refusal(identity):
+            return refusal
         question = Question(identity.name, identity.groups, verb, namespace, name)
         return self._review(question, for_write=True).addCallback(_decision, question)
 
     def preview(self, identity: Identity, verb: Verb, namespace: str, name: str) -> Decision | Deferred[Decision]:
         """See `Authorizer.preview`."""
+        if refusal := self._refusal(identity):
+            return refusal
         narrow = Question(identity.name, identity.groups, verb, namespace, name)
         return self._decided([*_reads(identity, None, namespace), narrow] if verb is Verb.READ else [narrow])
 
     def decide_on_everything(self, identity: Identity) -> Decision | Deferred[Decision]:
         """See `Authorizer.decide_on_everything`."""
+        if refusal := self._refusal(identity):
+            return refusal
         return self._decided(_reads(identity, None))
 
     def view(self, identity: Identity, namespaces: Collection[str]) -> View | Deferred[View]:
@@ -126,6 +145,8 @@ class KubernetesAuthorizer:
 
         RBAC is asked for whole namespaces: a Deployment that a client may read by its name alone is in no list.
         """
+        if refusal := self._refusal(identity):
+            raise NotPermitted(refusal.rule)
         return Deferred.fromCoroutine(self._view(identity, namespaces))
 
     def known_to_read(self, identity: Identity, namespace: str, name: str) -> bool:
@@ -139,6 +160,14 @@ class KubernetesAuthorizer:
         if self._fresh(everything):
             return EVERYTHING
         return _Namespaces(frozenset({namespace or ""})) if any(map(self._fresh, narrower)) else None
+
+    def _refusal(self, identity: Identity) -> Decision | None:
+        """Refuse a certificate that claims to be a part of the cluster, as any CA can let it claim."""
+        names = () if self._pass_system_names else (identity.name, *identity.groups)
+        name = next((name for name in names if name.startswith(SYSTEM)), None)
+        if name is None:
+            return None
+        return Decision(allowed=False, rule=f"'{name}' is a name of the cluster's own, see --system-names")
 
     async def _view(self, identity: Identity, namespaces: Collection[str]) -> View:
         everything, *each = _reads(identity, None, *namespaces)

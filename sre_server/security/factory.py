@@ -47,6 +47,7 @@ def make_security(
     policy: Path | None,
     review: Review | None,
     max_staleness: float,
+    pass_system_names: bool,
     guardrails: Path | None,
     audit_log: str | None,
 ) -> Security:
@@ -61,6 +62,7 @@ def make_security(
             lambda question, *, for_write: review(review_spec(question), for_write=for_write),
             time.monotonic,
             max_staleness,
+            pass_system_names=pass_system_names,
         )
     elif policy is not None:
         policy_file = PolicyFile(policy)

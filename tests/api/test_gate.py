@@ -4,11 +4,12 @@ from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
 
 from msgspec.structs import replace
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
 from sre_server.errors import NotFound, NotIdentified, Unavailable
 from sre_server.security.authorization import Decision, Verb, View
+from sre_server.security.delegation import KubernetesAuthorizer, Question
 from sre_server.security.identity import Identity
 from sre_server.security.policy import Policy, PolicyDocument, Rule
 from tests.fakes import deployment, namespace
@@ -231,6 +232,25 @@ class PermittedTests(SynchronousTestCase):
             self.patch(server.cache, method, None)
         for path in (*READS_A[1:], *READS_B[1:2], *READS_B[3:5]):
             self.assertIn(server.get(path).status, (401, 403), path)
+
+    def test_names_of_the_clusters_own(self) -> None:
+        """A certificate that claims one is refused whatever it asks for, lists of all included, and audited."""
+
+        def review(question: Question, *, for_write: bool) -> Deferred[bool]:
+            return succeed(result=True)
+
+        server = filled(MemoryServer(authorizer=KubernetesAuthorizer(review, lambda: 0.0)))
+        self.assertEqual([server.get(path).status for path in READS_A], [200, 200, 200])
+        server.clients.who = replace(ALICE, groups=("system:masters",))
+        self.assertEqual([server.get(path).status for path in (*READS_A, "/metrics")], [403] * 4)
+        self.assertEqual([server.get(path).status for path in READS_B], [401] * len(READS_B))
+        self.assertEqual((server.call("PUT", PUT_A, BODY).status, server.call("PUT", PUT_B).status), (403, 401))
+        message = (
+            "'alice' may not read everything: 'system:masters' is a name of the cluster's own, see --system-names."
+        )
+        self.assertEqual(server.get("/deployments").json()["message"], message)
+        self.assertEqual({record.outcome for record in server.audit.records}, {"not permitted"})
+        self.assertFalse(server.get("/deployments/shop/web/permissions").json()["scale"]["allowed"])
 
     def test_lists_show_what_may_be_read(self) -> None:
         """Namespaces, names and counts alike, in both families."""

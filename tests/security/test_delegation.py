@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
-from sre_server.errors import Crowded, Unavailable
+from sre_server.errors import Crowded, NotPermitted, Unavailable
 from sre_server.security.authorization import Decision, Verb
 from sre_server.security.delegation import (
     AGAIN_SECONDS,
@@ -319,6 +319,46 @@ class UnreachableTests(DelegationTests):
         self.answer(Crowded("Too many questions.", 2))
         self.failureResultOf(failed, Crowded)
         self.assertNoResult(self.decide())
+
+
+class SystemNamesTests(DelegationTests):
+    """Names that are the cluster's own."""
+
+    CLAIMANTS = (
+        Identity("system:kube-controller-manager", (), "ab" * 32, ALICE.not_after),
+        Identity("alice", ("sre", "system:masters"), "ab" * 32, ALICE.not_after),
+    )
+
+    def test_they_are_refused(self) -> None:
+        """Whoever claims one may nothing, and the cluster is not asked; the refusal names it, and the option."""
+        for who in self.CLAIMANTS:
+            decisions = [
+                self.authorizer.decide(who, READ, "shop", "web"),
+                self.authorizer.decide(who, SCALE, "shop", "web"),
+                self.authorizer.preview(who, SCALE, "shop", "web"),
+                self.authorizer.decide_on_everything(who),
+            ]
+            for decision in decisions:
+                assert isinstance(decision, Decision)
+                self.assertFalse(decision.allowed)
+                self.assertRegex(decision.rule, r"^'system:.*--system-names$")
+            self.assertRaises(NotPermitted, self.authorizer.view, who, ["shop"])
+            self.assertFalse(self.authorizer.known_to_read(who, "shop", "web"))
+            self.assertIsNone(self.authorizer.known_view(who, None))
+        self.assertEqual(self.asked, [])
+
+    def test_they_are_passed_on(self) -> None:
+        """Where the operator says so."""
+        self.authorizer = KubernetesAuthorizer(self.review, lambda: self.now, pass_system_names=True)
+        for who in self.CLAIMANTS:
+            decided = self.decide(SCALE, "shop/web", who)
+            self.assertEqual(self.answer(True), Question(who.name, who.groups, SCALE, "shop", "web"))
+            self.assertTrue(self.allowed(decided))
+
+    def test_other_names(self) -> None:
+        """That they contain it is nothing."""
+        who = Identity("ecosystem:alice", ("systems", "a:system:b", "System:x"), "ab" * 32, ALICE.not_after)
+        self.assertNoResult(self.decide(SCALE, "shop/web", who))
 
 
 class PreviewTests(DelegationTests):
