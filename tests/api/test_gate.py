@@ -228,10 +228,13 @@ class PermittedTests(SynchronousTestCase):
     def test_a_refusal_looks_at_nothing(self) -> None:
         """It costs the same whatever there is, and whatever has changed: nothing is read from the cache for it."""
         server = filled(MemoryServer(authorizer=policy()))
-        for method in ("tree", "find", "deployment", "check_namespace", "revision"):
-            self.patch(server.cache, method, None)
+        looked: list[str] = []
+        for method in ("tree", "find", "deployment", "check_namespace", "revision", "check_fresh"):
+            self.patch(server.cache, method, lambda *_, method=method: looked.append(method))
         for path in (*READS_A[1:], *READS_B[1:2], *READS_B[3:5]):
             self.assertIn(server.get(path).status, (401, 403), path)
+        self.assertEqual((server.call("PUT", PUT_A, BODY).status, server.call("PUT", PUT_B).status), (403, 401))
+        self.assertEqual(looked, [])
 
     def test_names_of_the_clusters_own(self) -> None:
         """A certificate that claims one is refused whatever it asks for, lists of all included, and audited."""
