@@ -65,16 +65,16 @@ class Gate:
         view = self._authorizer.known_view(identity, namespace)
         return None if view is None or (namespace is not None and view.extent(namespace) is None) else view
 
-    def has_token(self, identity: Identity) -> bool:
-        """Tell whether the client may read now, as far as its limit goes."""
-        buckets = self._limits.get(Verb.READ)
-        return buckets is None or buckets.has(identity.name)
+    def pass_read(self, identity: Identity, extra_tokens: int) -> bytes | None:
+        """Take the tokens of a read that `known_view` let pass; return the headers that it gets, None if it must wait.
 
-    def pass_read(self, identity: Identity, extra_tokens: int) -> bytes:
-        """Take the tokens of a read that `known_view` and `has_token` let pass; return the headers that it gets."""
+        Nothing is taken or counted for whoever gets None; that request has to go through `admit`.
+        """
         headers = b""
         if (buckets := self._limits.get(Verb.READ)) is not None:
             allowance = buckets.take(identity.name)
+            if not allowance.allowed:
+                return None
             if extra_tokens:
                 allowance = buckets.charge(identity.name, extra_tokens)
             headers = _LIMITS % (self._policies[Verb.READ], _left(Verb.READ, allowance))

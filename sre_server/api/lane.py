@@ -127,15 +127,19 @@ class FastLane:
             identity = connection.identify()
             gate = lane.family.gate
             view = gate.known_view(identity, *names, *_NO_NAMES[lane.read.names :])
-            if view is None or not gate.has_token(identity):
+            if view is None:
                 return False
             age = lane.family.cache.check_fresh(head.max_stale)
             body = lane.read.look(lane.family, view, *names)
-            known = not isinstance(body, Deferred) and body.is_known(head.if_none_match, gzip=head.gzip)
-            shown = body if known or isinstance(body, Deferred) else body.form(gzip=head.gzip)
-            if isinstance(shown, Deferred) or isinstance(body, Deferred):
+            if isinstance(body, Deferred):
+                return False
+            known = body.is_known(head.if_none_match, gzip=head.gzip)
+            shown = body if known else body.form(gzip=head.gzip)
+            if isinstance(shown, Deferred):
                 return False
             limits = gate.pass_read(identity, 0 if known else body.extra_tokens())
+            if limits is None:
+                return False
             more = b"Vary: Accept-Encoding\r\n" if body.negotiable else b""
             common = (known_as, self._date_now(), limits, age, body.tag(gzip=head.gzip), more)
             coding = b"Content-Encoding: gzip\r\n" if shown is not body else b""

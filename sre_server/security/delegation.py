@@ -151,8 +151,8 @@ class KubernetesAuthorizer:
 
     def known_to_read(self, identity: Identity, namespace: str, name: str) -> bool:
         """See `Authorizer.known_to_read`."""
-        narrow = Question(identity.name, identity.groups, Verb.READ, namespace, name)
-        return any(self._fresh(question) for question in (*_reads(identity, None, namespace), narrow))
+        wide = ((None, None), (namespace, None), (namespace, name))
+        return any(self._fresh(Question(identity.name, identity.groups, Verb.READ, *where)) for where in wide)
 
     def known_view(self, identity: Identity, namespace: str | None) -> View | None:
         """See `Authorizer.known_view`."""

@@ -52,7 +52,8 @@ class TokenBuckets:
                 self._buckets.popitem(last=False)
         else:
             self._buckets.move_to_end(client)
-            bucket.tokens, bucket.at = self._tokens(bucket, now), now
+            refilled = bucket.tokens + max(0.0, now - bucket.at) * self.rate.per_second
+            bucket.tokens, bucket.at = min(float(self.rate.burst), refilled), now
         if bucket.tokens < 1:
             return Allowance(allowed=False, remaining=0, wait=(1 - bucket.tokens) / self.rate.per_second)
         bucket.tokens -= 1
@@ -66,15 +67,6 @@ class TokenBuckets:
         bucket.tokens -= min(tokens, self.rate.burst)
         wait = (1 - bucket.tokens) / self.rate.per_second if bucket.tokens < 0 else 0.0
         return Allowance(allowed=True, remaining=max(0, int(bucket.tokens)), wait=wait)
-
-    def has(self, client: Hashable) -> bool:
-        """Tell whether `take` would allow it."""
-        bucket = self._buckets.get(client)
-        return bucket is None or self._tokens(bucket, self._now()) >= 1
-
-    def _tokens(self, bucket: _Bucket, now: float) -> float:
-        refilled = bucket.tokens + max(0.0, now - bucket.at) * self.rate.per_second
-        return min(float(self.rate.burst), refilled)
 
 
 def parse_rate(text: str) -> Rate:
