@@ -176,12 +176,14 @@ class KubernetesAuthorizer:
             return EVERYTHING if granted is everything else _Namespaces(frozenset(namespaces if granted else ()))
         if await _later(self._granted([everything])):
             return EVERYTHING
+        allowed = {question.namespace or "": self._last_word(question) for question in each}
         for batch in _batches(self._doubtful(each)):
             try:
-                await gatherResults([_later(self._ask(question)) for question in batch], consumeErrors=True)
+                answers = await gatherResults([_later(self._ask(question)) for question in batch], consumeErrors=True)
             except FirstError as error:
                 error.subFailure.raiseException()
-        return _Namespaces(frozenset(question.namespace or "" for question in each if self._last_word(question)))
+            allowed.update(zip((question.namespace or "" for question in batch), answers, strict=True))
+        return _Namespaces(frozenset(namespace for namespace, yes in allowed.items() if yes))
 
     def _doubtful(self, questions: Sequence[Question]) -> list[Question]:
         """Return those that a list has to ask: without an answer, or with a yes that is too old, and some of the noes.

@@ -7,6 +7,7 @@ from twisted.internet.defer import Deferred
 from sre_server.errors import Unavailable
 from sre_server.security.authorization import EVERYTHING, View
 from sre_server.security.delegation import ASKED_AT_ONCE, DENIED_SECONDS, REMEMBER_SECONDS, Question
+from sre_server.security.verdicts import Verdicts
 from tests.security.test_delegation import ALICE, CANNOT_SAY, MAX_STALENESS, READ, DelegationTests
 
 
@@ -105,6 +106,12 @@ class ListTests(DelegationTests):
             self.now += REMEMBER_SECONDS
             self.assertLessEqual(self.listed(namespaces, "ns-7"), 2 + 21)
             self.assertEqual(self.listed(namespaces, "ns-7"), 0)
+
+    def test_more_than_is_remembered(self) -> None:
+        """A list is whole, however many answers it needs."""
+        self.authorizer._verdicts = Verdicts(10)
+        namespaces = [f"ns-{number}" for number in range(100)]
+        self.assertEqual(self.listed(namespaces, *namespaces), 101)
 
     def test_what_is_granted_later(self) -> None:
         """It is seen in the list soon; at once where the client has read in that namespace; in any case in 5 min."""
