@@ -76,6 +76,10 @@ class Unavailable(SreServerError):
         self.retry_after = retry_after
 
 
+class Crowded(Unavailable):
+    """Too much is under way already: this was not even tried."""
+
+
 class ClusterError(SreServerError):
     """The cluster did not do what it was asked; subclasses say what is known of the outcome."""
 

@@ -17,6 +17,8 @@ MAX_REPLICAS: Final = 2**31 - 1
 # RFC 1123 section 2.1, as Kubernetes applies it: namespaces are labels, Deployments are subdomains.
 # https://kubernetes.io/docs/concepts/overview/working-with-objects/names/
 _LABEL: Final = "[a-z0-9](?:[-a-z0-9]*[a-z0-9])?"
+MAX_NAMESPACE_NAME: Final = 63
+MAX_DEPLOYMENT_NAME: Final = 253
 _NAMESPACE: Final = re.compile(_LABEL, re.ASCII)
 _SUBDOMAIN: Final = re.compile(rf"{_LABEL}(?:\.{_LABEL})*", re.ASCII)
 
@@ -151,9 +153,9 @@ def at_least_as_new(version: str, than: str) -> bool:
 
 def is_namespace_name(text: str) -> bool:
     """Tell whether Kubernetes would accept `text` as the name of a namespace (a DNS-1123 label)."""
-    return len(text) <= 63 and _NAMESPACE.fullmatch(text) is not None
+    return len(text) <= MAX_NAMESPACE_NAME and _NAMESPACE.fullmatch(text) is not None
 
 
 def is_deployment_name(text: str) -> bool:
     """Tell whether Kubernetes would accept `text` as the name of a Deployment (a DNS-1123 subdomain)."""
-    return len(text) <= 253 and _SUBDOMAIN.fullmatch(text) is not None
+    return len(text) <= MAX_DEPLOYMENT_NAME and _SUBDOMAIN.fullmatch(text) is not None

@@ -1,63 +1,102 @@
-"""The bodies of every read, as bytes: made once, and kept until something in them changes.
+"""The bodies of reads, as bytes, and their entity tags, which say what a body says, and nothing else.
 
-The parts of a list are its namespaces. Each is encoded again only after `ClusterCache.revision` says that it changed,
-so that a list of 100,000 Deployments costs one namespace's worth of work after one change. An entity tag says what a
-body says, and nothing else: every replica of the server gives the same one to the same content.
+Every replica of the server gives the same tag to the same content.
 """
 
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Generator, Sequence
+from functools import partial
 from hashlib import blake2b
 from typing import Final
 
 from msgspec import Struct
+from twisted.internet.defer import Deferred
 
 from sre_server.api.conditional import is_known, replicas_tag
-from sre_server.cache import ClusterCache
+from sre_server.api.slices import Slices
 from sre_server.model import Deployment
-from sre_server.security.authorization import Tree
-from sre_server.web.answers import encode
 
-ByName = Mapping[str, Deployment]
 _GZIP_BYTES: Final = 1024
 """Shorter bodies fit into one packet anyway."""
+TOKEN_BYTES: Final = 65_536
+"""A body costs its client one token more for so many bytes."""
 _GZIP_LEVEL: Final = 1
 """Level 6 takes 2.5 times as long for a list, on the reactor's time, and saves bytes that are few already."""
-_GZIP: Final = 16 + zlib.MAX_WBITS
+# RFC 1952: a member without a name or a time, then deflate blocks (RFC 1951), of which the last is empty.
+_GZIP_HEAD: Final = b"\x1f\x8b\x08\0\0\0\0\0\x04\xff"
+_LAST_BLOCK: Final = b"\x03\0"
+
+
+class Packing(Struct, gc=False):
+    """How a body is compressed: in `slices`, and chunk by chunk, so that what did not change need not be again.
+
+    `chunks` has for each a key that stands for its bytes, and where it ends; `kept` has what chunks came to, by key.
+    """
+
+    slices: Slices
+    chunks: Sequence[tuple[bytes, int]]
+    kept: dict[bytes, bytes]
+
+    def packed(self, data: bytes) -> Generator[None, None, bytes]:
+        """Compress the body, a chunk at a time."""
+        blocks: dict[bytes, bytes] = {}
+        order, start, view = [], 0, memoryview(data)
+        for key, end in self.chunks:
+            order.append(key)
+            blocks[key] = self.kept.get(key) or _deflated(view[start:end])
+            start = end
+            yield
+        self.kept.clear()
+        self.kept.update(blocks)
+        check = zlib.crc32(data).to_bytes(4, "little") + (len(data) & 0xFFFFFFFF).to_bytes(4, "little")
+        return b"".join([_GZIP_HEAD, *(blocks[key] for key in order), _LAST_BLOCK, check])
+
+
+def _deflated(data: memoryview) -> bytes:
+    """Return whole deflate blocks that end at a byte, so that others may follow."""
+    compressor = zlib.compressobj(_GZIP_LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS)
+    return compressor.compress(data) + compressor.flush(zlib.Z_SYNC_FLUSH)
 
 
 class Body(Struct, gc=False):
-    """One body, and its strong entity tag with the quotes (RFC 9110, section 8.8.3)."""
+    """One body, and its strong entity tag with the quotes (RFC 9110, section 8.8.3).
+
+    With a `packing` it has a compressed form as well, where that is worth it.
+    """
 
     data: bytes
     etag: bytes
-    negotiable: bool = False
-    """Whether it has a compressed form as well, so that the answer varies with Accept-Encoding."""
+    packing: Packing | None = None
     _gzipped: "Body | None" = None
 
-    def shown_to(self, *, gzip: bool, if_none_match: bytes | None) -> tuple["Body", bool]:
-        """Return the form that a client gets, compressed or not, and whether it has that already."""
-        shown = self.gzipped() if gzip else self
-        return shown, is_known(shown.etag, if_none_match)
+    @property
+    def negotiable(self) -> bool:
+        """Whether the answer varies with Accept-Encoding."""
+        return self.packing is not None
 
-    def gzipped(self) -> "Body":
-        """The same compressed, under a tag of its own, where that is worth it; compressed when first asked for."""
-        if not self.negotiable or len(self.data) < _GZIP_BYTES:
+    def tag(self, *, gzip: bool) -> bytes:
+        """Return the tag of the form that a client gets, compressed or not, without making that form."""
+        is_packed = gzip and self.packing is not None and len(self.data) >= _GZIP_BYTES
+        return self.etag[:-1] + b'-gzip"' if is_packed else self.etag
+
+    def is_known(self, if_none_match: bytes | None, *, gzip: bool) -> bool:
+        """Tell whether the client has that form already."""
+        return is_known(self.tag(gzip=gzip), if_none_match)
+
+    def form(self, *, gzip: bool) -> "Body | Deferred[Body]":
+        """Return the form that a client gets; it is compressed when first asked for."""
+        if not gzip or self.packing is None or len(self.data) < _GZIP_BYTES:
             return self
-        if self._gzipped is None:
-            compressor = zlib.compressobj(_GZIP_LEVEL, zlib.DEFLATED, _GZIP)
-            data = compressor.compress(self.data) + compressor.flush()
-            self._gzipped = Body(data, self.etag[:-1] + b'-gzip"', negotiable=True)
+        return self._gzipped or self.packing.slices.run(id(self), partial(self._pack, self.packing))
+
+    def extra_tokens(self) -> int:
+        """How many tokens it costs a client to be sent this, beside the one that every read takes."""
+        return len(self.data) // TOKEN_BYTES
+
+    def _pack(self, packing: Packing) -> Generator[None, None, "Body"]:
+        data = yield from packing.packed(self.data)
+        self._gzipped = Body(data, self.tag(gzip=True))
         return self._gzipped
-
-
-class _Part(Struct, gc=False):
-    """One namespace's piece of a list: its bytes, their digest for the tags of whole lists, and bodies of it alone."""
-
-    revision: int
-    data: bytes
-    digest: bytes
-    alone: dict[bytes, Body] = {}
 
 
 def one(template: bytes, deployment: Deployment) -> Body:
@@ -66,80 +105,11 @@ def one(template: bytes, deployment: Deployment) -> Body:
     return Body(template % (where, name, deployment.replicas), replicas_tag(deployment.replicas, deployment.uid))
 
 
-def whole(value: object) -> Body:
-    """Encode plain data into a body, tagged with its digest."""
-    data = encode(value)
-    return Body(data, _tag(_digest(data)), negotiable=True)
-
-
-def _digest(data: bytes) -> bytes:
+def digest_of(data: bytes) -> bytes:
+    """Return a digest that stands for these bytes in entity tags."""
     return blake2b(data, digest_size=16).digest()
 
 
-def _tag(digest: bytes) -> bytes:
+def digest_tag(digest: bytes) -> bytes:
+    """Return the entity tag of a body with this digest."""
     return b'"%s"' % digest.hex().encode("ascii")
-
-
-class _Count(Struct, gc=False):
-    deployment: str
-    replica_count: int
-
-
-def names_in(namespace: str, by_name: ByName) -> object:
-    """Show a namespace with the names of its Deployments, sorted, as lists of both families have it."""
-    return {"namespace": namespace, "deployments": sorted(by_name)}
-
-
-def counts_in(namespace: str, by_name: ByName) -> object:
-    """Show a namespace with the counts of its Deployments, sorted by their names, as family B has it."""
-    deployments = [_Count(name, by_name[name].replicas) for name in sorted(by_name)]
-    return {"namespace": namespace, "deployments": deployments}
-
-
-class ListBodies:
-    """The bodies of lists that show each namespace in one way: as `show` makes it of its name and its Deployments."""
-
-    def __init__(self, cache: ClusterCache, show: Callable[[str, ByName], object]) -> None:
-        self._cache = cache
-        self._show = show
-        self._parts: dict[str, _Part] = {}
-        self._all: tuple[int, Body] | None = None
-
-    def of_all(self, tree: Tree[Deployment]) -> Body:
-        """Return the list of every namespace of the tree that has Deployments."""
-        if tree is not self._cache.tree():  # a client that may not see everything
-            return self._joined(tree)
-        revision = self._cache.revision()
-        if self._all is None or self._all[0] != revision:
-            self._all = revision, self._joined(tree)
-        return self._all[1]
-
-    def of_one(self, namespace: str, by_name: ByName, brackets: bytes = b"%s") -> Body:
-        """Return one namespace's piece alone, between brackets if need be."""
-        part = self._part(namespace, by_name)
-        body = part.alone.get(brackets)
-        if body is None:
-            body = part.alone[brackets] = Body(brackets % part.data + b"\n", _tag(part.digest), negotiable=True)
-        return body
-
-    def _joined(self, tree: Tree[Deployment]) -> Body:
-        parts = [self._part(namespace, by_name) for namespace, by_name in sorted(tree.items()) if by_name]
-        data = b"[%s]\n" % b",".join([part.data for part in parts])
-        return Body(data, _tag(_digest(b"".join([part.digest for part in parts]))), negotiable=True)
-
-    def _part(self, namespace: str, by_name: ByName) -> _Part:
-        tree = self._cache.tree()
-        kept_for_all = by_name is tree.get(namespace)
-        revision = self._cache.revision(namespace)
-        part = self._parts.get(namespace) if kept_for_all else None
-        if part is None or part.revision != revision:
-            data = encode(self._show(namespace, by_name))[:-1]
-            part = _Part(revision, data, _digest(data))
-            if kept_for_all:
-                self._keep(namespace, part, tree)
-        return part
-
-    def _keep(self, namespace: str, part: _Part, tree: Tree[Deployment]) -> None:
-        self._parts[namespace] = part
-        if len(self._parts) > 2 * len(tree):
-            self._parts = {name: kept for name, kept in self._parts.items() if name in tree}

@@ -6,16 +6,16 @@ from klein import Klein
 from twisted.internet.defer import Deferred
 from twisted.web.resource import IResource
 
-from sre_server.api.bodies import Body, ByName, ListBodies, one
+from sre_server.api.bodies import Body, one
 from sre_server.api.counts import replicas_in_body
 from sre_server.api.gate import Gate
+from sre_server.api.lists import ListBodies
 from sre_server.api.routes import Read, list_route, read_route, write_route
 from sre_server.api.routing import json_app, json_route
 from sre_server.api.statuses import FAMILY_A
 from sre_server.api.writing import Writer
 from sre_server.cache import ClusterCache
-from sre_server.model import Deployment
-from sre_server.security.authorization import Tree, Verb
+from sre_server.security.authorization import Verb, View
 from sre_server.security.identity import Identity
 from sre_server.web.request import APIRequest
 
@@ -40,14 +40,14 @@ class DeploymentsAPI:
         return self._app.resource()
 
     @list_route(_app, reads, "/deployments")
-    def deployments(self, tree: Tree[Deployment]) -> Body:
+    def deployments(self, view: View) -> Body | Deferred[Body]:
         """`GET /deployments`: every namespace that has Deployments, with their names."""
-        return self._names.of_all(tree)
+        return self._names.of_all(view)
 
     @list_route(_app, reads, "/deployments/<namespace:namespace>")
-    def deployments_in(self, by_name: ByName, namespace: str) -> Body:
+    def deployments_in(self, view: View, namespace: str) -> Body:
         """`GET /deployments/{ns}`: the same shape, with exactly one element."""
-        return self._names.of_one(namespace, by_name, b"[%s]")
+        return self._names.of_one(namespace, view, b"[%s]")
 
     @read_route(_app, reads, "/deployments/<namespace:namespace>/<deployment:name>/replicas")
     def replicas(self, namespace: str, name: str) -> Body:

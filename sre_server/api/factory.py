@@ -7,16 +7,17 @@ from typing import Final
 from msgspec import Struct
 from twisted.internet.interfaces import IReactorTime
 
-from sre_server.api.bodies import ListBodies, counts_in, names_in
 from sre_server.api.deployments import DeploymentsAPI
 from sre_server.api.gate import Gate
 from sre_server.api.health import Health, HealthAPI
 from sre_server.api.judging import Judge, Look
 from sre_server.api.lane import FastLane
+from sre_server.api.lists import ListBodies, counts_in, names_in
 from sre_server.api.metrics import MetricsAPI
 from sre_server.api.namespaces import NamespacesAPI
 from sre_server.api.openapi import OpenAPI
 from sre_server.api.routing import Root
+from sre_server.api.slices import Slices
 from sre_server.api.statuses import FAMILY_A, FAMILY_B, StatusTable
 from sre_server.api.writing import Scaler, TellScaled, Writer
 from sre_server.cache import ClusterCache
@@ -89,7 +90,8 @@ def make_api(
     judge = Judge(cache, look, guards.guardrails)
     health = Health(cache, watching, warnings, troubles)
     gate_a = gate(FAMILY_A)
-    names, counts = ListBodies(cache, names_in), ListBodies(cache, counts_in)
+    slices = Slices(reactor)
+    names, counts = ListBodies(cache, names_in, slices), ListBodies(cache, counts_in, slices)
     family_a = DeploymentsAPI(cache, gate_a, writer(FAMILY_A), names)
     family_b = NamespacesAPI(cache, gate(FAMILY_B), writer(FAMILY_B), names, counts)
     deployments = family_a.resource()

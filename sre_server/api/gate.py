@@ -5,19 +5,18 @@ is counted and, but for the reads that come too often, put into the audit log.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Final, TypeVar
 
 from msgspec import Struct
 from twisted.internet.defer import Deferred
 
 from sre_server.api.statuses import StatusTable, status_of
-from sre_server.errors import NotIdentified, NotPermitted, SreServerError, TooManyRequests
-from sre_server.model import Deployment
+from sre_server.errors import NotFound, NotIdentified, NotPermitted, SreServerError, TooManyRequests
 from sre_server.security.audit import AuditLog, Record, timestamp
-from sre_server.security.authorization import Authorizer, Decision, Tree, Verb
+from sre_server.security.authorization import EVERYTHING, Authorizer, Decision, Verb, View
 from sre_server.security.identity import Identity
 from sre_server.security.limits import Allowance, Rate, TokenBuckets
 from sre_server.telemetry.metrics import Metrics
@@ -31,7 +30,7 @@ _T = TypeVar("_T")
 _R = TypeVar("_R")
 
 
-def map_now_or_later(value: _T | Deferred[_T], use: Callable[[_T], _R]) -> _R | Deferred[_R]:
+def map_now_or_later(value: _T | Deferred[_T], use: Callable[[_T], _R | Deferred[_R]]) -> _R | Deferred[_R]:
     """Use a value now if it is here, else when it comes: what is known at once is answered at once."""
     return value.addCallback(use) if isinstance(value, Deferred) else use(value)
 
@@ -56,27 +55,38 @@ class Gate:
         self._statuses = statuses
         self._policies = {verb: _policy(verb, buckets.rate) for verb, buckets in limits.items()}
 
-    def try_admit_read(self, identity: Identity, namespace: str | None, name: str | None) -> bytes | None:
-        """Let a read pass if nobody has to be asked and nothing refused: return the headers that it gets, or None.
+    def known_view(self, identity: Identity, namespace: str | None, name: str | None = None) -> View | None:
+        """Return what a read may show, if nobody has to be asked and it is not refused; else None.
 
-        Nothing is taken or counted for whoever gets None; that request has to go through `admit`, and `permit` or
-        `readable`, which know how to wait and to refuse.
+        That is looked at before anything that is read, so that no refusal depends on what there is.
         """
-        if name is not None and namespace is not None:
-            allowed = self._authorizer.known_to_read(identity, namespace, name)
-        else:
-            allowed = self._authorizer.known_to_read_all(identity, namespace)
-        if not allowed:
-            return None
+        if namespace is not None and name is not None:
+            return EVERYTHING if self._authorizer.known_to_read(identity, namespace, name) else None
+        view = self._authorizer.known_view(identity, namespace)
+        return None if view is None or (namespace is not None and view.extent(namespace) is None) else view
+
+    def pass_read(self, identity: Identity, extra_tokens: int) -> bytes | None:
+        """Take the tokens of a read that `known_view` let pass; return the headers that it gets, None if it must wait.
+
+        Nothing is taken or counted for whoever gets None; that request has to go through `admit`.
+        """
         headers = b""
         if (buckets := self._limits.get(Verb.READ)) is not None:
             allowance = buckets.take(identity.name)
             if not allowance.allowed:
                 return None
+            if extra_tokens:
+                allowance = buckets.charge(identity.name, extra_tokens)
             headers = _LIMITS % (self._policies[Verb.READ], _left(Verb.READ, allowance))
         if self._ends_soon(identity):
             headers += b"%s: %s\r\n" % (EXPIRY_HEADER, _in_rfc3339(identity.not_after))
         return headers
+
+    def charge(self, request: APIRequest, extra_tokens: int) -> None:
+        """Take the tokens that a read costs beside the one that it took when it was admitted, and say what is left."""
+        buckets = self._limits.get(Verb.READ)
+        if extra_tokens and buckets is not None and request.identity is not None:
+            request.setHeader(b"RateLimit", _left(Verb.READ, buckets.charge(request.identity.name, extra_tokens)))
 
     def _ends_soon(self, identity: Identity) -> bool:
         """Tell whether the client has to be told that its certificate ends, and count it if so."""
@@ -110,7 +120,7 @@ class Gate:
             raise self._refused(asked.by(identity), error, "too many requests") from None
         return identity
 
-    def charge(self, request: APIRequest) -> None:
+    def charge_read(self, request: APIRequest) -> None:
         """Take a read's token for what anybody may ask, unless one was taken; raises TooManyRequests."""
         if not request.charged:
             self._limit(request, request.counted_for, (Verb.READ,))
@@ -137,27 +147,46 @@ class Gate:
         self, request: APIRequest, identity: Identity, verb: Verb, namespace: str, name: str
     ) -> Deferred[None] | None:
         """Raise NotPermitted (or fail with it) unless the client may do this."""
+        decision = self._authorizer.decide(identity, verb, namespace, name)
+        return map_now_or_later(decision, partial(self._enforce, Asked(request, identity, verb, namespace, name)))
 
-        def enforce(decision: Decision) -> None:
-            if not decision.allowed:
-                asked = Asked(request, identity, verb, namespace, name)
-                error = NotPermitted(f"'{identity.name}' may not {asked}: {decision.rule}.")
-                raise self._refused(asked, error, "not permitted", decision.rule)
+    def _enforce(self, asked: "Asked", decision: Decision) -> None:
+        if not decision.allowed:
+            who = asked.identity.name if asked.identity else ""
+            error = NotPermitted(f"'{who}' may not {asked}: {decision.rule}.")
+            raise self._refused(asked, error, "not permitted", decision.rule)
 
-        return map_now_or_later(self._authorizer.decide(identity, verb, namespace, name), enforce)
+    def permit_everything(self, request: APIRequest, identity: Identity) -> Deferred[None] | None:
+        """Raise NotPermitted (or fail with it) unless the client may read everything."""
+        decision = self._authorizer.decide_on_everything(identity)
+        return map_now_or_later(decision, partial(self._enforce, Asked(request, identity, Verb.READ, None, None)))
 
-    def readable(
-        self, request: APIRequest, identity: Identity, tree: Tree[Deployment], namespace: str | None
-    ) -> Tree[Deployment] | Deferred[Tree[Deployment]]:
-        """Return the part of the tree that the client may read; raises NotPermitted if it asked for one namespace."""
+    def view(
+        self, request: APIRequest, identity: Identity, namespace: str | None, all_of_them: Callable[[], Collection[str]]
+    ) -> View | Deferred[View]:
+        """Return what the client may read of a namespace, or of all; raises NotPermitted if it asked for one."""
+        asked = Asked(request, identity, Verb.READ, namespace, None)
 
-        def enforce(readable: Tree[Deployment]) -> Tree[Deployment]:
-            if namespace is not None and namespace not in readable:
-                asked = Asked(request, identity, Verb.READ, namespace, None)
+        def enforce(view: View) -> View:
+            if namespace is not None and view.extent(namespace) is None:
                 raise self._refused(asked, NotPermitted(f"'{identity.name}' may not {asked}."), "not permitted")
-            return readable
+            return view
 
-        return map_now_or_later(self._authorizer.readable(identity, tree), enforce)
+        namespaces = all_of_them() if namespace is None else [namespace]
+        try:
+            view = self._authorizer.view(identity, namespaces)
+        except NotPermitted as error:
+            self._enforce(asked, Decision(allowed=False, rule=str(error)))
+            raise
+        return map_now_or_later(view, enforce)
+
+    def missing(self, identity: Identity, namespace: str, name: str, error: NotFound) -> NotFound:
+        """Return the error for a client that may know which of the two does not exist; else one that does not tell."""
+        view = self._authorizer.known_view(identity, namespace)
+        extent = view.extent(namespace) if view is not None else None
+        if extent is not None and extent.told:
+            return error
+        return NotFound(f"The Deployment '{name}' does not exist in the namespace '{namespace}'.")
 
     def preview(self, identity: Identity, verb: Verb, namespace: str, name: str) -> Decision | Deferred[Decision]:
         """Return what would be decided, for a client that asks what it may do."""
@@ -203,6 +232,8 @@ class Asked(Struct, frozen=True):
 
     def __str__(self) -> str:
         """Say it in words."""
+        if self.namespace is None:
+            return f"{self.verb.value} everything"
         what = f"'{self.name}'" if self.name else "the Deployments"
         return f"{self.verb.value} {what} in '{self.namespace}'"
 

@@ -13,9 +13,9 @@ from time import time
 from typing import Final
 
 from msgspec import Struct
+from twisted.internet.defer import Deferred
 from twisted.web.http import datetimeToString
 
-from sre_server.api.bodies import Body
 from sre_server.api.conditional import accepts_gzip
 from sre_server.api.routes import Family, Read, max_stale
 from sre_server.telemetry.metrics import Count, Metrics
@@ -30,7 +30,7 @@ _FIELD: Final = re.compile(rb"([A-Za-z0-9-]+): ?([\x21-\x7e](?:[\x20-\x7e]*[\x21
 _END: Final = b"\r\n\r\n"
 _NO_NAMES: Final = (None, None)
 _COMMON: Final = b"X-Request-Id: %s\r\nDate: %s\r\nCache-Control: no-cache\r\n%sAge: %d\r\nETag: %s\r\n%s"
-_OK: Final = b"HTTP/1.1 200 OK\r\n" + _COMMON + b"%sContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s"
+_OK: Final = b"HTTP/1.1 200 OK\r\n" + _COMMON + b"%sContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
 _NOT_MODIFIED: Final = b"HTTP/1.1 304 Not Modified\r\n" + _COMMON + b"\r\n"
 IGNORED_FIELDS: Final = frozenset(
     {
@@ -125,21 +125,36 @@ class FastLane:
         known_as = request_id(head.request_id)
         try:
             identity = connection.identify()
+            gate = lane.family.gate
+            view = gate.known_view(identity, *names, *_NO_NAMES[lane.read.names :])
+            if view is None:
+                return False
             age = lane.family.cache.check_fresh(head.max_stale)
-            body = lane.read.look(lane.family, *names)
-            limits = lane.family.gate.try_admit_read(identity, *names, *_NO_NAMES[lane.read.names :])
+            body = lane.read.look(lane.family, view, *names)
+            if isinstance(body, Deferred):
+                return False
+            known = body.is_known(head.if_none_match, gzip=head.gzip)
+            shown = body if known else body.form(gzip=head.gzip)
+            if isinstance(shown, Deferred):
+                return False
+            limits = gate.pass_read(identity, 0 if known else body.extra_tokens())
             if limits is None:
                 return False
-            status, answer, size = self._answer(head, body, age, known_as, limits)
+            more = b"Vary: Accept-Encoding\r\n" if body.negotiable else b""
+            common = (known_as, self._date_now(), limits, age, body.tag(gzip=head.gzip), more)
+            coding = b"Content-Encoding: gzip\r\n" if shown is not body else b""
+            sent = b"" if known else shown.data
+            answer = _NOT_MODIFIED % common if known else _OK % (*common, coding, len(sent))
         except Exception:  # noqa: BLE001  # the ordinary way runs into the same, and answers and logs it
             return False
-        if size > WHOLE_BYTES or not connection.write_whole(answer):
+        if len(sent) > WHOLE_BYTES or not connection.write_whole(answer, sent):
             return False
+        status = 304 if known else 200
         seconds = site.now() - began
         lane.count(status, seconds)
         path = line[group].decode("ascii")
         site.access.note(
-            connection.address, status, known_as.decode("ascii"), identity.name, "GET", path, size, seconds
+            connection.address, status, known_as.decode("ascii"), identity.name, "GET", path, len(sent), seconds
         )
         return True
 
@@ -153,18 +168,6 @@ class FastLane:
                     self._heads.clear()
                 self._heads[section] = head
         return head
-
-    def _answer(
-        self, head: PlainHead, body: Body, age: float, known_as: bytes, limits: bytes
-    ) -> tuple[int, bytes, int]:
-        """Return the status, the whole answer, and how long its body is."""
-        shown, known = body.shown_to(gzip=head.gzip, if_none_match=head.if_none_match)
-        more = b"Vary: Accept-Encoding\r\n" if body.negotiable else b""
-        common = (known_as, self._date_now(), limits, age, shown.etag, more)
-        if known:
-            return 304, _NOT_MODIFIED % common, 0
-        coding = b"Content-Encoding: gzip\r\n" if shown is not body else b""
-        return 200, _OK % (*common, coding, len(shown.data), shown.data), len(shown.data)
 
     def _date_now(self) -> bytes:
         now = int(time())

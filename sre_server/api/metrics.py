@@ -9,7 +9,7 @@ from twisted.web.resource import IResource
 from sre_server.api.gate import Gate, map_now_or_later
 from sre_server.api.routing import json_app
 from sre_server.api.statuses import FAMILY_A
-from sre_server.security.authorization import EVERY, Verb
+from sre_server.security.authorization import Verb
 from sre_server.telemetry.metrics import Metrics
 from sre_server.web.request import APIRequest
 
@@ -34,8 +34,8 @@ class MetricsAPI:
         request.route = "/metrics"
         if self.gate is None:
             return self._expose(request)
-        identity = self.gate.admit(request, Verb.READ, EVERY, EVERY)
-        permitted = self.gate.permit(request, identity, Verb.READ, EVERY, EVERY)
+        identity = self.gate.admit(request, Verb.READ, None, None)
+        permitted = self.gate.permit_everything(request, identity)
         return map_now_or_later(permitted, lambda _: self._expose(request))
 
     def _expose(self, request: APIRequest) -> bytes:

@@ -3,18 +3,19 @@
 from typing import Final
 
 from klein import Klein
+from twisted.internet.defer import Deferred
 from twisted.web.resource import IResource
 
-from sre_server.api.bodies import Body, ByName, ListBodies, one, whole
+from sre_server.api.bodies import Body, one
 from sre_server.api.counts import replicas_in_path
 from sre_server.api.gate import Gate
+from sre_server.api.lists import ListBodies
 from sre_server.api.routes import Read, list_route, read_route, write_route
 from sre_server.api.routing import WILDCARD, json_app
 from sre_server.api.statuses import FAMILY_B
 from sre_server.api.writing import Writer
 from sre_server.cache import ClusterCache
-from sre_server.model import Deployment
-from sre_server.security.authorization import Tree
+from sre_server.security.authorization import View
 from sre_server.security.identity import Identity
 from sre_server.web.request import APIRequest
 
@@ -39,29 +40,29 @@ class NamespacesAPI:
         return self._app.resource()
 
     @list_route(_app, reads, "/namespaces")
-    def namespaces(self, tree: Tree[Deployment]) -> Body:
+    def namespaces(self, view: View) -> Body | Deferred[Body]:
         """`GET /namespaces`: all of them, with or without Deployments."""
-        return whole({"namespaces": sorted(tree)})
+        return self._names.of_namespaces(view)
 
     @list_route(_app, reads, f"/namespaces/{WILDCARD}/deployments")
-    def all_deployments(self, tree: Tree[Deployment]) -> Body:
+    def all_deployments(self, view: View) -> Body | Deferred[Body]:
         """`GET /namespaces/ANY/deployments`: every namespace that has Deployments, with their names."""
-        return self._names.of_all(tree)
+        return self._names.of_all(view)
 
     @list_route(_app, reads, "/namespaces/<namespace:namespace>/deployments")
-    def deployments(self, by_name: ByName, namespace: str) -> Body:
+    def deployments(self, view: View, namespace: str) -> Body:
         """`GET /namespaces/{ns}/deployments`: the names of its Deployments."""
-        return self._names.of_one(namespace, by_name)
+        return self._names.of_one(namespace, view)
 
     @list_route(_app, reads, f"/namespaces/{WILDCARD}/deployments/{WILDCARD}/replica_count")
-    def all_replica_counts(self, tree: Tree[Deployment]) -> Body:
+    def all_replica_counts(self, view: View) -> Body | Deferred[Body]:
         """`GET /namespaces/ANY/deployments/ANY/replica_count`: the counts of every namespace that has Deployments."""
-        return self._counts.of_all(tree)
+        return self._counts.of_all(view)
 
     @list_route(_app, reads, f"/namespaces/<namespace:namespace>/deployments/{WILDCARD}/replica_count")
-    def replica_counts(self, by_name: ByName, namespace: str) -> Body:
+    def replica_counts(self, view: View, namespace: str) -> Body:
         """`GET /namespaces/{ns}/deployments/ANY/replica_count`: the counts of one namespace."""
-        return self._counts.of_one(namespace, by_name)
+        return self._counts.of_one(namespace, view)
 
     @read_route(_app, reads, "/namespaces/<namespace:namespace>/deployments/<deployment:name>/replica_count")
     def replica_count(self, namespace: str, name: str) -> Body:

@@ -10,15 +10,16 @@ from typing import Final, Protocol, cast
 
 from klein import Klein
 from msgspec import Struct
+from twisted.internet.defer import Deferred
 from werkzeug.datastructures import RequestCacheControl
 from werkzeug.http import parse_cache_control_header
 
 from sre_server.api.bodies import Body
 from sre_server.api.gate import Gate, map_now_or_later
-from sre_server.api.routing import SEGMENT, Handler, json_route, template_of
+from sre_server.api.routing import SEGMENT, Handler, is_known_to, json_route, template_of
 from sre_server.cache import ClusterCache
-from sre_server.model import Deployment
-from sre_server.security.authorization import Tree, Verb
+from sre_server.errors import NotFound
+from sre_server.security.authorization import Verb, View
 from sre_server.web.request import APIRequest
 
 _NAME: Final = "([a-z0-9.-]+)"
@@ -29,13 +30,14 @@ class Read(Struct, frozen=True):
     """A route that reads the cache.
 
     `template` names it for metrics; `pattern` matches its path as it is commonly written, with a group for each of the
-    `names` in it: a namespace, or a namespace and a Deployment. `look` takes those, without asking who wants to know.
+    `names` in it: a namespace, or a namespace and a Deployment. `look` takes the family, what the client is known to
+    see, and those, without asking who wants to know.
     """
 
     template: str
     pattern: str
     names: int
-    look: Callable[..., Body]
+    look: Callable[..., Body | Deferred[Body]]
 
 
 class Family(Protocol):
@@ -58,12 +60,18 @@ def read_route(app: Klein, reads: list[Read], rule: str) -> Callable[[Handler], 
 
             def serve(_: None) -> object:
                 _check_fresh(family.cache, request)
-                return handler(family, namespace, name)
+                try:
+                    return handler(family, namespace, name)
+                except NotFound as error:
+                    raise family.gate.missing(identity, namespace, name, error) from None
 
             return map_now_or_later(family.gate.permit(request, identity, Verb.READ, namespace, name), serve)
 
+        def look(family: Family, _: View, namespace: str, name: str) -> object:
+            return handler(family, namespace, name)
+
         json_route(app, rule)(wraps(handler)(read))
-        reads.append(_read(rule, handler))
+        reads.append(_read(rule, look))
         return handler
 
     return decorate
@@ -72,29 +80,28 @@ def read_route(app: Klein, reads: list[Read], rule: str) -> Callable[[Handler], 
 def list_route(app: Klein, reads: list[Read], rule: str) -> Callable[[Handler], Handler]:
     """Serve GET of the Deployments of one namespace, or of all, as far as the client may READ them.
 
-    The handler takes the tree of them, by namespace and name, or those of one namespace, by name, and the `namespace`
-    if the rule has one; it returns a body.
+    The handler takes the client's view, and the `namespace` if the rule has one; it returns a body, or a Deferred of
+    one.
     """
 
     def decorate(handler: Handler) -> Handler:
         def read(family: Family, request: APIRequest, namespace: str | None = None) -> object:
             identity = family.gate.admit(request, Verb.READ, namespace, None)
 
-            def serve(readable: Tree[Deployment]) -> object:
+            def serve(view: View) -> object:
                 _check_fresh(family.cache, request)
-                return show(family, readable, namespace)
+                return map_now_or_later(look(family, view, *named), charged)
 
-            tree = family.cache.tree(namespace)
-            return map_now_or_later(family.gate.readable(request, identity, tree, namespace), serve)
+            def charged(body: Body) -> Body:
+                if not is_known_to(request, body):
+                    family.gate.charge(request, body.extra_tokens())
+                return body
 
-        def show(family: Family, tree: Tree[Deployment], namespace: str | None) -> object:
-            if namespace is None:
-                return handler(family, tree)
-            family.cache.check_namespace(namespace)
-            return handler(family, tree[namespace], namespace)
+            named = [] if namespace is None else [namespace]
+            return map_now_or_later(family.gate.view(request, identity, namespace, family.cache.tree), serve)
 
-        def look(family: Family, namespace: str | None = None) -> object:
-            return show(family, family.cache.tree(namespace), namespace)
+        def look(family: Family, view: View, *named: str) -> Body | Deferred[Body]:
+            return cast("Body | Deferred[Body]", handler(family, view, *named))
 
         json_route(app, rule)(wraps(handler)(read))
         reads.append(_read(rule, look))
@@ -112,7 +119,10 @@ def write_route(app: Klein, rule: str) -> Callable[[Handler], Handler]:
             permitted = family.gate.permit(request, identity, Verb.SCALE, namespace, name)
             if permitted is not None:
                 await permitted
-            return await cast("Awaitable[object]", handler(family, request, identity, namespace, name, **more))
+            try:
+                return await cast("Awaitable[object]", handler(family, request, identity, namespace, name, **more))
+            except NotFound as error:
+                raise family.gate.missing(identity, namespace, name, error) from None
 
         json_route(app, rule, "PUT")(wraps(handler)(write))
         return handler
@@ -122,7 +132,9 @@ def write_route(app: Klein, rule: str) -> Callable[[Handler], Handler]:
 
 def _read(rule: str, look: Callable[..., object]) -> Read:
     pattern = SEGMENT.sub(_NAME, rule)
-    return Read(template_of(rule), pattern, len(SEGMENT.findall(rule)), cast("Callable[..., Body]", look))
+    return Read(
+        template_of(rule), pattern, len(SEGMENT.findall(rule)), cast("Callable[..., Body | Deferred[Body]]", look)
+    )
 
 
 def _check_fresh(cache: ClusterCache, request: APIRequest) -> None:

@@ -108,7 +108,7 @@ def _too_many(api: Served, request: APIRequest) -> TooManyRequests | None:
     """Charge a read for a refusal, such as a 404, unless one was charged; return the error if that is one too many."""
     try:
         if api.gate is not None:
-            api.gate.charge(request)
+            api.gate.charge_read(request)
     except TooManyRequests as error:
         return error
     return None
@@ -130,21 +130,36 @@ def _sent(request: APIRequest, data: bytes) -> bytes | Deferred[Any]:
     return request.send(data)
 
 
+def _wants_gzip(request: APIRequest) -> bool:
+    return accepts_gzip(request.getHeader(b"accept-encoding"))
+
+
+def is_known_to(request: APIRequest, body: Body) -> bool:
+    """Tell whether the client has what it would be sent."""
+    return body.is_known(request.getHeader(b"if-none-match"), gzip=_wants_gzip(request))
+
+
 def _body(request: APIRequest, body: Body) -> bytes | Deferred[Any]:
     """Send what the cache shows: compressed if the client wants that, and only if it is news to it."""
-    gzip = accepts_gzip(request.getHeader(b"accept-encoding"))
-    shown, known = body.shown_to(gzip=gzip, if_none_match=request.getHeader(b"if-none-match"))
-    if not known:
+    gzip = _wants_gzip(request)
+
+    def describe() -> None:
+        request.setHeader(b"ETag", body.tag(gzip=gzip))
+        if body.negotiable:
+            request.setHeader(b"Vary", b"Accept-Encoding")
+
+    def send(shown: Body) -> bytes | Deferred[Any]:
         request.check_unsent(len(shown.data))
-    request.setHeader(b"ETag", shown.etag)
-    if body.negotiable:
-        request.setHeader(b"Vary", b"Accept-Encoding")
-    if known:
+        describe()
+        if shown is not body:
+            request.setHeader(b"Content-Encoding", b"gzip")
+        return _sent(request, shown.data)
+
+    if is_known_to(request, body):
+        describe()
         request.setResponseCode(HTTPStatus.NOT_MODIFIED)
         return b""
-    if shown is not body:
-        request.setHeader(b"Content-Encoding", b"gzip")
-    return _sent(request, shown.data)
+    return cast("bytes | Deferred[Any]", map_now_or_later(body.form(gzip=gzip), send))
 
 
 def _answer(request: APIRequest, value: object) -> bytes | Deferred[Any]:

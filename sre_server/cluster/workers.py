@@ -22,7 +22,7 @@ from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 
 from sre_server.cluster.transport import Transport
-from sre_server.errors import SreServerError, Unavailable
+from sre_server.errors import Crowded, SreServerError, Unavailable
 
 RETRY_SECONDS: Final = 1
 _T = TypeVar("_T")
@@ -127,7 +127,7 @@ class Workers(Service):
         self._begin()
         return outcome
 
-    def _refusal(self, client: Hashable) -> Unavailable | None:
+    def _refusal(self, client: Hashable) -> Crowded | None:
         """Return why there is no place for one more job of this client, or None if there is."""
         bounds, running = self._bounds, self._running[client]
         if running < bounds.running_per_client and self._running.total() < bounds.running:
@@ -137,7 +137,7 @@ class Workers(Service):
             return None
         share_used = running >= bounds.running_per_client and queued >= bounds.queued_per_client
         which = f"of your {self._what}" if share_used else self._what
-        return Unavailable(f"Too many {which} are waiting for the cluster.", RETRY_SECONDS)
+        return Crowded(f"Too many {which} are waiting for the cluster.", RETRY_SECONDS)
 
     def _begin(self) -> None:
         """Hand queued jobs to threads, as far as the bounds allow."""

@@ -34,6 +34,7 @@ class ServerConfig(Struct, frozen=True, kw_only=True):
     tls: TLSFiles
     authorization: Authorization
     policy: Path | None
+    pass_system_names: bool
     guardrails: Path | None
     audit_log: str | None
     read_rate: Rate

@@ -48,6 +48,7 @@ class Options(UsageOptions):
         ("tls-crl", None, None, "PEM file with a revocation list of each client CA [default: nothing is revoked]"),
         ("expiry-warning", None, "7d", "tell clients whose certificate ends within this time (s, m, h or d)"),
         ("authorization", None, "any", "who may do what: any, policy:FILE, or kubernetes"),
+        ("system-names", None, "refuse", "refuse or pass clients named system:... to a cluster that decides"),
         ("guardrails", None, None, "YAML file with bounds for every write [default: built-in ones]"),
         ("audit-log", None, None, "file, or - for stdout, that tells of every write and refusal [default: none]"),
         ("read-rate", None, "1000:2000", "reads a second that each client may make, and how many at once"),
@@ -112,6 +113,8 @@ class Options(UsageOptions):
         for name in ("tls-certificate", "tls-private-key", "tls-client-ca"):
             if not self[name]:
                 raise UsageError(f"--{name} is required")
+        if self["system-names"] not in ("refuse", "pass"):
+            raise UsageError(f"--system-names is refuse or pass, not '{self['system-names']}'")
         if self["log-format"] not in ("text", "json"):
             raise UsageError(f"--log-format is text or json, not '{self['log-format']}'")
         try:
@@ -159,6 +162,7 @@ class Options(UsageOptions):
             ),
             authorization=authorization,
             policy=policy,
+            pass_system_names=self["system-names"] == "pass",
             guardrails=self._path("guardrails"),
             audit_log=self._audit_log(),
             read_rate=self._rate("read-rate"),

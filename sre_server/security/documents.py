@@ -1,6 +1,7 @@
 """YAML files that operators write by hand: read into typed values, with mistakes named by file and line."""
 
 import re
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -8,8 +9,11 @@ import msgspec
 import yaml
 
 T = TypeVar("T")
+Mistake = tuple[str, str]
+"""Where something is wrong, as a path such as `.rules[2].names[0]`, and what."""
 
 MAX_BYTES: Final = 2**20
+_PLAIN_NUMBER: Final = re.compile(r"-?(?:0|[1-9][0-9]*)", re.ASCII)
 _UNKNOWN_FIELD: Final = re.compile(r"unknown field `(.*)`")
 _PATH_STEP: Final = re.compile(r"\.([^.\[\]]+)|\[(\d+|\.\.\.)\]")
 
@@ -18,35 +22,58 @@ class DocumentError(Exception):
     """The file cannot be used; the text is one line that names the file, the line and the mistake."""
 
 
-def load(path: Path, shape: type[T]) -> T:
-    """Read a YAML file into `shape`; raises DocumentError for what cannot be read, is no YAML, or does not fit."""
+class _Loader(yaml.SafeLoader):
+    """Reads numbers that are written in plain digits; to YAML 1.1, 010 is 8, and 1:30 is 90."""
+
+    def plain_number(self, node: yaml.ScalarNode) -> int:
+        """Read a node of the tag int."""
+        if not _PLAIN_NUMBER.fullmatch(node.value):
+            problem = f"'{node.value}' is not read as it looks: write numbers in plain digits, and names in quotes"
+            raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
+        return int(node.value)
+
+
+_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.plain_number)
+
+
+def load(path: Path, shape: type[T], mistakes: Callable[[T], Iterable[Mistake]] = lambda _: ()) -> T:
+    """Read a YAML file into `shape`; raises DocumentError for what cannot be read, is no YAML, or does not fit.
+
+    `mistakes` finds what fits, and makes no sense; the first is told.
+    """
     try:
         raw = path.read_bytes()
     except OSError as error:
         raise DocumentError(f"{path}: cannot be read: {error.strerror}") from error
-    return parse(raw, shape, str(path))
+    return parse(raw, shape, str(path), mistakes)
 
 
-def parse(raw: bytes, shape: type[T], name: str) -> T:
-    """Read YAML bytes into `shape`; see `load`. Unknown keys, repeated keys and wrong types are mistakes."""
+def parse(raw: bytes, shape: type[T], name: str, mistakes: Callable[[T], Iterable[Mistake]] = lambda _: ()) -> T:
+    """Read YAML bytes into `shape`; see `load`.
+
+    Unknown keys, repeated keys, wrong types, and numbers that YAML reads otherwise than they look, are mistakes.
+    """
     if len(raw) > MAX_BYTES:
         raise DocumentError(f"{name}: larger than {MAX_BYTES} bytes")
     try:
         node = yaml.compose(raw, Loader=yaml.SafeLoader)
         _refuse_repeated_keys(node, name, set())
-        value = yaml.safe_load(raw)
+        value = yaml.load(raw, Loader=_Loader)  # noqa: S506  # a safe one
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise DocumentError(f"{name}:{line}: {error.problem or error.context}") from error
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise DocumentError(f"{name}:1: {' '.join(str(error).split())}") from error
     try:
-        return msgspec.convert({} if value is None else value, shape)
+        document = msgspec.convert({} if value is None else value, shape)
     except msgspec.ValidationError as error:
         text, _, where = str(error).partition(" - at `$")
         unknown = _UNKNOWN_FIELD.search(text)
         line = _line_of(node, where.rstrip("`"), unknown[1] if unknown else None)
         raise DocumentError(f"{name}:{line}: {text}") from error
+    for where, text in mistakes(document):
+        raise DocumentError(f"{name}:{_line_of(node, where)}: {text}")
+    return document
 
 
 def _refuse_repeated_keys(node: yaml.Node | None, name: str, visited: set[int]) -> None:

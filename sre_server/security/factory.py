@@ -49,6 +49,8 @@ def make_security(
     *,
     policy: Path | None,
     review: Review | None,
+    max_staleness: float,
+    pass_system_names: bool,
     guardrails: Path | None,
     audit_log: str | None,
     stdout: Output,
@@ -63,7 +65,10 @@ def make_security(
     authorizer: Authorizer = AnyClient()
     if review is not None:
         authorizer = KubernetesAuthorizer(
-            lambda question, *, for_write: review(review_spec(question), for_write=for_write), time.monotonic
+            lambda question, *, for_write: review(review_spec(question), for_write=for_write),
+            time.monotonic,
+            max_staleness,
+            pass_system_names=pass_system_names,
         )
     elif policy is not None:
         policy_file = PolicyFile(policy)

@@ -10,6 +10,7 @@ What a Deployment says of itself counts too: the annotations `sre-server/min-rep
 """
 
 import re
+from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Final
@@ -18,7 +19,8 @@ from msgspec import Meta, Struct
 
 from sre_server.errors import GuardrailRefused
 from sre_server.model import MAX_REPLICAS, Guards
-from sre_server.security.documents import load
+from sre_server.security.documents import Mistake, load
+from sre_server.security.globs import mistakes_in_names
 
 SYSTEM_NAMESPACES: Final = ("kube-system", "kube-public", "kube-node-lease")
 MIN_ANNOTATION: Final = "sre-server/min-replicas"
@@ -120,7 +122,14 @@ def _by_annotation(rule: str, write: Write, why: str) -> GuardrailRefused:
 
 def load_guardrails(path: Path) -> Guardrails:
     """Read a guardrails file; raises DocumentError with the line of the mistake."""
-    return load(path, Guardrails)
+    return load(path, Guardrails, _mistakes)
+
+
+def _mistakes(rails: Guardrails) -> Iterator[Mistake]:
+    if rails.minimum > rails.maximum:
+        yield ".minimum", f"the minimum, {rails.minimum}, is more than the maximum, {rails.maximum}"
+    for number, rule in enumerate(rails.protected):
+        yield from mistakes_in_names(f".protected[{number}]", rule.namespaces, rule.names)
 
 
 class GuardrailsFile:

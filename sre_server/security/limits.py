@@ -59,6 +59,15 @@ class TokenBuckets:
         bucket.tokens -= 1
         return Allowance(allowed=True, remaining=int(bucket.tokens), wait=0.0)
 
+    def charge(self, client: Hashable, tokens: int) -> Allowance:
+        """Take more tokens for what turned out to cost more, at most a whole burst; they may have to be earned yet."""
+        bucket = self._buckets.get(client)
+        if bucket is None:
+            bucket = self._buckets[client] = _Bucket(float(self.rate.burst), self._now())
+        bucket.tokens -= min(tokens, self.rate.burst)
+        wait = (1 - bucket.tokens) / self.rate.per_second if bucket.tokens < 0 else 0.0
+        return Allowance(allowed=True, remaining=max(0, int(bucket.tokens)), wait=wait)
+
 
 def parse_rate(text: str) -> Rate:
     """Read `RATE` or `RATE:BURST`, per second; the burst is twice the rate unless given. Raises ValueError."""

@@ -15,21 +15,26 @@
 The first rule that matches decides. What no rule matches is denied.
 """
 
-from collections.abc import Callable
-from fnmatch import fnmatchcase
+import re
+from collections.abc import Callable, Collection, Iterator
+from fnmatch import fnmatchcase, translate
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
 from msgspec import Meta, Struct
 
-from sre_server.security.authorization import EVERY, Decision, Named, Tree, Verb
-from sre_server.security.documents import DocumentError, load
+from sre_server.security.authorization import EVERYTHING, WHOLE, Decision, Extent, Verb, View
+from sre_server.security.documents import Mistake, load
+from sre_server.security.globs import mistakes_in_clients, mistakes_in_names
 from sre_server.security.identity import MAX_SPIFFE_ID, Identity
 
 Glob = Annotated[str, Meta(min_length=1, max_length=MAX_SPIFFE_ID)]
 _EVERYTHING: Final[tuple[Glob, ...]] = ("*",)
 _CACHED_DECISIONS: Final = 65_536
+_CACHED_EXTENTS: Final = 16_384
+_CACHED_VIEWS: Final = 1024
+_PATTERN: Final = re.compile(r"[*?\[]")
 
 
 class Rule(Struct, frozen=True, forbid_unknown_fields=True):
@@ -52,6 +57,10 @@ class Rule(Struct, frozen=True, forbid_unknown_fields=True):
             _matches(identity.name, self.identities) or any(_matches(group, self.groups) for group in identity.groups)
         )
 
+    def is_about_everything(self) -> bool:
+        """Tell whether the rule is about all names in all namespaces."""
+        return _are_all(self.namespaces) and _are_all(self.names)
+
 
 class PolicyDocument(Struct, frozen=True, forbid_unknown_fields=True):
     """The content of a policy file."""
@@ -63,13 +72,71 @@ def _matches(text: str, globs: tuple[str, ...]) -> bool:
     return any(fnmatchcase(text, glob) for glob in globs)
 
 
+def _are_all(globs: tuple[str, ...]) -> bool:
+    return any(not glob.strip("*") for glob in globs)
+
+
 def load_policy(path: Path) -> PolicyDocument:
     """Read a policy file; raises DocumentError with the line of the mistake."""
-    document = load(path, PolicyDocument)
-    for number, rule in enumerate(document.rules, start=1):
+    return load(path, PolicyDocument, _mistakes)
+
+
+def _mistakes(document: PolicyDocument) -> Iterator[Mistake]:
+    """Find rules that could never decide anything: nobody would notice."""
+    decided: set[str] = set()
+    for number, rule in enumerate(document.rules):
+        path = f".rules[{number}]"
         if not rule.identities and not rule.groups:
-            raise DocumentError(f"{path}: rule {number} names neither identities nor groups, so it is about nobody")
-    return document
+            yield path, f"rule {number + 1} names neither identities nor groups, so it is about nobody"
+        yield from mistakes_in_clients(f"{path}.identities", rule.identities)
+        yield from mistakes_in_clients(f"{path}.groups", rule.groups)
+        yield from mistakes_in_names(path, rule.namespaces, rule.names)
+        if decided.issuperset(rule.verbs):
+            yield path, f"rule {number + 1} never decides: a rule before it is about everybody and everything"
+        if rule.is_about_everything() and _are_all(rule.identities):
+            decided.update(rule.verbs)
+
+
+class _PolicyView:
+    """What clients may read to whom the same rules speak."""
+
+    def __init__(self, rules: tuple[Rule, ...]) -> None:
+        self._rules = rules
+        self.extent: Callable[[str], Extent | None] = lru_cache(_CACHED_EXTENTS)(self._extent)
+
+    def _extent(self, namespace: str) -> Extent | None:
+        """See `View.extent`."""
+        about = _until_all_names([rule for rule in self._rules if _matches(namespace, rule.namespaces)])
+        last = about[-1] if about else None
+        told = last is not None and _are_all(last.names) and last.effect == "allow"
+        if len(about) == 1 and told:
+            return WHOLE
+        if not any(rule.effect == "allow" for rule in about):
+            return None
+        return Extent(_by_name(about), told, None if told else _names_allowed(about))
+
+
+def _until_all_names(rules: list[Rule]) -> list[Rule]:
+    """Leave out the rules after the first for all names, which decide on nothing."""
+    first = next((number for number, rule in enumerate(rules) if _are_all(rule.names)), len(rules))
+    return rules[: first + 1]
+
+
+def _by_name(rules: list[Rule]) -> Callable[[str], bool]:
+    """Return what decides on a name by the first of these rules that matches it."""
+    patterns = [re.compile("|".join(map(translate, rule.names))).match for rule in rules]
+    steps = [(pattern, rule.effect == "allow") for pattern, rule in zip(patterns, rules, strict=True)]
+
+    def allows(name: str) -> bool:
+        return next((allowed for matches, allowed in steps if matches(name)), False)
+
+    return allows
+
+
+def _names_allowed(rules: list[Rule]) -> frozenset[str] | None:
+    """Return the names that the rules may allow, or None if one of them allows some by a pattern."""
+    names = frozenset(name for rule in rules if rule.effect == "allow" for name in rule.names)
+    return None if any(_PATTERN.search(name) for name in names) else names
 
 
 class Policy:
@@ -86,54 +153,51 @@ class Policy:
         def decide(identity: Identity, verb: Verb, namespace: str, name: str) -> Decision:
             for number, rule in enumerate(rules, start=1):
                 if rule.is_about(identity, verb, namespace) and _matches(name, rule.names):
-                    return Decision(rule.effect == "allow", f"rule {number} of the policy ({rule.effect})")
+                    return _by_rule(number, rule)
             return Decision(allowed=False, rule="no rule of the policy allows it")
 
+        @lru_cache(_CACHED_VIEWS)
+        def view_by(numbers: tuple[int, ...]) -> View:
+            about = tuple(rules[number] for number in numbers)
+            first = next((rule for rule in about if rule.effect == "deny" or rule.is_about_everything()), None)
+            return EVERYTHING if first is not None and first.effect == "allow" else _PolicyView(about)
+
         @lru_cache(_CACHED_DECISIONS)
-        def reads_all(identity: Identity, namespace: str | None) -> bool:
-            for rule in rules:
-                if "*" in rule.names and (namespace is not None or "*" in rule.namespaces):
-                    if rule.is_about(identity, Verb.READ, namespace or EVERY):
-                        return rule.effect == "allow"
-                elif rule.effect == "deny" and rule.speaks_to(identity, Verb.READ):
-                    return False
-            return False
+        def view_of(identity: Identity) -> View:
+            return view_by(tuple(n for n, rule in enumerate(rules) if rule.speaks_to(identity, Verb.READ)))
 
         self._rules = rules
         self._decide: Callable[[Identity, Verb, str, str], Decision] = decide
-        self._reads_all: Callable[[Identity, str | None], bool] = reads_all
+        self._view_of: Callable[[Identity], View] = view_of
 
     def decide(self, identity: Identity, verb: Verb, namespace: str, name: str) -> Decision:
         """See `Authorizer.decide`."""
         return self._decide(identity, verb, namespace, name)
 
-    def preview(self, identity: Identity, verb: Verb, namespace: str, name: str) -> Decision:
-        """See `Authorizer.preview`."""
-        return self._decide(identity, verb, namespace, name)
+    preview = decide
+
+    def decide_on_everything(self, identity: Identity) -> Decision:
+        """See `Authorizer.decide_on_everything`: a rule for everything allows it, and none before denies anything."""
+        for number, rule in enumerate(self._rules, start=1):
+            if rule.speaks_to(identity, Verb.READ) and (rule.effect == "deny" or rule.is_about_everything()):
+                return _by_rule(number, rule)
+        return Decision(allowed=False, rule="no rule of the policy allows it")
+
+    def view(self, identity: Identity, namespaces: Collection[str]) -> View:
+        """See `Authorizer.view`."""
+        return self._view_of(identity)
 
     def known_to_read(self, identity: Identity, namespace: str, name: str) -> bool:
         """See `Authorizer.known_to_read`."""
         return self._decide(identity, Verb.READ, namespace, name).allowed
 
-    def known_to_read_all(self, identity: Identity, namespace: str | None) -> bool:
-        """See `Authorizer.known_to_read_all`; also False where each namespace would have to be looked at."""
-        return self._reads_all(identity, namespace)
+    def known_view(self, identity: Identity, namespace: str | None) -> View:
+        """See `Authorizer.known_view`."""
+        return self._view_of(identity)
 
-    def readable(self, identity: Identity, tree: Tree[Named]) -> Tree[Named]:
-        """See `Authorizer.readable`."""
-        readable = {}
-        for namespace, by_name in tree.items():
-            about = [rule for rule in self._rules if rule.is_about(identity, Verb.READ, namespace)]
-            first_for_all = next((rule for rule in about if "*" in rule.names), None)
-            if first_for_all is not None:
-                del about[about.index(first_for_all) + 1 :]  # nothing after it decides on anything
-            if about and about[0] is first_for_all:
-                if first_for_all.effect == "allow":
-                    readable[namespace] = by_name
-            elif any(rule.effect == "allow" for rule in about):
-                names = (name for name in by_name if self.decide(identity, Verb.READ, namespace, name).allowed)
-                readable[namespace] = {name: by_name[name] for name in names}
-        return readable
+
+def _by_rule(number: int, rule: Rule) -> Decision:
+    return Decision(rule.effect == "allow", f"rule {number} of the policy ({rule.effect})")
 
 
 class PolicyFile:

@@ -110,13 +110,18 @@ class Channel(TwistedChannel):
         """Name whose turn its bytes and requests take: the client's, or its address' as long as it has no name."""
         return self._fairness_key
 
-    def write_whole(self, answer: bytes) -> bool:
+    def write_whole(self, head: bytes, body: bytes) -> bool:
         """See `Connection.write_whole`; what the peer has not read counts until it has."""
-        if not self.site.unsent.has_room(self._fairness_key, len(answer)):
+        size = len(head) + len(body)
+        if size <= LONG_BYTES:
+            self._write_now(head + body)
+            return True
+        if not self.site.unsent.has_room(self._fairness_key, size):
             return False
-        self._write_now(answer)
-        if self.is_blocked and len(answer) > LONG_BYTES:
-            self._unsent = self._fairness_key, len(answer)
+        self._write_now(head)  # apart, as copying the body would take longer than all else
+        self._write_now(body)
+        if self.is_blocked:
+            self._unsent = self._fairness_key, size
             self.site.unsent.add(*self._unsent)
         return True
 

@@ -1,16 +1,13 @@
 """Conditional requests and compressed lists: what the fields mean, what is answered, and what the cluster compares."""
 
 import gzip
-import json
 
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from sre_server.api.bodies import ListBodies, counts_in, names_in
 from sre_server.api.conditional import Conditions, accepts_gzip, excludes, is_known, replicas_tag, tags_in
 from sre_server.errors import Malformed, PreconditionFailed
-from sre_server.model import Changed, Deleted, Deployment, Put, Resource, Source
 from tests.fakes import deployment, namespace
 from tests.memory_server import MemoryServer
 
@@ -183,89 +180,3 @@ class ReadTests(SynchronousTestCase):
         self.assertEqual((short.header("Content-Encoding"), short.header("Vary")), (None, "Accept-Encoding"))
         count = self.server.get(PATH_A, {"Accept-Encoding": "gzip"})
         self.assertEqual((count.header("Content-Encoding"), count.header("Vary")), (None, None))
-
-
-class KeptBodiesTests(SynchronousTestCase):
-    """Bytes that are made once, and again when something in them has changed."""
-
-    def setUp(self) -> None:
-        """Count how often a namespace is shown."""
-        self.server = MemoryServer().sync(
-            namespace("a"), namespace("b"), namespace("empty"), deployment("x", "a"), deployment("y", "b")
-        )
-        self.shown: list[str] = []
-
-        def show(name: str, by_name: object) -> object:
-            self.shown.append(name)
-            return counts_in(name, by_name)  # type: ignore[arg-type]
-
-        self.bodies = ListBodies(self.server.cache, show)
-        self.cache = self.server.cache
-
-    def all(self) -> dict[str, dict[str, int]]:
-        """The whole list, decoded."""
-        parts = json.loads(self.bodies.of_all(self.cache.tree()).data)
-        return {
-            part["namespace"]: {item["deployment"]: item["replica_count"] for item in part["deployments"]}
-            for part in parts
-        }
-
-    def change(self, *changes: Put | Deleted) -> None:
-        """Let the cluster tell of changes."""
-        self.cache.apply(Changed(Source(Resource.DEPLOYMENTS), changes))
-
-    def test_once(self) -> None:
-        """The same object is handed out as long as nothing has changed; news that change no count are none."""
-        first = self.bodies.of_all(self.cache.tree())
-        packed = first.gzipped()
-        self.change(Put(deployment("x", "a", version="200")))
-        self.assertIs(self.bodies.of_all(self.cache.tree()), first)
-        self.assertIs(self.bodies.of_all(self.cache.tree()).gzipped(), packed)
-        self.assertEqual(self.shown, ["a", "b"])
-
-    def test_only_what_changed(self) -> None:
-        """A change costs its own namespace, and is there."""
-        self.all()
-        self.change(Put(deployment("x", "a", replicas=9, version="200")))
-        self.assertEqual(self.all(), {"a": {"x": 9}, "b": {"y": 3}})
-        self.change(Put(deployment("z", "empty", replicas=1, version="201")))
-        self.assertEqual(self.all(), {"a": {"x": 9}, "b": {"y": 3}, "empty": {"z": 1}})
-        self.change(Deleted(deployment("y", "b")))
-        self.assertEqual(self.all(), {"a": {"x": 9}, "empty": {"z": 1}})
-        self.change(Put(deployment("y", "b", replicas=5, version="202")))
-        self.assertEqual(self.all(), {"a": {"x": 9}, "b": {"y": 5}, "empty": {"z": 1}})
-        self.assertEqual(self.shown, ["a", "b", "a", "empty", "b"])
-
-    def test_one_namespace(self) -> None:
-        """A namespace alone shares its bytes with the list of all, between whatever brackets."""
-        self.all()
-        tree = self.cache.tree()
-        alone = self.bodies.of_one("a", tree["a"])
-        self.assertIs(self.bodies.of_one("a", tree["a"]), alone)
-        self.assertEqual(self.bodies.of_one("a", tree["a"], b"[%s]").data, b"[%s]\n" % alone.data[:-1])
-        self.assertEqual(self.shown, ["a", "b"])
-
-    def test_a_part_of_the_tree(self) -> None:
-        """Who may see less sees less, and leaves nothing behind for others."""
-        partly: dict[str, dict[str, Deployment]] = {"a": {}, "b": {"y": deployment("y", "b")}}
-        self.assertEqual(json.loads(self.bodies.of_all(partly).data)[0]["namespace"], "b")
-        self.assertEqual(json.loads(self.bodies.of_one("a", {}).data)["deployments"], [])
-        self.assertEqual(self.all(), {"a": {"x": 3}, "b": {"y": 3}})
-
-    def test_namespaces_that_are_gone(self) -> None:
-        """Nothing is kept of namespaces that are not there any more."""
-        for number in range(50):
-            gone = deployment("x", f"gone-{number}")
-            self.change(Put(gone))
-            self.all()
-            self.change(Deleted(gone))
-        self.assertLess(len(self.bodies._parts), 12)
-
-    def test_a_new_list(self) -> None:
-        """A complete list from the cluster replaces everything, names too."""
-        names = ListBodies(self.cache, names_in)
-        self.all()
-        names.of_all(self.cache.tree())
-        self.server.sync(namespace("c"), deployment("w", "c", replicas=2))
-        self.assertEqual(self.all(), {"c": {"w": 2}})
-        self.assertEqual(names.of_all(self.cache.tree()).data, b'[{"namespace":"c","deployments":["w"]}]\n')

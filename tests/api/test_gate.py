@@ -1,14 +1,15 @@
 """What every request passes before its handler: who is it, how often, and may it."""
 
-from collections.abc import Callable
+from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
 
 from msgspec.structs import replace
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
-from sre_server.errors import NotIdentified, Unavailable
-from sre_server.security.authorization import Decision, Named, Tree, Verb
+from sre_server.errors import NotFound, NotIdentified, Unavailable
+from sre_server.security.authorization import Decision, Verb, View
+from sre_server.security.delegation import KubernetesAuthorizer, Question
 from sre_server.security.identity import Identity
 from sre_server.security.policy import Policy, PolicyDocument, Rule
 from tests.fakes import deployment, namespace
@@ -44,7 +45,7 @@ class LateAuthorizer:
     def __init__(self) -> None:
         self.asked: list[tuple[Verb, str, str]] = []
         self.decisions: list[Deferred[Decision]] = []
-        self.lists: list[Callable[[bool], None]] = []
+        self.views: list[Deferred[View]] = []
 
     def decide(self, identity: Identity, verb: Verb, namespace: str, name: str) -> Deferred[Decision]:
         """See `Authorizer.decide`."""
@@ -54,19 +55,21 @@ class LateAuthorizer:
 
     preview = decide
 
-    def readable(self, identity: Identity, tree: Tree[Named]) -> Deferred[Tree[Named]]:
-        """See `Authorizer.readable`."""
-        found: Deferred[Tree[Named]] = Deferred()
-        self.lists.append(lambda allowed: found.callback(tree if allowed else {}))
-        return found
+    def decide_on_everything(self, identity: Identity) -> Deferred[Decision]:
+        """See `Authorizer.decide_on_everything`."""
+        return self.decide(identity, Verb.READ, "everything", "")
+
+    def view(self, identity: Identity, namespaces: Collection[str]) -> Deferred[View]:
+        """See `Authorizer.view`."""
+        self.views.append(Deferred())
+        return self.views[-1]
 
     def known_to_read(self, identity: Identity, namespace: str, name: str) -> bool:
         """See `Authorizer.known_to_read`."""
         return False
 
-    def known_to_read_all(self, identity: Identity, namespace: str | None) -> bool:
-        """See `Authorizer.known_to_read_all`."""
-        return False
+    def known_view(self, identity: Identity, namespace: str | None) -> None:
+        """See `Authorizer.known_view`."""
 
     def answer(self, *, allowed: bool) -> None:
         """Answer the oldest question."""
@@ -82,8 +85,8 @@ class FailingAuthorizer(LateAuthorizer):
 
     preview = decide
 
-    def readable(self, identity: Identity, tree: Tree[Named]) -> Deferred[Tree[Named]]:
-        """See `Authorizer.readable`."""
+    def view(self, identity: Identity, namespaces: Collection[str]) -> Deferred[View]:
+        """See `Authorizer.view`."""
         return fail(Unavailable("The cluster cannot say now whether you may do this.", 2))
 
 
@@ -189,6 +192,68 @@ class PermittedTests(SynchronousTestCase):
         server = filled(MemoryServer(authorizer=policy(Rule(identities=("*",), verbs=("read",)))))
         message = server.call("PUT", PUT_A, BODY).json()["message"]
         self.assertEqual(message, "'alice' may not scale 'web' in 'shop': no rule of the policy allows it.")
+
+    def test_nor_can_one_who_may_read_a_name(self) -> None:
+        """Who may read some names sees no difference between a namespace without them and one that is not there."""
+        rules = (
+            Rule(identities=("*",), names=("yes", "n*"), verbs=("read", "scale")),
+            Rule(identities=("*",), namespaces=("none",)),
+        )
+        server = filled(MemoryServer(authorizer=policy(*rules)))
+        server.outcome = NotFound("The Deployment 'yes' does not exist.")
+        for template in (
+            "GET /deployments/{}",
+            "GET /deployments/{}/yes/replicas",
+            "GET /deployments/{}/no/replicas",
+            "PUT /deployments/{}/yes/replicas",
+            "GET /namespaces/{}/deployments",
+            "GET /namespaces/{}/deployments/yes/replica_count",
+            "GET /namespaces/{}/deployments/ANY/replica_count",
+            "PUT /namespaces/{}/deployments/yes/replica_count/20",
+        ):
+            answers = set()
+            for where in ("shop", "nope", "empty"):
+                method, path = template.format(where).split(" ")
+                answer = server.call(method, path, BODY if method == "PUT" else None)
+                message = answer.json()["message"].replace(f"'{where}'", "'?'")
+                headers = {key for key, _ in answer.headers.getAllRawHeaders()}
+                answers.add((answer.status, message, frozenset(headers)))
+            self.assertEqual(len(answers), 1, (template, answers))
+        self.assertEqual(server.get("/namespaces").json(), {"namespaces": []})
+        server.sync(deployment("no", "shop"), namespace("empty"))
+        self.assertEqual(server.get("/namespaces").json(), {"namespaces": ["shop"]})
+        self.assertEqual(server.get("/deployments/shop").json()[0]["deployments"], ["no"])
+        self.assertIn("The namespace 'none'", server.get("/deployments/none/web/replicas").json()["message"])
+
+    def test_a_refusal_looks_at_nothing(self) -> None:
+        """It costs the same whatever there is, and whatever has changed: nothing is read from the cache for it."""
+        server = filled(MemoryServer(authorizer=policy()))
+        looked: list[str] = []
+        for method in ("tree", "find", "deployment", "check_namespace", "revision", "check_fresh"):
+            self.patch(server.cache, method, lambda *_, method=method: looked.append(method))
+        for path in (*READS_A[1:], *READS_B[1:2], *READS_B[3:5]):
+            self.assertIn(server.get(path).status, (401, 403), path)
+        self.assertEqual((server.call("PUT", PUT_A, BODY).status, server.call("PUT", PUT_B).status), (403, 401))
+        self.assertEqual(looked, [])
+
+    def test_names_of_the_clusters_own(self) -> None:
+        """A certificate that claims one is refused whatever it asks for, lists of all included, and audited."""
+
+        def review(question: Question, *, for_write: bool) -> Deferred[bool]:
+            return succeed(result=True)
+
+        server = filled(MemoryServer(authorizer=KubernetesAuthorizer(review, lambda: 0.0)))
+        self.assertEqual([server.get(path).status for path in READS_A], [200, 200, 200])
+        server.clients.who = replace(ALICE, groups=("system:masters",))
+        self.assertEqual([server.get(path).status for path in (*READS_A, "/metrics")], [403] * 4)
+        self.assertEqual([server.get(path).status for path in READS_B], [401] * len(READS_B))
+        self.assertEqual((server.call("PUT", PUT_A, BODY).status, server.call("PUT", PUT_B).status), (403, 401))
+        message = (
+            "'alice' may not read everything: 'system:masters' is a name of the cluster's own, see --system-names."
+        )
+        self.assertEqual(server.get("/deployments").json()["message"], message)
+        self.assertEqual({record.outcome for record in server.audit.records}, {"not permitted"})
+        self.assertFalse(server.get("/deployments/shop/web/permissions").json()["scale"]["allowed"])
 
     def test_lists_show_what_may_be_read(self) -> None:
         """Namespaces, names and counts alike, in both families."""

@@ -2,9 +2,9 @@
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from sre_server.security.authorization import Verb
-from tests.api.test_gate import BODY, PUT_A, PUT_B, READS_A, READS_B, FailingAuthorizer, LateAuthorizer, filled
-from tests.memory_server import MemoryServer
+from sre_server.security.authorization import EVERYTHING, Verb
+from tests.api.test_gate import BODY, PUT_A, PUT_B, READS_A, READS_B, FailingAuthorizer, LateAuthorizer, filled, policy
+from tests.memory_server import ALICE, MemoryServer
 
 
 class LateTests(SynchronousTestCase):
@@ -45,9 +45,9 @@ class LateTests(SynchronousTestCase):
     def test_lists(self) -> None:
         """Lists wait too."""
         self.send("GET", "/deployments/shop")
-        self.authorizer.lists.pop()(True)
+        self.authorizer.views.pop().callback(EVERYTHING)
         self.send("GET", "/deployments/shop")
-        self.authorizer.lists.pop()(False)
+        self.authorizer.views.pop().callback(policy().view(ALICE, []))
         self.assertEqual(self.statuses(), [200, 403])
 
     def test_a_client_that_leaves_before_the_yes(self) -> None:

@@ -38,7 +38,7 @@ class RememberedTests(LaneTests):
         def review(question: Question, *, for_write: bool) -> Deferred[bool]:
             return succeed(question.namespace == self.allowed)
 
-        self.serve(KubernetesAuthorizer(review, lambda: self.now))
+        self.serve(KubernetesAuthorizer(review, lambda: self.now, 120))
         for _ in range(2):
             for path in READS:
                 self.assert_same(get(path))

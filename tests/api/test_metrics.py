@@ -140,6 +140,32 @@ class ExpositionTests(MetricsTests):
         self.assertIn(b"\nsre_server_cache_synced 1.0\n", answer.body)
 
 
+class EverythingTests(SynchronousTestCase):
+    """Who may see the metrics on the API port: they name clients and tell of every namespace."""
+
+    def test_under_a_policy(self) -> None:
+        """Only who may read everything; nobody to whom anything is denied, and no glob stands for all by matching."""
+        everything = Rule(identities=("*",))
+        for rules, status in (
+            ((everything,), 200),
+            ((Rule(identities=("*",), namespaces=("shop", "*")),), 200),
+            ((), 403),
+            ((Rule(identities=("*",), namespaces=("a", "b", "c", "d"), effect="deny"), everything), 403),
+            ((Rule(identities=("*",), namespaces=("?",)),), 403),
+            ((Rule(identities=("*",), names=("?",)),), 403),
+            ((Rule(identities=("*",), namespaces=("[*]",)),), 403),
+            ((Rule(identities=("*",), verbs=("scale",)),), 403),
+        ):
+            server = MemoryServer(authorizer=policy(*rules)).sync()
+            wire = server.connect()
+            (answer,) = wire.send(b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n")
+            self.assertEqual(answer.status, status, rules)
+            if status == 403:
+                self.assertIn("'alice' may not read everything", answer.json()["message"])
+                (record,) = server.audit.records
+                self.assertEqual((record.namespace, record.name, record.outcome), (None, None, "not permitted"))
+
+
 class LabelTests(MetricsTests):
     """What a request is counted as."""
 

@@ -1,7 +1,7 @@
 """The OpenAPI document: valid, of the same routes as the code, and true of every answer that can be provoked."""
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -32,9 +32,10 @@ from sre_server.errors import (
     UnsupportedMediaType,
 )
 from sre_server.model import Written, is_deployment_name, is_namespace_name
-from sre_server.security.authorization import AnyClient, Authorizer, Decision, Tree, Verb
+from sre_server.security.authorization import AnyClient, Authorizer, Decision, Verb, View
 from sre_server.security.identity import Identity
 from sre_server.security.limits import Rate
+from sre_server.security.policy import Policy, PolicyDocument
 from sre_server.web.connections import ConnectionLimits
 from tests.fakes import deployment, namespace
 from tests.memory_server import Answer, MemoryServer
@@ -59,9 +60,13 @@ class Nobody(AnyClient):
 
     _DECISION = Decision(allowed=False, rule="no rule allows it")
 
-    def readable(self, identity: Identity, tree: Tree[Any]) -> Tree[Any]:
-        """See `Authorizer.readable`."""
-        return {}
+    def view(self, identity: Identity, namespaces: Collection[str]) -> View:
+        """See `Authorizer.view`."""
+        return Policy(PolicyDocument(())).view(identity, namespaces)
+
+    def known_view(self, identity: Identity, namespace: str | None) -> View:
+        """See `Authorizer.known_view`."""
+        return self.view(identity, ())
 
 
 class Undecided(AnyClient):
@@ -73,8 +78,12 @@ class Undecided(AnyClient):
 
     preview = decide
 
-    def readable(self, identity: Identity, tree: Tree[Any]) -> Tree[Any]:
-        """See `Authorizer.readable`."""
+    def decide_on_everything(self, identity: Identity) -> Decision:
+        """See `Authorizer.decide_on_everything`."""
+        raise Unavailable("The cluster cannot be asked who may.", 5)
+
+    def view(self, identity: Identity, namespaces: Collection[str]) -> View:
+        """See `Authorizer.view`."""
         raise Unavailable("The cluster cannot be asked who may.", 5)
 
 

@@ -130,11 +130,21 @@ class ReviewedTests(SynchronousTestCase):
         self.server = MemoryServer(authorizer=KubernetesAuthorizer(review, self.reactor.seconds))
         self.server.sync(namespace("shop"), deployment("web", "shop"))
 
-    def answer(self, pool: InlinePool) -> None:
-        """Let the cluster say yes to the oldest question that has a thread."""
-        self.transport.script.append(FakeReply(201, [b'{"status":{"allowed":true}}']))
+    def answer(self, pool: InlinePool, *, allowed: bool = True) -> None:
+        """Let the cluster say yes, or no, to the oldest question that has a thread."""
+        self.transport.script.append(FakeReply(201, [b'{"status":{"allowed":%s}}' % str(allowed).lower().encode()]))
         pool.run_one()
         self.reactor.advance(0)
+
+    def deny_whole_namespaces(self) -> None:
+        """Let it be known that the client may not read all of anything, so that it is asked about each name."""
+        wire = self.ask("any")
+        for _ in range(2):
+            self.answer(self.pool, allowed=False)
+        for _ in Verb:
+            self.answer(self.pool)
+        self.assertEqual([answer.status for answer in wire.answers()], [200])
+        self.transport.requests.clear()
 
     def ask(self, name: str = "web") -> Wire:
         """Ask what one may do."""
@@ -154,6 +164,7 @@ class ReviewedTests(SynchronousTestCase):
 
     def test_clients_that_hang_up(self) -> None:
         """They free no place that is still in use: 1,900 of them leave no more work than one client's share."""
+        self.deny_whole_namespaces()
         with capturedLogs() as events:
             for number in range(1900):
                 self.ask(f"web-{number}").hang_up()
@@ -188,6 +199,7 @@ class ReviewedTests(SynchronousTestCase):
 
     def test_writes_have_room(self) -> None:
         """However many ask what they may do, another client's write is decided and made."""
+        self.deny_whole_namespaces()
         wires = [self.ask(f"web-{number}") for number in range(400)]
         self.server.clients.who = replace(ALICE, name="bob")
         wire = self.server.connect()

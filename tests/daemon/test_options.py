@@ -88,6 +88,7 @@ class ValueTests(OptionsTests):
         self.assertEqual((config.listen, config.ops_listen), ("tcp:8443", None))
         self.assertEqual((config.max_staleness, config.simulated_deployments, config.namespaces), (120.0, 12, ()))
         self.assertEqual((config.cluster, config.context), (ClusterKind.SIMULATED, None))
+        self.assertFalse(config.pass_system_names)
 
     def test_every_option(self) -> None:
         """Each option is heard, on the command line and from its environment variable; the command line wins."""
@@ -100,9 +101,11 @@ class ValueTests(OptionsTests):
             "namespace": ("shop", ("shop",)),
             "max-staleness": ("7.5", 7.5),
             "simulated-deployments": ("3", 3),
+            "system-names": ("pass", True),
         }
         expected = {
-            name.replace("-", "_").replace("namespace", "namespaces"): value for name, (_, value) in said.items()
+            name.replace("-", "_").replace("namespace", "namespaces").replace("system_", "pass_system_"): value
+            for name, (_, value) in said.items()
         }
         from_arguments = self.parse(*(f"--{name}={text}" for name, (text, _) in said.items()))
         variables = {f"SRE_SERVER_{name.upper().replace('-', '_')}": text for name, (text, _) in said.items()}
@@ -282,6 +285,8 @@ class UsageErrorTests(OptionsTests):
         """The line lists what there is to choose from."""
         text = "--cluster is auto, in-cluster, kubeconfig or simulated, not 'Simulated'"
         self.assertEqual(self.refusal("--cluster=Simulated"), text)
+        text = "--system-names is refuse or pass, not 'yes'"
+        self.assertEqual(self.refusal("--cluster=simulated", "--system-names=yes"), text)
         text = "--log-format is text or json, not 'xml'"
         self.assertEqual(self.refusal("--cluster=simulated", "--log-format=xml"), text)
 

@@ -30,6 +30,7 @@ TYPOS: tuple[tuple[str, Values], ...] = (
 )
 OUT_OF_RANGE: tuple[tuple[str, Values], ...] = (
     ("/authorization", {"authorization": "everyone"}),
+    ("/systemNames", {"systemNames": "everyone"}),
     ("/replicaCount", {"replicaCount": "2"}),
     ("/server/port", {"server": {"port": 443}}),
     ("/server/readRate", {"server": {"readRate": "fast"}}),

@@ -1,5 +1,6 @@
 """YAML that operators write by hand: every mistake is one line that names the file, the line and what is wrong."""
 
+from collections.abc import Iterator
 from typing import Annotated
 from unittest import mock
 
@@ -9,7 +10,7 @@ from msgspec import Meta, Struct
 from twisted.trial.unittest import SynchronousTestCase
 
 from sre_server.security import documents
-from sre_server.security.documents import MAX_BYTES, DocumentError, load, parse
+from sre_server.security.documents import MAX_BYTES, DocumentError, Mistake, load, parse
 from tests.fakes import temporary_folder
 
 
@@ -129,6 +130,32 @@ class DocumentTests(SynchronousTestCase):
         with mock.patch.object(documents, "_refuse_repeated_keys", walk):
             self.mistake("\n".join(lines))
         self.assertLess(walk.call_count, 100)
+
+    def test_numbers_that_are_not_what_they_look_like(self) -> None:
+        """Octal, hexadecimal, binary, sexagesimal ones, with underscores or a plus, are mistakes at their own line."""
+        for number in ("010", "00", "0x1", "0b1", "1_0", "1:30", "+5", "-010"):
+            for text in (f"items:\n- names: [a]\n  count: {number}\n", f"items:\n-\n  names: [{number}]\n"):
+                line, what = self.mistake(text)
+                self.assertEqual((line, "is not read as it looks" in what), (3, True), text)
+        for number in ("1e3", "1.0", "1.0e+3", "0o10", "09", ".5", "yes", "no", "on", "~", "2024-01-01"):
+            self.assertEqual(self.mistake(f"items:\n- count: {number}\n")[0], 2, number)
+        for name in ("yes", "no", "on", "10", "1.5", "~", "null", "2024-01-01"):
+            self.assertEqual(self.mistake(f"items:\n- names: [a,\n   {name}]\n")[0], 3, name)
+        quoted = parse(b"items: [{names: ['010', \"no\"]}]", Document, "f.yaml")
+        self.assertEqual(quoted.items, (Item(("010", "no")),))
+
+    def test_what_makes_no_sense(self) -> None:
+        """What the shape has no word for is a mistake at the line of its path; the first is told."""
+
+        def mistakes(document: Document) -> Iterator[Mistake]:
+            for number, item in enumerate(document.items):
+                if item.count > 3:
+                    yield f".items[{number}].count", f"{item.count} is too many"
+
+        raw = b"items:\n- count: 3\n- names: [a]\n  count: 4\n- count: 5\n"
+        said = str(self.assertRaises(DocumentError, parse, raw, Document, "f.yaml", mistakes))
+        self.assertEqual(said, "f.yaml:4: 4 is too many")
+        self.assertEqual(len(parse(raw[:18], Document, "f.yaml", mistakes).items), 1)
 
     def test_files(self) -> None:
         """A file is named by its path; one that cannot be read, with the system's reason."""

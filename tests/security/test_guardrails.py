@@ -175,6 +175,18 @@ class FileTests(SynchronousTestCase):
             ("maximum: 5\nprotected:\n- namespaces: [a]\n  name: [b]\n", 4),
             ("maximum: 5\n\nmaximun: 6\n", 3),
             ("maximum: 5\nmaximum: 6\n", 2),
+            ("minimum: 1\nmaximum: 010\n", 2),
+            ("maximum: 1_000\n", 1),
+            ("maximum: 1:30\n", 1),
+            ("maximum: 1e3\n", 1),
+            ("maximum: 5\nminimum: 6\n", 2),
+            ("minimum: 1001\n", 1),
+            ("protected:\n- names: [a]\n- names: [b]\n  namespaces: []\n", 4),
+            ("protected:\n- names: []\n", 2),
+            ("protected:\n- namespaces:\n  - kube-system\n  - Kube-System\n", 4),
+            ("protected:\n- namespaces: ['kube-system ']\n", 2),
+            ("protected:\n- namespaces:\n", 2),
+            ("protected:\n- names: [a, no]\n", 2),
         ):
             self.path.write_text(text)
             said = str(self.assertRaises(DocumentError, load_guardrails, self.path))

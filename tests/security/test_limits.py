@@ -86,6 +86,17 @@ class TokenBucketsTests(SynchronousTestCase):
         self.now = 100.0
         self.assertEqual(self.take(2), [True, False])
 
+    def test_what_costs_more(self) -> None:
+        """Tokens that are charged afterwards may be owed, at most a burst of them, and are earned before the next."""
+        self.take(1)
+        self.assertEqual(self.buckets.charge("alice", 2), Allowance(allowed=True, remaining=2, wait=0.0))
+        self.assertEqual(self.buckets.charge("alice", 3), Allowance(allowed=True, remaining=0, wait=1.0))
+        self.assertEqual(self.buckets.take("alice").wait, 1.0)
+        self.now = 1.0
+        self.assertEqual(self.take(2), [True, False])
+        self.assertEqual(self.buckets.charge("alice", 1_000_000).wait, 3.0)
+        self.assertEqual(self.buckets.charge("bob", 1_000_000).wait, 0.0)
+
     @given(st.lists(st.floats(0, 3, allow_subnormal=False), max_size=60))
     def test_never_more_than_promised(self, pauses: list[float]) -> None:
         """However requests are spread, in any stretch of time no more pass than the burst and the rate's share."""

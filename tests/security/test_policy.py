@@ -5,7 +5,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from sre_server.security.authorization import EVERY, AnyClient, Verb
+from sre_server.security.authorization import EVERYTHING, AnyClient, Verb
 from sre_server.security.documents import DocumentError
 from sre_server.security.identity import Identity
 from sre_server.security.policy import Policy, PolicyDocument, PolicyFile, Rule, load_policy
@@ -99,15 +99,40 @@ class PolicyTests(RulesTests):
         self.assertFalse(self.allowed(policy, client(), READ))
 
     def test_everything_at_once(self) -> None:
-        """A question about every namespace and name, as /metrics asks it, is allowed by rules for all alone."""
-        self.assertTrue(self.policy(Rule(identities=("*",))).decide(client(), READ, EVERY, EVERY).allowed)
-        for rule in (Rule(identities=("*",), namespaces=("shop",)), Rule(identities=("*",), names=("web",))):
-            self.assertFalse(self.policy(rule).decide(client(), READ, EVERY, EVERY).allowed)
+        """Everything, as /metrics asks it, takes a rule for all namespaces and names, and no deny before it."""
+        everything, deny = Rule(identities=("*",)), Rule(identities=("alice",), namespaces=("pay",), effect="deny")
+        some = Rule(identities=("*",), namespaces=("shop",))
+        scale_only = Rule(identities=("*",), verbs=("scale",), effect="deny")
+        allowing: list[tuple[Rule, ...]] = [
+            (everything,),
+            (some, everything),
+            (everything, deny),
+            (scale_only, everything),
+            (Rule(identities=("bob",), effect="deny"), everything),
+            (Rule(identities=("*",), namespaces=("a", "**"), names=("*", "b")),),
+        ]
+        for rules in allowing:
+            self.assertTrue(self.policy(*rules).decide_on_everything(client()).allowed, rules)
+        refusing: list[tuple[Rule, ...]] = [
+            (),
+            (some,),
+            (Rule(identities=("*",), names=("web",)),),
+            (deny, everything),
+            (some, deny, everything),
+            (Rule(identities=("*",), names=("?",), effect="deny"), everything),
+            (Rule(identities=("*",), namespaces=("?",)),),
+            (Rule(identities=("*",), namespaces=("[*]",), names=("?",)),),
+            (Rule(identities=("*",), namespaces=("?*",)),),
+            (Rule(identities=("*",), verbs=("scale",)),),
+        ]
+        for rules in refusing:
+            self.assertFalse(self.policy(*rules).decide_on_everything(client()).allowed, rules)
+        self.assertEqual(self.policy(some, deny).decide_on_everything(client()).rule, "rule 2 of the policy (deny)")
 
     def test_any_client(self) -> None:
         """Without a policy every client may do everything, and reads everything."""
-        tree = {"shop": {"web": 1}, "empty": {}}
-        self.assertIs(AnyClient().readable(client(), tree), tree)
+        self.assertIs(AnyClient().view(client(), ["shop"]), EVERYTHING)
+        self.assertTrue(AnyClient().decide_on_everything(client()).allowed)
         self.assertTrue(all(AnyClient().decide(client(), verb, "a", "b").allowed for verb in Verb))
 
 
@@ -164,6 +189,15 @@ class FileTests(SynchronousTestCase):
             (head + "  names: [web, '']\n", 3, "length >= 1"),
             (head + "  verb: [read]\n", 3, "verb"),
             (head + "  identities: [bob]\n", 3, "stands here twice"),
+            (head + "  namespaces: []\n", 3, "matches nothing"),
+            (head + "  names: [a,\n   Web]\n", 4, "no Deployment can be called 'Web'"),
+            (head + "  namespaces: ['kube-system ']\n", 3, "no namespace can be called 'kube-system '"),
+            (head + "  namespaces: [a.b]\n", 3, "no namespace can be called"),
+            (head + "- identities: ['bob ']\n", 3, "nobody can be called 'bob '"),
+            (head + "- groups: [sre, ' ']\n", 3, "nobody can be called ' '"),
+            (head + "- identities: ['spiffe://Example.org/x']\n", 3, "nobody can be called"),
+            (head + "  names: [010]\n", 3, "not read as it looks"),
+            (head + "  names: [no]\n", 3, "got `bool`"),
             ("rules: {}\n", 1, "Expected `array`"),
             ("", 1, "rules"),
             ("rule: []\n", 1, "rule"),
@@ -174,7 +208,22 @@ class FileTests(SynchronousTestCase):
 
     def test_a_rule_about_nobody(self) -> None:
         """A rule that names neither identities nor groups is a mistake, named by its number."""
-        self.assertIn("rule 2 names neither", self.mistake("rules:\n- groups: [a]\n- verbs: [read]\n"))
+        self.assertIn("3: rule 2 names neither", self.mistake("rules:\n- groups: [a]\n- verbs: [read]\n"))
+
+    def test_a_rule_that_never_decides(self) -> None:
+        """A rule behind others for everybody and everything, whether it was to allow or to deny, is a mistake."""
+        everybody = "rules:\n- identities: ['*']\n"
+        for text, line in (
+            (everybody + "- identities: [bob]\n  effect: deny\n", 3),
+            (everybody + "  effect: deny\n- groups: [sre]\n", 4),
+            (everybody + "  verbs: [read]\n- identities: [a]\n- identities: [b]\n  verbs: [read]\n", 5),
+            (everybody + "  verbs: [read]\n- identities: ['**']\n  verbs: [scale]\n- identities: [b]\n", 6),
+        ):
+            self.assertIn(f"{line}: rule", self.mistake(text))
+            self.assertIn("never decides", self.mistake(text))
+        for more in ("  verbs: [read]\n", "  namespaces: [shop]\n", "  names: ['?*']\n", "  names: [web]\n"):
+            load_policy(self.write(everybody + more + "- identities: [bob]\n"))
+        load_policy(self.write("rules:\n- groups: ['*']\n- identities: [bob]\n"))
 
     def test_no_rules(self) -> None:
         """A policy of no rules is one: nobody may do anything."""
@@ -183,13 +232,12 @@ class FileTests(SynchronousTestCase):
     def test_a_reload(self) -> None:
         """A new file decides from then on, what was decided before included; a bad one changes nothing."""
         file = PolicyFile(self.write("rules: [{identities: [alice]}]"))
-        tree = {"shop": {"web": 1}}
         self.assertTrue(file.policy.decide(client(), READ, "shop", "web").allowed)
         self.write("rules: [{identities: [bob]}]")
         self.assertTrue(file.policy.decide(client(), READ, "shop", "web").allowed, "nobody has reloaded it yet")
         file.reload()
         self.assertFalse(file.policy.decide(client(), READ, "shop", "web").allowed)
-        self.assertEqual(file.policy.readable(client(), tree), {})
+        self.assertIsNone(file.policy.view(client(), ()).extent("shop"))
         for bad in ("rules: [{identities: [alice]", "rules: [{}]", ""):
             self.write(bad)
             self.assertRaises(DocumentError, file.reload)

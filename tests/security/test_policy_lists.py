@@ -7,8 +7,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from sre_server.security.authorization import EVERYTHING
+from sre_server.security.identity import Identity
 from sre_server.security.policy import Policy, PolicyDocument, Rule
 from tests.security.test_policy import READ, RulesTests, client
+
+
+def seen(policy: Policy, who: Identity, tree: Mapping[str, Mapping[str, int]]) -> dict[str, set[str]]:
+    """What a client sees of a tree: the namespaces that it may know of, and the names in them."""
+    view = policy.view(who, tree)
+    extents = {namespace: view.extent(namespace) for namespace in tree}
+    found = {
+        namespace: (set(extent.of(tree[namespace])), extent.told) for namespace, extent in extents.items() if extent
+    }
+    return {namespace: names for namespace, (names, told) in found.items() if names or told}
 
 
 class ReadableTests(RulesTests):
@@ -18,8 +30,7 @@ class ReadableTests(RulesTests):
 
     def readable(self, *rules: Rule) -> dict[str, set[str]]:
         """What is left of the tree."""
-        tree = self.policy(*rules).readable(client("alice", "dev"), self.TREE)
-        return {namespace: set(names) for namespace, names in tree.items()}
+        return seen(self.policy(*rules), client("alice", "dev"), self.TREE)
 
     def test_whole_namespaces(self) -> None:
         """Rules for all names let whole namespaces through, empty ones too, or none of them."""
@@ -44,6 +55,26 @@ class ReadableTests(RulesTests):
         no_api = Rule(identities=("*",), names=("api",), effect="deny")
         nothing = Rule(identities=("*",), effect="deny")
         self.assertEqual(self.readable(no_api, nothing, Rule(identities=("*",), names=("web",))), {})
+
+    def test_who_may_know_of_a_namespace(self) -> None:
+        """A rule for all names tells that it exists, exceptions or not; rules for some names tell by what is there."""
+        some, no_web = Rule(identities=("*",), names=("api",)), Rule(identities=("*",), names=("web",), effect="deny")
+        self.assertEqual(self.readable(some), {"shop": {"api"}})
+        self.assertEqual(
+            self.readable(no_web, Rule(identities=("*",))), {"shop": {"api"}, "pay": set(), "empty": set()}
+        )
+        self.assertEqual(self.readable(some, Rule(identities=("*",), effect="deny")), {"shop": {"api"}})
+
+    def test_who_sees_the_same(self) -> None:
+        """Clients to whom the same rules speak have the same view; one without exceptions is that of everything."""
+        policy = self.policy(Rule(identities=("a*",), names=("web",)), Rule(groups=("sre",)), Rule(identities=("b*",)))
+        self.assertIs(policy.view(client("alice"), ()), policy.view(client("anne", "dev"), ()))
+        self.assertIsNot(policy.view(client("alice"), ()), policy.view(client("eve"), ()))
+        for who in (client("bob"), client("eve", "sre"), client("alice", "sre")):
+            self.assertIs(policy.view(who, ()), EVERYTHING)
+        extent = policy.view(client("alice"), ()).extent("shop")
+        assert extent is not None
+        self.assertEqual(extent.names, {"web"}, "a list looks for the names, and not through them")
 
     def test_scale_rules_show_nothing(self) -> None:
         """A list is a read."""
@@ -84,31 +115,34 @@ class ArbitraryTests(SynchronousTestCase):
         """
         policy, who = Policy(PolicyDocument(rules)), client(name, *groups)
         tree = {namespace: dict.fromkeys(names, 0) for namespace, names in drawn.items()}
-        readable = policy.readable(who, tree)
+        view, everything = policy.view(who, tree), seen(policy, who, tree)
         for namespace, names in tree.items():
             allowed = {each for each in names if policy.decide(who, READ, namespace, each).allowed}
-            self.assertEqual(set(readable.get(namespace, {})), allowed)
-            if namespace not in readable:
-                others = (
-                    policy.decide(who, READ, namespace, each).allowed for each in ("a", "b", "ab", "ba", "c", "zz9")
-                )
+            self.assertEqual(everything.get(namespace, set()), allowed)
+            extent = view.extent(namespace)
+            others = [policy.decide(who, READ, namespace, each).allowed for each in ("a", "b", "ab", "ba", "c", "zz9")]
+            if extent is None:
                 self.assertFalse(any(others))
-        self.assertLessEqual(set(readable), set(tree))
+            elif extent.allows is None:
+                self.assertTrue(all(others))
 
     @settings(max_examples=500, deadline=None)
     @given(RULES, NAMES, st.lists(NAMES, max_size=2), st.dictionaries(NAMES, st.lists(NAMES, unique=True), max_size=4))
     def test_what_is_known_at_once(
         self, rules: tuple[Rule, ...], name: str, groups: list[str], drawn: dict[str, list[str]]
     ) -> None:
-        """Nothing is said to be readable as a whole that a list leaves something out of, nor by name what is not."""
+        """It is what is decided; and nothing is called everything that leaves something out."""
         policy, who = Policy(PolicyDocument(rules)), client(name, *groups)
-        tree = {namespace: dict.fromkeys(names, 0) for namespace, names in drawn.items()}
-        if policy.known_to_read_all(who, None):
-            self.assertEqual(policy.readable(who, tree), tree)
-        for namespace, names in tree.items():
-            if policy.known_to_read_all(who, namespace):
-                part = {namespace: tree[namespace]}
-                self.assertEqual(policy.readable(who, part), part)
-            for each in names:
-                allowed = policy.decide(who, READ, namespace, each).allowed
-                self.assertEqual(policy.known_to_read(who, namespace, each), allowed)
+        self.assertIs(policy.known_view(who, None), policy.view(who, drawn))
+        allowed = {
+            policy.decide(who, READ, namespace, each).allowed == policy.known_to_read(who, namespace, each)
+            for namespace, names in drawn.items()
+            for each in names
+        }
+        self.assertLessEqual(allowed, {True})
+        everything = policy.decide_on_everything(who).allowed
+        self.assertEqual(policy.view(who, ()) is EVERYTHING, everything)
+        if everything:
+            self.assertTrue(
+                all(policy.decide(who, READ, a, b).allowed for a in ("a", "zz9") for b in ("ab", "ba", "zz9"))
+            )

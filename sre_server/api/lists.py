@@ -1,0 +1,201 @@
+"""The bodies of lists, made once for all clients with the same rights, and kept until something in them changes.
+
+The parts of a list are its namespaces. Each is filtered and encoded again only after `ClusterCache.revision` says that
+it changed, so that a list of 100,000 Deployments costs one namespace's worth of work after one change. A namespace of
+which a client may read all has the one part that everybody shares.
+"""
+
+import zlib
+from collections import OrderedDict
+from collections.abc import Callable, Generator, Mapping, Sequence
+from functools import partial
+from typing import Final
+
+from msgspec import Struct
+from twisted.internet.defer import Deferred
+
+from sre_server.api.bodies import Body, Packing, digest_of, digest_tag
+from sre_server.api.slices import Slices
+from sre_server.cache import ClusterCache
+from sre_server.errors import NotFound
+from sre_server.model import Deployment
+from sre_server.security.authorization import EVERYTHING, View
+from sre_server.web.answers import encode
+
+ByName = Mapping[str, Deployment]
+KEPT_VIEWS: Final = 64
+KEPT_BYTES: Final = 2**25
+"""So much is kept for clients that see a part, in lists of one kind; what was not used for the longest goes first."""
+_CHUNK_BYTES: Final = 65_536
+_CHUNK_NAMESPACES: Final = 16
+
+
+class _Part(Struct, gc=False):
+    """One namespace's piece of a list: its bytes, their digest for the tags of whole lists, and bodies of it alone."""
+
+    revision: int
+    deployments: int
+    data: bytes
+    digest: bytes
+    alone: dict[bytes, Body] = {}
+
+
+class _Kept:
+    """What is kept for one view: the parts that only it shows, its bodies with their revisions, and chunks of gzip."""
+
+    def __init__(self) -> None:
+        self.parts: dict[str, _Part] = {}
+        self.bodies: dict[str, tuple[int, Body]] = {}
+        self.packed: dict[bytes, bytes] = {}
+        self.size = 0
+
+    def keep(self, kind: str, revision: int, body: Body) -> None:
+        """Keep a body, and note how many bytes there are by now."""
+        self.bodies[kind] = revision, body
+        bodies = sum(len(body.data) for _, body in self.bodies.values())
+        self.size = bodies + sum(len(part.data) for part in self.parts.values())
+
+
+class _Count(Struct, gc=False):
+    deployment: str
+    replica_count: int
+
+
+def names_in(namespace: str, by_name: ByName) -> object:
+    """Show a namespace with the names of its Deployments, sorted, as lists of both families have it."""
+    return {"namespace": namespace, "deployments": sorted(by_name)}
+
+
+def counts_in(namespace: str, by_name: ByName) -> object:
+    """Show a namespace with the counts of its Deployments, sorted by their names, as family B has it."""
+    deployments = [_Count(name, by_name[name].replicas) for name in sorted(by_name)]
+    return {"namespace": namespace, "deployments": deployments}
+
+
+class ListBodies:
+    """The bodies of lists that show each namespace in one way: as `show` makes it of its name and its Deployments."""
+
+    def __init__(self, cache: ClusterCache, show: Callable[[str, ByName], object], slices: Slices) -> None:
+        self._cache = cache
+        self._show = show
+        self._slices = slices
+        self._everything = _Kept()
+        self._views: OrderedDict[View, _Kept] = OrderedDict()
+
+    def of_all(self, view: View = EVERYTHING) -> Body | Deferred[Body]:
+        """Return the list of every namespace in which there are Deployments that the view shows."""
+        return self._made("all", view, self._list)
+
+    def of_namespaces(self, view: View = EVERYTHING) -> Body | Deferred[Body]:
+        """Return the names of every namespace that the view shows, those without Deployments included."""
+        return self._made("namespaces", view, self._names)
+
+    def of_one(self, namespace: str, view: View = EVERYTHING, brackets: bytes = b"%s") -> Body:
+        """Return one namespace's piece alone, between brackets if need be; raises NotFound.
+
+        To who may read some names in it, the namespace is what of them is there: one without any is like none.
+        """
+        extent = view.extent(namespace)
+        if extent is not None and extent.told:
+            self._cache.check_namespace(namespace)
+        part = self._part(view, namespace)
+        if part is None or not (part.deployments or (extent is not None and extent.told)):
+            raise NotFound(f"Nothing that you may read is in the namespace '{namespace}'.")
+        body = part.alone.get(brackets)
+        if body is None:
+            data = brackets % part.data + b"\n"
+            packing = Packing(self._slices, [(part.digest, len(data))], {})
+            body = part.alone[brackets] = Body(data, digest_tag(part.digest), packing)
+        return body
+
+    def _made(self, kind: str, view: View, finish: Callable[[View], Body]) -> Body | Deferred[Body]:
+        found = self._kept(view).bodies.get(kind)
+        if found is not None and found[0] == self._cache.revision():
+            return found[1]
+        return self._slices.run((id(self), kind, view), partial(self._make, kind, view, finish))
+
+    def _make(self, kind: str, view: View, finish: Callable[[View], Body]) -> Generator[None, None, Body]:
+        """Make the parts that are missing, one by one; then, in one step, what is made of them."""
+        for namespace in list(self._cache.tree()):
+            extent = view.extent(namespace)
+            if extent is not None and not (kind == "namespaces" and extent.told):
+                self._part(view, namespace)
+                yield
+        body = finish(view)
+        self._kept(view).keep(kind, self._cache.revision(), body)
+        self._forget()
+        return body
+
+    def _list(self, view: View) -> Body:
+        parts = ((namespace, self._part(view, namespace)) for namespace in sorted(self._cache.tree()))
+        shown = [(namespace, part) for namespace, part in parts if part is not None and part.deployments]
+        texts = [part.data for _, part in shown] or [b""]
+        texts[0] = b"[" + texts[0]
+        texts[-1] += b"]\n"
+        data = b",".join(texts)  # in one step, as copying so many bytes is what takes the longest
+        tag = digest_tag(digest_of(b"".join([part.digest for _, part in shown])))
+        return Body(data, tag, Packing(self._slices, _chunks(shown), self._kept(view).packed))
+
+    def _names(self, view: View) -> Body:
+        names = [namespace for namespace in sorted(self._cache.tree()) if self._is_shown(view, namespace)]
+        data = encode({"namespaces": names})
+        digest = digest_of(data)
+        return Body(data, digest_tag(digest), Packing(self._slices, [(digest, len(data))], {}))
+
+    def _is_shown(self, view: View, namespace: str) -> bool:
+        extent = view.extent(namespace)
+        if extent is None or extent.told:
+            return extent is not None
+        part = self._part(view, namespace)
+        return part is not None and part.deployments > 0
+
+    def _part(self, view: View, namespace: str) -> _Part | None:
+        extent = view.extent(namespace)
+        if extent is None:
+            return None
+        parts = (self._everything if extent.allows is None else self._kept(view)).parts
+        revision = self._cache.revision(namespace)
+        part = parts.get(namespace)
+        if part is None or part.revision != revision:
+            tree = self._cache.tree()
+            seen = extent.of(tree.get(namespace, {}))
+            data = encode(self._show(namespace, seen))[:-1]
+            part = _Part(revision, len(seen), data, digest_of(data))
+            if namespace in tree:
+                parts[namespace] = part
+                for gone in [name for name in parts if name not in tree] if len(parts) > 2 * len(tree) else ():
+                    del parts[gone]
+        return part
+
+    def _kept(self, view: View) -> _Kept:
+        if view is EVERYTHING:
+            return self._everything
+        kept = self._views.get(view)
+        if kept is None:
+            kept = self._views[view] = _Kept()
+            self._forget()
+        self._views.move_to_end(view)
+        return kept
+
+    def _forget(self) -> None:
+        size = sum(kept.size for kept in self._views.values())
+        while len(self._views) > KEPT_VIEWS or (len(self._views) > 1 and size > KEPT_BYTES):
+            size -= self._views.popitem(last=False)[1].size
+
+
+def _chunks(shown: Sequence[tuple[str, _Part]]) -> list[tuple[bytes, int]]:
+    """Return where a list is cut to be compressed, with a key of the bytes in between.
+
+    Where depends on the namespaces there, and not on those before, so that a new one changes one chunk, and on nothing
+    else, so that every replica cuts where the others do.
+    """
+    chunks: list[tuple[bytes, int]] = []
+    key, start, end = b"[", 0, 1
+    for namespace, part in shown[:-1]:
+        key, end = key + part.digest, end + len(part.data) + 1
+        if end - start >= _CHUNK_BYTES or zlib.crc32(namespace.encode("ascii")) % _CHUNK_NAMESPACES == 0:
+            chunks.append((key, end))
+            key, start = b"", end
+    for _, part in shown[-1:]:
+        key, end = key + part.digest, end + len(part.data) + 1
+    return [*chunks, (key + b"]", end + 1)]

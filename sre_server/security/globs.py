@@ -1,0 +1,74 @@
+"""Globs that operators write (`*`, `?`, `[...]`): those that can match nothing are a mistake, and said to be one.
+
+A rule that protects `Kube-System` would protect nothing, in silence.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from fnmatch import fnmatchcase
+from string import ascii_lowercase, digits
+from typing import Final
+
+from sre_server.model import MAX_DEPLOYMENT_NAME, MAX_NAMESPACE_NAME
+from sre_server.security.documents import Mistake
+
+_PART: Final = re.compile(r"\[!?\]?[^\]]*\]|.", re.DOTALL)
+_ALPHANUMERIC: Final = frozenset(ascii_lowercase + digits)
+_NAMESPACE: Final = _ALPHANUMERIC | {"-"}
+_DEPLOYMENT: Final = _NAMESPACE | {"."}
+# A SPIFFE ID's trust domain is lower case (SPIFFE-ID, section 2.1), and a CN that reads as a URI names nobody.
+_NO_SPIFFE_ID: Final = re.compile(r"spiffe://[^/*?\[]*[A-Z]")
+
+
+def mistakes_in_names(path: str, namespaces: Sequence[str], names: Sequence[str]) -> Iterator[Mistake]:
+    """Yield what is wrong with the globs of a rule's `namespaces` and `names`; `path` leads to the rule."""
+    for field, globs, alphabet, longest in (
+        ("namespaces", namespaces, _NAMESPACE, MAX_NAMESPACE_NAME),
+        ("names", names, _DEPLOYMENT, MAX_DEPLOYMENT_NAME),
+    ):
+        yield from _nothing(f"{path}.{field}", globs)
+        what = "namespace" if field == "namespaces" else "Deployment"
+        allowed = "a-z, 0-9 and '-'" if field == "namespaces" else "a-z, 0-9, '-' and '.'"
+        for number, glob in enumerate(globs):
+            if not _can_name(glob, alphabet, longest):
+                text = f"no {what} can be called '{glob}': at most {longest} characters, {allowed}, the ends a-z or 0-9"
+                yield f"{path}.{field}[{number}]", text
+
+
+def mistakes_in_clients(path: str, globs: Sequence[str]) -> Iterator[Mistake]:
+    """Yield what is wrong with globs of identities or groups; `path` leads to them."""
+    for number, glob in enumerate(globs):
+        if glob != glob.strip() or not glob.isprintable() or _NO_SPIFFE_ID.match(glob):
+            yield (
+                f"{path}[{number}]",
+                f"nobody can be called {glob!r}: blanks at the ends, or a trust domain in capitals",
+            )
+
+
+def _nothing(path: str, globs: Sequence[str]) -> Iterator[Mistake]:
+    if not globs:
+        yield path, "an empty list matches nothing; for everything, leave it out"
+
+
+def _can_name(glob: str, alphabet: frozenset[str], longest: int) -> bool:
+    """Tell whether the glob matches any name: dot-separated labels, that begin and end with a letter or a digit.
+
+    What is followed is the kind of the last character: "" for none or a dot, "-", or "a" for a letter or a digit.
+    """
+    parts: list[str] = _PART.findall(glob)
+    kinds = {""}
+    for part in parts:
+        if part == "*" and kinds:
+            kinds |= {"a", "-", *({""} if "." in alphabet else ())}
+            continue
+        matched = {character for character in alphabet if fnmatchcase(character, part)}
+        after: set[str] = set()
+        for kind in kinds:
+            if matched & _ALPHANUMERIC:
+                after.add("a")
+            if "-" in matched and kind:
+                after.add("-")
+            if "." in matched and kind == "a":
+                after.add("")
+        kinds = after
+    return "a" in kinds and len(parts) - parts.count("*") <= longest
