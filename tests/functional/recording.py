@@ -40,6 +40,10 @@ class _Handler(BaseHTTPRequestHandler):
             self.request = self.server.tls.wrap_socket(self.request, server_side=True)
         super().setup()
 
+    def finish(self) -> None:
+        super().finish()
+        self.request.close()  # of TLS, what was wrapped; the server closes what it accepted
+
     def _answer(self) -> None:
         self.rfile.read(int(self.headers.get("Content-Length") or 0))
         impersonation = [(name, value) for name, value in self.headers.items() if name.startswith("Impersonate-")]
