@@ -1,6 +1,7 @@
 """YAML and JSON as Kubernetes' clients read them, with errors that quote nothing: there are tokens in these files."""
 
-from typing import TypeVar
+import re
+from typing import Final, TypeVar
 
 import msgspec
 import yaml
@@ -8,6 +9,8 @@ import yaml
 from sre_server.errors import CredentialsError
 
 T = TypeVar("T")
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
+"""What an escape such as `\\ud800` leaves of a character, if the other half does not follow."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -44,7 +47,9 @@ def parse_document(raw: bytes, shape: type[T]) -> T:
 
 def _without_nulls(node: object) -> object:
     if isinstance(node, dict):
-        return {key: _without_nulls(value) for key, value in node.items() if value is not None}
+        return {_without_nulls(key): _without_nulls(value) for key, value in node.items() if value is not None}
     if isinstance(node, str) and "\0" in node:
         raise CredentialsError("has a text with a NUL in it")  # which is the end of a path, or of an argument
+    if isinstance(node, str) and _SURROGATE.search(node):
+        raise CredentialsError("has a text with half a character in it")  # which nothing can be sent as
     return [_without_nulls(value) for value in node] if isinstance(node, list) else node

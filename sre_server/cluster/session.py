@@ -126,7 +126,8 @@ class Session:
             raise CredentialsError(
                 f"{self.chosen.user_at}: exec.command {plugin.command} is not there, or may not be run. {hint}".rstrip()
             )
-        variables = {variable.name: variable.value for variable in plugin.env}
+        # As Go puts them together, and the system takes them apart: a name may have a "=" in it.
+        variables = dict(f"{variable.name}={variable.value}".split("=", 1) for variable in plugin.env)
         cluster = self._cluster_info() if plugin.provide_cluster_info else None
         return ExecPlugin([command, *plugin.args], plugin.api_version, {**environ, **variables}, cluster)
 

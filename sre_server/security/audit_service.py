@@ -4,6 +4,7 @@ Writes that are still under way then are told as "unknown". Should the outcome c
 the same request id.
 """
 
+from collections import deque
 from collections.abc import Callable
 from typing import Final
 
@@ -49,6 +50,8 @@ class AuditLogService(Service):
         self._silent_until = 0.0
         self._stopping = False
         self._under_way: set[_Entry] = set()
+        self._owed: deque[tuple[Slot, Record]] = deque()
+        """Lines of writes that were not taken; there are no more than begin before the sink refuses the next one."""
         self._refusals = Refusals(self._tell)
         self._loops = [self._loop(self._flush, FLUSH_SECONDS), self._loop(self._refusals.tell_sums, SUM_SECONDS)]
 
@@ -58,7 +61,7 @@ class AuditLogService(Service):
         return loop, seconds
 
     def startService(self) -> None:
-        """From now on, flush the sink every second and tell of summed-up refusals every minute."""
+        """From now on, write every second what is still unwritten, and tell of summed-up refusals every minute."""
         super().startService()
         for loop, seconds in self._loops:
             loop.start(seconds, now=False).addErrback(lambda failure: self.log.failure("audit", failure=failure))
@@ -83,12 +86,13 @@ class AuditLogService(Service):
             self._refusals.tell_sums()
 
     def finish(self, entry: "_Entry", record: Record) -> None:
-        """Complete a line; see `Entry.finish`."""
+        """Complete a line, or else try again every second; see `Entry.finish`."""
         self._under_way.discard(entry)
         try:
             entry.slot.put(record)
         except OSError as error:
             self._note_failure(error)
+            self._owed.append((entry.slot, record))
 
     def stopService(self) -> Deferred[None]:
         """Tell what is known of the writes under way and of refusals, and let a slow sink take it for 2 s."""
@@ -122,6 +126,10 @@ class AuditLogService(Service):
 
     def _flush(self) -> bool:
         try:
+            while self._owed:
+                slot, record = self._owed[0]
+                slot.put(record)
+                self._owed.popleft()
             return self._sink.flush()
         except OSError as error:
             self._say(error)

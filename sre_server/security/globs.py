@@ -11,12 +11,15 @@ from typing import Final
 
 from sre_server.model import MAX_DEPLOYMENT_NAME, MAX_NAMESPACE_NAME
 from sre_server.security.documents import Mistake
+from sre_server.security.identity import is_identity, is_uri
 
 _PART: Final = re.compile(r"\[!?\]?[^\]]*\]|.", re.DOTALL)
 _ALPHANUMERIC: Final = frozenset(ascii_lowercase + digits)
 _NAMESPACE: Final = _ALPHANUMERIC | {"-"}
 _DEPLOYMENT: Final = _NAMESPACE | {"."}
 # A SPIFFE ID's trust domain is lower case (SPIFFE-ID, section 2.1), and a CN that reads as a URI names nobody.
+SPIFFE: Final = "spiffe://"
+_GLOB: Final = re.compile(r"[*?\[]")
 _NO_SPIFFE_ID: Final = re.compile(r"spiffe://[^/*?\[]*[A-Z]")
 
 
@@ -43,6 +46,18 @@ def mistakes_in_clients(path: str, globs: Sequence[str]) -> Iterator[Mistake]:
                 f"{path}[{number}]",
                 f"nobody can be called {glob!r}: blanks at the ends, or a trust domain in capitals",
             )
+
+
+def mistakes_in_identities(path: str, globs: Sequence[str]) -> Iterator[Mistake]:
+    """Yield what else is wrong with globs of identities: those that read as URIs, and name no SPIFFE ID."""
+    for number, glob in enumerate(globs):
+        plain = _GLOB.split(glob)[0]
+        if plain == glob:
+            possible = is_identity(glob)
+        else:
+            possible = not is_uri(plain) or plain.startswith(SPIFFE) or SPIFFE.startswith(plain)
+        if not possible:
+            yield f"{path}[{number}]", f"nobody can be called {glob!r}: that is neither a SPIFFE ID nor a common name"
 
 
 def _nothing(path: str, globs: Sequence[str]) -> Iterator[Mistake]:

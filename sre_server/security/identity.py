@@ -55,9 +55,23 @@ def identify(certificate: x509.Certificate, *issuers: x509.Certificate) -> Ident
     return Identity(name, groups, fingerprint_of(certificate), ends)
 
 
+def is_identity(text: str) -> bool:
+    """Tell whether a client can be called this, by a SPIFFE ID or by a common name."""
+    return _is_spiffe_id(text) or (_is_plain(text) and not is_uri(text))
+
+
+def is_uri(text: str) -> bool:
+    """Tell whether a text reads as a URI, as no common name may."""
+    return _URI.match(text) is not None
+
+
 def fingerprint_of(certificate: x509.Certificate) -> str:
     """Return the SHA-256 of a certificate, in hex."""
     return certificate.fingerprint(SHA256()).hex()
+
+
+def _is_spiffe_id(uri: str) -> bool:
+    return len(uri) <= MAX_SPIFFE_ID and _SPIFFE_ID.fullmatch(uri) is not None
 
 
 def _spiffe_id(certificate: x509.Certificate) -> str | None:
@@ -71,7 +85,7 @@ def _spiffe_id(certificate: x509.Certificate) -> str | None:
     if len(uris) > 1:
         raise NotIdentified("The client certificate has more than one URI name: which of them it is, is ambiguous.")
     uri = uris[0]
-    if len(uri) > MAX_SPIFFE_ID or not _SPIFFE_ID.fullmatch(uri):
+    if not _is_spiffe_id(uri):
         raise NotIdentified("The client certificate's URI name is not a SPIFFE ID.")
     return uri
 
@@ -88,7 +102,7 @@ def _common_name(subject: x509.Name) -> str:
     if len(names) != 1:
         how_many = "more than one" if names else "no"
         raise NotIdentified(f"The client certificate has {how_many} common name (CN) and no SPIFFE ID.")
-    if _URI.match(names[0]):
+    if is_uri(names[0]):
         raise NotIdentified("The client certificate's common name (CN) reads as a URI, which only a URI name may be.")
     return names[0]
 

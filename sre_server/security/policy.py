@@ -26,7 +26,7 @@ from msgspec import Meta, Struct
 
 from sre_server.security.authorization import EVERYTHING, WHOLE, Decision, Extent, Verb, View
 from sre_server.security.documents import Mistake, load
-from sre_server.security.globs import mistakes_in_clients, mistakes_in_names
+from sre_server.security.globs import mistakes_in_clients, mistakes_in_identities, mistakes_in_names
 from sre_server.security.identity import MAX_SPIFFE_ID, Identity
 
 Glob = Annotated[str, Meta(min_length=1, max_length=MAX_SPIFFE_ID)]
@@ -89,6 +89,7 @@ def _mistakes(document: PolicyDocument) -> Iterator[Mistake]:
         if not rule.identities and not rule.groups:
             yield path, f"rule {number + 1} names neither identities nor groups, so it is about nobody"
         yield from mistakes_in_clients(f"{path}.identities", rule.identities)
+        yield from mistakes_in_identities(f"{path}.identities", rule.identities)
         yield from mistakes_in_clients(f"{path}.groups", rule.groups)
         yield from mistakes_in_names(path, rule.namespaces, rule.names)
         if decided.issuperset(rule.verbs):

@@ -107,7 +107,7 @@ def _split_lists(pem: bytes) -> list[x509.CertificateRevocationList]:
     lists = [x509.load_pem_x509_crl(part) for part in parts]
     for crl in lists:
         try:
-            _ = crl.extensions, crl.signature_hash_algorithm  # parsed only when looked at
+            _ = crl.issuer, crl.extensions, crl.signature_hash_algorithm  # parsed only when looked at
         except x509.DuplicateExtension as error:
             raise ValueError(str(error)) from error
     return lists

@@ -116,6 +116,13 @@ class FileSink:
     def _open(self) -> int:
         # Not O_APPEND: Linux would append what is meant to complete a line in place.
         descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            size = os.fstat(descriptor).st_size
+            if size and os.pread(descriptor, 1, size - 1) != b"\n":  # somebody ended in the middle of a line
+                os.pwrite(descriptor, b"\n", size)
+        except OSError:
+            os.close(descriptor)
+            raise
         self._opened += 1
         return descriptor
 

@@ -132,8 +132,12 @@ class Channel(TwistedChannel):
 
     @property
     def is_silent(self) -> bool:
-        """Whether it may be closed to make room for another: nobody has been identified, or nothing is under way."""
-        return not self.requests and (self._identity is None or self.site.clients is None)
+        """Whether it may be closed to make room for another: no client's own is it, and no answer is under way.
+
+        A request that has yet to come whole is no reason to stay: a first line would do, and as many as one likes.
+        """
+        unknown = self._identity is None or self.site.clients is None
+        return unknown and (not self.requests or self.is_mid_request)
 
     def _start_clock(self, name: str, seconds: float, rings: Callable[[], object]) -> None:
         """Call `rings` after so many seconds, unless the clock of that name is stopped; one that runs is left alone."""

@@ -99,8 +99,8 @@ class APISite(Site):
 
     def identified(self, connection: Connection, identity: Identity) -> None:
         """Note whose a connection is; raises TooManyRequests if that is one too many."""
-        self._silent.pop(connection, None)
         self.connections.identified(connection.address, identity.name)
+        self._silent.pop(connection, None)
 
     def closed(self, connection: Connection, identity: Identity | None) -> None:
         """Forget a connection, unless it made room and is forgotten already; the last one ends a drain."""

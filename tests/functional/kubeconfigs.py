@@ -11,6 +11,7 @@ NAMED = '{server: "https://cluster.example:6443", certificate-authority-data: $C
 PLAIN = '{server: "$PLAIN"}'
 PAIR = "client-certificate-data: $CERTIFICATE, client-key-data: $KEY"
 V1 = "client.authentication.k8s.io/v1"
+HALF_ARGUMENT = ', args: ["\\ud800"]'
 
 
 class Case(NamedTuple):
@@ -75,6 +76,8 @@ TOKENS = (
     Case("a token file that is empty", "{tokenFile: empty}", refused="tokenFile $FOLDER/empty"),
     Case("a token file that is blank", "{tokenFile: blank}", refused="tokenFile $FOLDER/blank"),
     Case("a token file with a NUL in its name", '{tokenFile: "a\\0b"}', refused="NUL"),
+    Case("a token with half a character", '{token: "secret-one\\ud800"}', refused="half a character"),
+    Case("a password with half a character", '{username: joe, password: "\\udc80"}', refused="half a character"),
     Case("a token file of two lines", "{tokenFile: lines}", refused="tokenFile $FOLDER/lines"),
     Case("a token file of two lines beside a token", "{token: secret-one, tokenFile: lines}", refused="tokenFile"),
     Case("over plain HTTP nobody proves anything", "{token: secret-one}", PLAIN, sent=NOBODY),
@@ -322,6 +325,16 @@ PLUGINS = (
         "a plugin with arguments and variables",
         f"{{{plugin('bin/echo', more=', args: [a], env: [{name: B, value: one}, {name: B, value: two}]')}}}",
         sent=bearer("a-two"),
+    ),
+    Case(
+        "a plugin with a variable whose name has more than a name in it",
+        f"{{{plugin('bin/echo', more=', args: [a], env: [{name: B=t, value: wo}]')}}}",
+        sent=bearer("a-t=wo"),
+    ),
+    Case(
+        "a plugin with half a character",
+        f"{{{plugin('bin/echo', more=HALF_ARGUMENT)}}}",
+        refused="half a character",
     ),
     Case("a plugin without arguments", f"{{{plugin(more=', args: null, env: null')}}}", sent=bearer("from-plugin")),
     Case(

@@ -77,11 +77,27 @@ class FileServiceTests(Serving, FileTests):
         self.assertEqual(self.told(), [("r-1", "unknown")])
 
     def test_an_outcome_that_cannot_be_told_of(self) -> None:
-        """Who waits for the write is not troubled; it is counted."""
+        """Who waits for the write is not troubled; it is counted once, and told as soon as it can be."""
         entry = self.log.begin(RECORD)
         with mock.patch.object(os, "pwrite", side_effect=FULL):
             entry.finish(DONE)
+            self.clock.advance(1)
         self.assertEqual((self.told(), self.failures), ([("r-1", "unknown")], 1))
+        self.clock.advance(1)
+        self.assertEqual((self.told(), self.failures), ([("r-1", "changed")], 1))
+
+    def test_a_folder_that_goes_while_writes_are_under_way(self) -> None:
+        """Their lines are in the file that is made once there is a folder again, each once, and at the end as well."""
+        entries = [self.log.begin(known_as(f"r-{number}")) for number in range(2)]
+        self.path.unlink()
+        self.path.parent.rmdir()
+        entries[0].finish(replace(DONE, request_id="r-0"))
+        stopped = self.log.stopService()
+        self.assertNoResult(stopped)
+        self.path.parent.mkdir()
+        self.clock.advance(1)
+        self.successResultOf(stopped)
+        self.assertEqual(self.told(), [("r-0", "changed"), ("r-1", "unknown")])
 
     def test_repeated_refusals(self) -> None:
         """The first at once, and then a line a minute, at the end too; no refusal is in none."""

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from sre_server.model import is_deployment_name, is_namespace_name
-from sre_server.security.globs import mistakes_in_clients, mistakes_in_names
+from sre_server.security.globs import mistakes_in_clients, mistakes_in_identities, mistakes_in_names
+from sre_server.security.identity import MAX_NAME
 
 SHORT: Final = ["".join(name) for length in range(1, 6) for name in product("a0-.", repeat=length)]
 DEPLOYMENTS: Final = [name for name in SHORT if is_deployment_name(name)]
@@ -89,3 +90,36 @@ class ClientsTests(SynchronousTestCase):
         """No name has blanks at its ends, or unprintable characters; no trust domain has capitals."""
         for glob in (" alice", "alice\t", "a\nb", " ", "spiffe://Example.org/x", "spiffe://aB/x"):
             self.assertEqual([path for path, _ in mistakes_in_clients(".i", ("ok", glob))], [".i[1]"], glob)
+
+    def test_identities_that_can_be(self) -> None:
+        """A SPIFFE ID, a common name, and every glob that may match one."""
+        globs = (
+            "*",
+            "spiffe://x/y",
+            "spiffe://*",
+            "spiff*",
+            "sp?ffe://x/y",
+            "spiffe:*",
+            "system:node:a",
+            "[bob",
+            "a/b",
+        )
+        for glob in (*globs, "a" * MAX_NAME, "spiffe://x/" + "a" * MAX_NAME):
+            self.assertEqual(list(mistakes_in_identities("", (glob,))), [], glob)
+
+    def test_identities_that_can_never_be(self) -> None:
+        """What reads as a URI is no common name, so that it has to be a SPIFFE ID, in the one spelling of that."""
+        for glob in (
+            "SPIFFE://x/y",
+            "Spiffe://*",
+            "urn:x",
+            "https://x/*",
+            "spiffe:x*",
+            "spiffe://x",
+            "spiffe://x/",
+            "spiffe://x/y/",
+            "spiffe://x//y",
+            "host:8443",
+            "a" * (MAX_NAME + 1),
+        ):
+            self.assertEqual([path for path, _ in mistakes_in_identities(".i", ("ok", glob))], [".i[1]"], glob)

@@ -3,10 +3,12 @@
 import shutil
 import subprocess
 from datetime import timedelta
+from ssl import DER_cert_to_PEM_cert
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
+from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ObjectIdentifier
 
 from sre_server.security.pem import TLSFilesError
@@ -85,6 +87,12 @@ class EnforcementTests(RevocationTests):
         for extension in (issuer, _UNKNOWN):
             listing = self.authority.revocation_list(self.serial, entry_extension=extension)
             self.assertIn("OpenSSL cannot enforce", self.refusal(listing))
+
+    def test_an_issuer_that_cannot_be_read(self) -> None:
+        """It is one line that says which file that is, as for all that cannot be parsed."""
+        listing = x509.load_pem_x509_crl(self.authority.revocation_list()).public_bytes(Encoding.DER)
+        broken = DER_cert_to_PEM_cert(listing.replace(b"Test CA", b"Test \xff\xff")).replace("CERTIFICATE", "X509 CRL")
+        self.assertIn("crl.pem is not a usable PEM file", self.refusal(broken.encode()))
 
     def test_a_list_of_the_future(self) -> None:
         """It would end every handshake until its time comes."""

@@ -220,6 +220,13 @@ class FullDiskTests(FileTests):
                     self.sink.begin(RECORD).put(DONE)
                 self.assertEqual(self.told(), [("r-2", "unknown")] * taken + [("r-1", "changed")])
 
+    def test_a_line_that_was_never_ended(self) -> None:
+        """Whoever wrote before ended in the middle of it: what is written now is lines of its own."""
+        self.path.write_bytes(b'{"schema":')
+        self.open().begin(RECORD).put(DONE)
+        first, second, rest = self.path.read_bytes().split(b"\n")
+        self.assertEqual((first, json.loads(second)["outcome"], rest), (b'{"schema":', "changed", b""))
+
     def test_a_folder_that_is_gone(self) -> None:
         """A log that can be opened no more refuses writes, until it can."""
         folder = self.path.parent

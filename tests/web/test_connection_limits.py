@@ -16,6 +16,7 @@ from tests.fakes import namespace
 from tests.memory_server import ALICE, ClientTransport, MemoryServer, Wire
 
 GET = b"GET /deployments HTTP/1.1\r\nHost: a\r\n\r\n"
+HALF_A_BODY = b"\r\nContent-Length: 9\r\n\r\nhalf"
 
 
 def peer(host: str) -> IPv4Address:
@@ -208,6 +209,32 @@ class CapsTests(SynchronousTestCase):
             self.assertTrue(wires[expected].aborted, expected)
             wires.append(Wire(site))
         self.assertEqual(site.open, 3)
+
+    def test_half_a_request_keeps_no_place(self) -> None:
+        """Nor does one without its end: the place is for whoever comes next, such as a probe; an answer keeps it."""
+        site = APISite(Nothing(), Clock(), limits=ConnectionLimits(total=3))
+        wires = [Wire(site) for _ in range(3)]
+        for wire, sent in zip(
+            wires, (b"GET / HTTP/1.1\r\n", GET[:-2], GET.replace(b"\r\n\r\n", HALF_A_BODY)), strict=True
+        ):
+            wire.write(sent)
+        for wire in wires:
+            self.assertTrue(site.admits(peer("192.0.2.8")))
+            self.assertTrue(wire.aborted)
+            Wire(site)
+        self.serve(ConnectionLimits(total=1))
+        self.server.clients.who = NotIdentified("Nobody knows.")
+        waiting = self.server.connect()
+        waiting.write(GET[:-2])
+        self.assertTrue(self.site.admits(peer("192.0.2.8")))
+        self.assertTrue(waiting.aborted)
+
+    def test_one_too_many_of_a_client_keeps_no_place(self) -> None:
+        """A client that has all of its connections cannot take the others' with those that it is refused."""
+        self.serve(ConnectionLimits(total=3, per_identity=1))
+        wires = [self.server.connect() for _ in range(3)]
+        self.assertTrue(self.site.admits(peer("192.0.2.8")))
+        self.assertEqual([wire.aborted for wire in wires], [False, True, False])
 
     def test_nothing_is_left_of_connections_that_are_gone(self) -> None:
         """Counters and timers go back to where they were, however a connection ends."""
