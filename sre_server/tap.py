@@ -1,7 +1,8 @@
 """The seam to twistd: the options, and the service that they make, of one factory for each room."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from functools import partial
 from typing import cast
 
 from twisted.application.service import IService, Service
@@ -14,7 +15,9 @@ from sre_server.cluster.connection import Connection
 from sre_server.cluster.credentials import Credentials, InCluster, Kubeconfig, Unauthenticated
 from sre_server.cluster.events import EventService
 from sre_server.cluster.feed import Cycle, Feed
+from sre_server.cluster.permissions import CREATE_REVIEWS, Permissions, Told
 from sre_server.cluster.polling import NamespacePoller
+from sre_server.cluster.probing import ReviewProbe
 from sre_server.cluster.reviews import CONCURRENT_REVIEWS, ReviewService
 from sre_server.cluster.scaling import CONCURRENT_WRITES, ScalingService
 from sre_server.cluster.version import streams_lists
@@ -25,7 +28,7 @@ from sre_server.daemon.lifecycle import OrderedServices, Unreadiness
 from sre_server.daemon.observing import CacheObserver, LogCounter, observe_trust
 from sre_server.daemon.options import Options
 from sre_server.daemon.resources import SettledHeap, raise_descriptor_limit, shorten_switch_interval
-from sre_server.model import Resource, Source
+from sre_server.model import Resource, Source, sources_of
 from sre_server.security.authorization import Verb
 from sre_server.security.factory import make_security
 from sre_server.security.tls import MutualTLSEndpoint, ServerTLS
@@ -63,6 +66,10 @@ def make_service(config: ServerConfig, tls: ServerTLS, reactor: IServerReactor) 
     metrics.max_staleness.set(config.max_staleness)
     services: list[Service] = [StdlibLogs(), LogCounter(metrics)]
     connect = _connect(config, reactor, metrics, services)
+    permissions = Permissions(
+        [CREATE_REVIEWS] if config.authorization is Authorization.KUBERNETES else [],
+        lambda what, missing: metrics.permission_missing.labels(what).set(missing),
+    )
     reviews = ReviewService(reactor, DaemonThreadPool(CONCURRENT_REVIEWS, "review"), connect)
     security = make_security(
         reactor,
@@ -74,18 +81,22 @@ def make_service(config: ServerConfig, tls: ServerTLS, reactor: IServerReactor) 
         audit_log=config.audit_log,
     )
 
-    sources = _sources(config)
+    sources = sources_of(config.namespaces)
     cache = ClusterCache(time.monotonic, sources, config.max_staleness)
     observer = CacheObserver(cache, metrics, time.monotonic)
     feed = Feed(
         reactor,
         DaemonThreadPool(len(sources), "watch"),
-        _cycles(config, sources, connect),
+        [_cycle(source, connect(), permissions.told) for source in sources],
         cache.apply,
         ended=lambda reason: metrics.watch_restarts.labels(reason).inc(),
     )
     scaling = ScalingService(reactor, DaemonThreadPool(CONCURRENT_WRITES, "write"), connect, cache.written)
     events = EventService(reactor, DaemonThreadPool(1, "event"), connect)
+
+    probes: list[Service] = []
+    if config.authorization is Authorization.KUBERNETES:
+        probes.append(ReviewProbe(reactor, DaemonThreadPool(1, "probe"), connect, permissions))
 
     def refresh() -> None:
         observer.refresh()
@@ -112,6 +123,7 @@ def make_service(config: ServerConfig, tls: ServerTLS, reactor: IServerReactor) 
         guards,
         scale=scaling.scale,
         tell=events.leave,
+        permissions=permissions,
         watching=lambda: feed.alive,
         warnings=security.warnings,
         refresh=refresh,
@@ -127,6 +139,7 @@ def make_service(config: ServerConfig, tls: ServerTLS, reactor: IServerReactor) 
         reviews,
         scaling,
         events,
+        *probes,
         SiteService(reactor, endpoint, api.site, "API"),
         Unreadiness(api.health),
     ]
@@ -166,15 +179,8 @@ def _credentials(config: ServerConfig, reactor: IServerReactor, services: list[S
     return lambda: Unauthenticated(lambda: simulator.url)
 
 
-def _sources(config: ServerConfig) -> list[Source]:
-    scopes = config.namespaces or (None,)
-    return [Source(Resource.NAMESPACES), *(Source(Resource.DEPLOYMENTS, scope) for scope in scopes)]
-
-
-def _cycles(config: ServerConfig, sources: Sequence[Source], connect: Connect) -> list[Cycle]:
-    """Make one cycle for each source, each with a connection of its own."""
-    if not config.namespaces:
-        return [Reflector(source, connect(), streams=streams_lists) for source in sources]
-    _, *deployments = sources
-    reflectors = [Reflector(source, connect(), streams=streams_lists) for source in deployments]
-    return [NamespacePoller(config.namespaces, connect()), *reflectors]
+def _cycle(source: Source, connection: Connection, told: Told) -> Cycle:
+    """Make what keeps up with a source: no Role can grant a watch of the Namespace object that it is in."""
+    if source.resource is Resource.NAMESPACES and source.namespace:
+        return NamespacePoller(source, connection, told=told)
+    return Reflector(source, connection, streams=partial(streams_lists, told=told), told=told)

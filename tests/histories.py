@@ -1,5 +1,6 @@
 """Random histories of a cluster, and of what is told of them, late and in pieces: the oracle of the cache's tests."""
 
+import math
 from collections import deque
 from typing import ClassVar
 
@@ -15,7 +16,19 @@ from twisted.internet.task import Clock
 
 from sre_server.api.bodies import ListBodies, counts_in, names_in
 from sre_server.cache import ClusterCache
-from sre_server.model import Change, Changed, Deleted, Deployment, Listed, Namespace, Put, Resource, Source
+from sre_server.model import (
+    Change,
+    Changed,
+    Deleted,
+    Deployment,
+    Listed,
+    Namespace,
+    Put,
+    Resource,
+    Source,
+    Unreadable,
+    sources_of,
+)
 from tests.fakes import populated
 from tests.wire import by_name
 
@@ -31,12 +44,16 @@ def key_of(deployment: Deployment) -> Key:
     return deployment.namespace, deployment.name
 
 
+def _shows(change: Put | Deleted, told: Put | None) -> bool:
+    return isinstance(change, Deleted) if told is None else change == told
+
+
 class Teller:
     """One list+watch: the events that are still to be told, and the list that is under way, if one is."""
 
     def __init__(self, source: Source) -> None:
         self.source = source
-        self.events: deque[Change] = deque()
+        self.events: deque[tuple[float, Change]] = deque()
         self.asked_at: float | None = None
         self.snapshot: Listed | None = None
         self.synced = False
@@ -44,14 +61,14 @@ class Teller:
     def covers(self, item: Namespace | Deployment) -> bool:
         """Tell whether the object is in this collection."""
         if isinstance(item, Namespace):
-            return self.source.resource is Resource.NAMESPACES
+            return self.source.resource is Resource.NAMESPACES and self.source.namespace in (None, item.name)
         return self.source.resource is Resource.DEPLOYMENTS and self.source.namespace in (None, item.namespace)
 
 
 class Histories(RuleBasedStateMachine):
     """A cluster, the sources that tell of it, and the cache that listens."""
 
-    SCOPES: ClassVar[tuple[str | None, ...]] = (None,)
+    SCOPES: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self) -> None:
         super().__init__()
@@ -60,9 +77,10 @@ class Histories(RuleBasedStateMachine):
         self.namespaces: dict[str, Namespace] = {}
         self.deployments: dict[Key, Deployment] = {}
         self.past: dict[Key, list[Put | Deleted]] = {}
+        self.times: dict[Key, list[float]] = {}
         self.answers: list[Deployment] = []
         self.floor: dict[Key, int] = {}
-        sources = [Source(Resource.NAMESPACES), *(Source(Resource.DEPLOYMENTS, scope) for scope in self.SCOPES)]
+        sources = sources_of(self.SCOPES)
         self.tellers = [Teller(source) for source in sources]
         self.cache = ClusterCache(self.clock.seconds, sources, max_staleness=120)
         self.kept = [ListBodies(self.cache, show) for show in (names_in, counts_in)]
@@ -87,9 +105,10 @@ class Histories(RuleBasedStateMachine):
         """Queue an event, and remember it."""
         for teller in self.tellers:
             if teller.covers(change.object):
-                teller.events.append(change)
+                teller.events.append((self.clock.seconds(), change))
         if isinstance(change.object, Deployment):
             self.past.setdefault(key_of(change.object), []).append(change)
+            self.times.setdefault(key_of(change.object), []).append(self.clock.seconds())
 
     def put(self, key: Key, uid: str, replicas: int) -> None:
         """Store a Deployment."""
@@ -141,6 +160,13 @@ class Histories(RuleBasedStateMachine):
         if known and known.replicas != replicas:
             self.put(key, known.uid, replicas)
 
+    @rule(key=KEYS)
+    def spoil(self, key: Key) -> None:
+        """Somebody makes of a Deployment what cannot be read."""
+        if known := self.deployments.get(key):
+            self.deployments[key] = Unreadable(*key, known.uid, self.next_version(), why="it is too large")
+            self.happened(Put(self.deployments[key]))
+
     # What we do, and what we are told.
 
     @precondition(lambda self: not self.cache.unsynced)
@@ -179,8 +205,9 @@ class Histories(RuleBasedStateMachine):
         teller = self.tellers[which % len(self.tellers)]
         if teller.asked_at is not None:
             return
-        changes = [teller.events.popleft() for _ in range(min(count, len(teller.events)))]
-        self.cache.apply(Changed(teller.source, changes))
+        changes = [teller.events.popleft()[1] for _ in range(min(count, len(teller.events)))]
+        heard_at = teller.events[0][0] if teller.events else self.clock.seconds()
+        self.cache.apply(Changed(teller.source, heard_at, changes))
         for change in changes:
             if teller.synced and isinstance(change.object, Deployment):
                 self.reached(key_of(change.object), int(change.object.resource_version))
@@ -201,7 +228,7 @@ class Histories(RuleBasedStateMachine):
         namespaces: dict[str, Namespace] = {}
         deployments: list[Deployment] = []
         if teller.source.resource is Resource.NAMESPACES:
-            namespaces = dict(self.namespaces)
+            namespaces = {name: item for name, item in self.namespaces.items() if teller.covers(item)}
         else:
             deployments = [item for item in self.deployments.values() if teller.covers(item)]
         teller.snapshot = Listed(teller.source, str(self.version), asked_at, namespaces, by_name(deployments))
@@ -236,6 +263,21 @@ class Histories(RuleBasedStateMachine):
                 gone = [change for change in changes if isinstance(change, Deleted)]
                 assert not floor or any(int(change.object.resource_version) >= floor for change in gone), key
 
+    @invariant()
+    def age_says_enough(self) -> None:
+        """Every Deployment is shown as it was at some time within the age that is told, or later."""
+        for key, changes in self.past.items():
+            age = self.cache.ages().get(key[0], self.cache.ages().get(None))
+            if age is None:
+                continue
+            shown = populated(self.cache).get(key[0], {}).get(key[1])
+            ends = [*self.times[key][1:], math.inf]
+            told = Put(shown) if shown else None
+            lasted = [end for change, end in zip(changes, ends, strict=True) if _shows(change, told)]
+            if told is None:
+                lasted.append(self.times[key][0])  # until then it had never been there
+            assert max(lasted) >= self.clock.seconds() - age, (key, shown, age)
+
     @rule(space=SPACES | st.none(), partly=st.booleans())
     def lists_are_read(self, space: str | None, *, partly: bool) -> None:
         """What was made of lists before, and is kept, is what would be made of them now; now and then somebody asks."""
@@ -247,7 +289,7 @@ class Histories(RuleBasedStateMachine):
                 ours, theirs = kept.of_all(seen), new.of_all(dict(tree))
             else:
                 ours, theirs = kept.of_one(space, seen[space]), new.of_one(space, dict(tree[space]))
-            assert (ours.data, ours.etag) == (theirs.data, theirs.etag)
+            assert (ours.data, ours.etag, ours.warning) == (theirs.data, theirs.etag, theirs.warning)
 
     @rule()
     def everything_is_told(self) -> None:

@@ -10,8 +10,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from sre_server import tap
+from sre_server.cluster.probing import ReviewProbe
 from sre_server.cluster.workers import DaemonThreadPool
-from sre_server.daemon.config import ClusterKind
+from sre_server.daemon.config import Authorization, ClusterKind
 from sre_server.daemon.lifecycle import OrderedServices
 from sre_server.daemon.options import Options
 from sre_server.web.site import APISite
@@ -38,6 +39,7 @@ class MakeServiceTests(SynchronousTestCase):
         listen: str = "tcp:8443",
         ops_listen: str | None = None,
         namespaces: tuple[str, ...] = (),
+        authorization: Authorization = Authorization.ANY,
     ) -> OrderedServices:
         """Make the service."""
         options = Options({})
@@ -49,6 +51,7 @@ class MakeServiceTests(SynchronousTestCase):
             cluster=cluster,
             kubeconfig="/nowhere",
             namespaces=namespaces,
+            authorization=authorization,
         )
         made = tap.make_service(config, options.tls, cast("tap.IServerReactor", self.reactor))
         assert isinstance(made, OrderedServices)
@@ -117,13 +120,22 @@ class MakeServiceTests(SynchronousTestCase):
         services = self.make(namespaces=("a", "b"))._services
         pools = [service._pool for service in services if hasattr(service, "_pool")]
         self.assertEqual({type(pool) for pool in pools}, {DaemonThreadPool})
-        self.assertEqual([pool.max for pool in pools], [3, 8, 16, 1])
+        self.assertEqual([pool.max for pool in pools], [4, 8, 16, 1])
+
+    def test_reviews_are_probed_where_they_are_needed(self) -> None:
+        """Where the cluster decides who may what, whether it may be asked is found out before anybody asks."""
+        for authorization, probes in ((Authorization.ANY, 0), (Authorization.KUBERNETES, 1)):
+            services = self.make(authorization=authorization)._services
+            self.assertEqual(sum(isinstance(service, ReviewProbe) for service in services), probes)
 
     def test_limited_to_namespaces(self) -> None:
-        """With namespaces there is one watch for each, and one look at the namespaces themselves."""
+        """With namespaces there is one watch for each, and each is looked up on its own."""
         for namespaces, expected in (
             ((), ["namespaces", "deployments"]),
-            (("shop", "staff"), ["namespaces", "deployments in shop", "deployments in staff"]),
+            (
+                ("shop", "staff"),
+                ["namespaces in shop", "deployments in shop", "namespaces in staff", "deployments in staff"],
+            ),
         ):
             (feed,) = [service for service in self.make(namespaces=namespaces)._services if hasattr(service, "_cycles")]
             self.assertEqual([str(cycle.source) for cycle in feed._cycles], expected)

@@ -6,7 +6,7 @@ body says, and nothing else: every replica of the server gives the same one to t
 """
 
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from hashlib import blake2b
 from typing import Final
 
@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from sre_server.api.conditional import is_known, replicas_tag
 from sre_server.cache import ClusterCache
-from sre_server.model import Deployment
+from sre_server.model import Deployment, Unreadable
 from sre_server.security.authorization import Tree
 from sre_server.web.answers import encode
 
@@ -24,6 +24,7 @@ _GZIP_BYTES: Final = 1024
 _GZIP_LEVEL: Final = 1
 """Level 6 takes 2.5 times as long for a list, on the reactor's time, and saves bytes that are few already."""
 _GZIP: Final = 16 + zlib.MAX_WBITS
+_NAMED: Final = 5
 
 
 class Body(Struct, gc=False):
@@ -33,6 +34,8 @@ class Body(Struct, gc=False):
     etag: bytes
     negotiable: bool = False
     """Whether it has a compressed form as well, so that the answer varies with Accept-Encoding."""
+    warning: bytes = b""
+    """What is missing in it, as the value of a Warning field (RFC 7234, section 5.5); nothing, if nothing is."""
     _gzipped: "Body | None" = None
 
     def shown_to(self, *, gzip: bool, if_none_match: bytes | None) -> tuple["Body", bool]:
@@ -47,7 +50,7 @@ class Body(Struct, gc=False):
         if self._gzipped is None:
             compressor = zlib.compressobj(_GZIP_LEVEL, zlib.DEFLATED, _GZIP)
             data = compressor.compress(self.data) + compressor.flush()
-            self._gzipped = Body(data, self.etag[:-1] + b'-gzip"', negotiable=True)
+            self._gzipped = Body(data, self.etag[:-1] + b'-gzip"', negotiable=True, warning=self.warning)
         return self._gzipped
 
 
@@ -57,6 +60,8 @@ class _Part(Struct, gc=False):
     revision: int
     data: bytes
     digest: bytes
+    left_out: Sequence[str]
+    """The Deployments that cannot be read, each as `namespace/name`."""
     alone: dict[bytes, Body] = {}
 
 
@@ -70,6 +75,16 @@ def whole(value: object) -> Body:
     """Encode plain data into a body, tagged with its digest."""
     data = encode(value)
     return Body(data, _tag(_digest(data)), negotiable=True)
+
+
+def warning_of(what: str, names: Sequence[str]) -> bytes:
+    """Return the value of a Warning field that says this of the things named, in words for people."""
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return b'199 sre-server "%s"' % f"{what}: {', '.join(names[:_NAMED])}{more}".encode("ascii")
+
+
+def _left_out(names: Sequence[str]) -> bytes:
+    return warning_of("what cannot be read is left out", names) if names else b""
 
 
 def _digest(data: bytes) -> bytes:
@@ -119,13 +134,15 @@ class ListBodies:
         part = self._part(namespace, by_name)
         body = part.alone.get(brackets)
         if body is None:
-            body = part.alone[brackets] = Body(brackets % part.data + b"\n", _tag(part.digest), negotiable=True)
+            data, warning = brackets % part.data + b"\n", _left_out(part.left_out)
+            body = part.alone[brackets] = Body(data, _tag(part.digest), negotiable=True, warning=warning)
         return body
 
     def _joined(self, tree: Tree[Deployment]) -> Body:
         parts = [self._part(namespace, by_name) for namespace, by_name in sorted(tree.items()) if by_name]
         data = b"[%s]\n" % b",".join([part.data for part in parts])
-        return Body(data, _tag(_digest(b"".join([part.digest for part in parts]))), negotiable=True)
+        warning = _left_out([name for part in parts for name in part.left_out])
+        return Body(data, _tag(_digest(b"".join([part.digest for part in parts]))), negotiable=True, warning=warning)
 
     def _part(self, namespace: str, by_name: ByName) -> _Part:
         tree = self._cache.tree()
@@ -133,8 +150,11 @@ class ListBodies:
         revision = self._cache.revision(namespace)
         part = self._parts.get(namespace) if kept_for_all else None
         if part is None or part.revision != revision:
+            left_out = sorted(name for name, known in by_name.items() if isinstance(known, Unreadable))
+            if left_out:
+                by_name = {name: known for name, known in by_name.items() if not isinstance(known, Unreadable)}
             data = encode(self._show(namespace, by_name))[:-1]
-            part = _Part(revision, data, _digest(data))
+            part = _Part(revision, data, _digest(data), [f"{namespace}/{name}" for name in left_out])
             if kept_for_all:
                 self._keep(namespace, part, tree)
         return part

@@ -9,7 +9,7 @@ from twisted.internet.interfaces import IReactorTime
 from sre_server.api.bodies import ListBodies, counts_in, names_in
 from sre_server.api.deployments import DeploymentsAPI
 from sre_server.api.gate import Gate
-from sre_server.api.health import Health, HealthAPI
+from sre_server.api.health import Health, HealthAPI, Permissions
 from sre_server.api.lane import FastLane
 from sre_server.api.metrics import MetricsAPI
 from sre_server.api.namespaces import NamespacesAPI
@@ -56,14 +56,15 @@ def make_api(
     *,
     scale: Scaler,
     tell: TellScaled,
+    permissions: Permissions,
     watching: Callable[[], bool] = lambda: True,
     warnings: Callable[[], list[str]] = list,
     refresh: Callable[[], None] = lambda: None,
 ) -> API:
     """Serve both families from the cache; `scale` writes to the cluster, and `tell` leaves word of it there.
 
-    `watching` tells whether the cache is still fed, `warnings` what should be mended; `refresh` brings those metrics up
-    to date that are read off something else.
+    `permissions` are the server's own in the cluster; `watching` tells whether the cache is still fed, `warnings` what
+    should be mended; `refresh` brings those metrics up to date that are read off something else.
     """
     limits = {verb: TokenBuckets(rate, reactor.seconds) for verb, rate in guards.limits.items()}
 
@@ -78,7 +79,7 @@ def make_api(
         metrics.ready.set(health.ready)
         metrics.clients_connected.set(site.connections.identities)
 
-    health = Health(cache, watching, warnings)
+    health = Health(cache, permissions, watching, warnings)
     health_api = HealthAPI(health).resource()
     names, counts = ListBodies(cache, names_in), ListBodies(cache, counts_in)
     family_a = DeploymentsAPI(cache, gate(FAMILY_A), writer(FAMILY_A), names)

@@ -1,6 +1,7 @@
 """livez and readyz: is this process worth keeping, and is it worth sending requests to."""
 
 from collections.abc import Callable
+from typing import Protocol
 
 from klein import Klein
 from twisted.web.resource import IResource
@@ -14,19 +15,38 @@ from sre_server.web.request import APIRequest
 RETRY_SECONDS = 5
 
 
+class Permissions(Protocol):
+    """What this server may do in the cluster; see `sre_server.cluster.permissions.Permissions`."""
+
+    def warnings(self) -> list[str]:
+        """Say which permissions are missing, and what the cluster said."""
+
+    def check_needed(self) -> None:
+        """Raise Unavailable if one is missing without which nobody can be served."""
+
+
 class Health:
     """What is known of this instance.
 
-    `watching` tells whether the watch loops still run, `warnings` what should be mended although it is ready.
+    `watching` tells whether the watch loops still run, `warnings` what else should be mended although it is ready.
     """
 
     def __init__(
-        self, cache: ClusterCache, watching: Callable[[], bool], warnings: Callable[[], list[str]] = list
+        self,
+        cache: ClusterCache,
+        permissions: Permissions,
+        watching: Callable[[], bool],
+        warnings: Callable[[], list[str]] = list,
     ) -> None:
         self._cache = cache
+        self._permissions = permissions
         self._watching = watching
-        self.warnings = warnings
+        self._warnings = warnings
         self._stopping = False
+
+    def warnings(self) -> list[str]:
+        """Say what should be mended although the server is ready."""
+        return [*self._cache.warnings(), *self._permissions.warnings(), *self._warnings()]
 
     def stop(self) -> None:
         """Be unready from now on."""
@@ -47,10 +67,15 @@ class Health:
         return True
 
     def check_ready(self) -> None:
-        """Raise Unavailable unless a complete list was applied and the cluster was heard from lately."""
+        """Raise Unavailable unless somebody can be served: of one scope at least all is known, and fresh."""
         if self._stopping:
             raise Unavailable("The server is shutting down.", RETRY_SECONDS)
-        self._cache.check_fresh()
+        self._permissions.check_needed()
+        try:
+            self._cache.check_ready()
+        except Unavailable as error:
+            causes = [f"{cause.rstrip('.')}." for cause in self._permissions.warnings()]
+            raise Unavailable(" ".join([str(error), *causes]), error.retry_after or RETRY_SECONDS) from error
 
 
 class HealthAPI:

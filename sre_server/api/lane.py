@@ -16,7 +16,7 @@ from twisted.web.http import datetimeToString
 
 from sre_server.api.bodies import Body
 from sre_server.api.conditional import accepts_gzip
-from sre_server.api.routes import Family, Read, max_stale
+from sre_server.api.routes import Family, Read, max_stale, shown_age
 from sre_server.telemetry.metrics import Count, Metrics
 from sre_server.web.answers import request_id
 from sre_server.web.interfaces import Connection
@@ -27,7 +27,7 @@ KEPT_HEADS: Final = 256
 _FIELD: Final = re.compile(rb"([A-Za-z0-9-]+): ?([\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?)")
 _END: Final = b"\r\n\r\n"
 _NO_NAMES: Final = (None, None)
-_COMMON: Final = b"X-Request-Id: %s\r\nDate: %s\r\nCache-Control: no-cache\r\n%sAge: %d\r\nETag: %s\r\n%s"
+_COMMON: Final = b"X-Request-Id: %s\r\nDate: %s\r\nCache-Control: no-cache\r\n%sAge: %s\r\nETag: %s\r\n%s"
 _OK: Final = b"HTTP/1.1 200 OK\r\n" + _COMMON + b"%sContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s"
 _NOT_MODIFIED: Final = b"HTTP/1.1 304 Not Modified\r\n" + _COMMON + b"\r\n"
 IGNORED_FIELDS: Final = frozenset(
@@ -123,12 +123,14 @@ class FastLane:
         known_as = request_id(head.request_id)
         try:
             identity = connection.identify()
-            age = lane.family.cache.check_fresh(head.max_stale)
+            known = lane.family.cache.check_fresh(names[0] if names else None, head.max_stale)
+            if known.missing:
+                return False
             body = lane.read.look(lane.family, *names)
             limits = lane.family.gate.try_admit_read(identity, *names, *_NO_NAMES[lane.read.names :])
             if limits is None:
                 return False
-            status, answer, size = self._answer(head, body, age, known_as, limits)
+            status, answer, size = self._answer(head, body, known.age, known_as, limits)
         except Exception:  # noqa: BLE001  # the ordinary way runs into the same, and answers and logs it
             return False
         connection.transport.write(answer)
@@ -158,7 +160,9 @@ class FastLane:
         """Return the status, the whole answer, and how long its body is."""
         shown, known = body.shown_to(gzip=head.gzip, if_none_match=head.if_none_match)
         more = b"Vary: Accept-Encoding\r\n" if body.negotiable else b""
-        common = (known_as, self._date_now(), limits, age, shown.etag, more)
+        if body.warning:
+            more += b"Warning: %s\r\n" % body.warning
+        common = (known_as, self._date_now(), limits, shown_age(age), shown.etag, more)
         if known:
             return 304, _NOT_MODIFIED % common, 0
         coding = b"Content-Encoding: gzip\r\n" if shown is not body else b""

@@ -117,6 +117,8 @@ def _body(request: APIRequest, body: Body) -> bytes:
     request.setHeader(b"ETag", shown.etag)
     if body.negotiable:
         request.setHeader(b"Vary", b"Accept-Encoding")
+    if body.warning:
+        request.responseHeaders.addRawHeader(b"Warning", body.warning)
     if known:
         request.setResponseCode(HTTPStatus.NOT_MODIFIED)
         return b""

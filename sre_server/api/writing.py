@@ -81,8 +81,8 @@ class Writer:
         GuardrailRefused, Unavailable (nothing was asked), PreconditionFailed, NotFound, saying which of the two does
         not exist, and whatever the cluster's refusal is.
         """
-        self._cache.check_synced()
         self._cache.check_served(namespace)
+        self._cache.check_synced(namespace)
         known = self._cache.find(namespace, name)
         before = known.replicas if known else None
         record = Asked(request, identity, Verb.SCALE, namespace, name).record(

@@ -7,7 +7,7 @@ that is as it was stays the same one, and what was made of it stays good.
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from sre_server.model import Change, Deployment, Listed, Namespace, Put, Resource, Source
+from sre_server.model import Change, Deployment, Listed, Namespace, Occasion, Put, Resource, Source
 
 
 class Gathered:
@@ -48,12 +48,12 @@ class Gathered:
                 if before.get(name) == item:
                     siblings[name] = before[name]
 
-    def listed(self, source: Source, version: str, started_at: float) -> Listed:
+    def listed(self, source: Source, version: str, started_at: float, occasion: Occasion) -> Listed:
         """Make the event that tells of all that there is; later changes here do not reach it."""
         copied = {place: dict(siblings) for place, siblings in self._tree.items() if siblings}
         if source.resource is Resource.NAMESPACES:
-            return Listed(source, version, started_at, namespaces=copied.get("", {}))
-        return Listed(source, version, started_at, deployments=copied)
+            return Listed(source, version, started_at, namespaces=copied.get("", {}), occasion=occasion)
+        return Listed(source, version, started_at, deployments=copied, occasion=occasion)
 
     def release(self) -> None:
         """Let go of everything, an object at a time: freeing a large tree at once would stop every other thread."""
