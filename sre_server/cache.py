@@ -11,6 +11,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from sre_server.errors import NotFound, Unavailable
+from sre_server.freshness import Freshness
 from sre_server.model import (
     Change,
     Deleted,
@@ -21,11 +22,11 @@ from sre_server.model import (
     Put,
     Resource,
     Source,
+    Unreadable,
     at_least_as_new,
 )
 
-SYNC_RETRY_SECONDS: Final = 2
-STALE_RETRY_SECONDS: Final = 5
+UNREADABLE_RETRY_SECONDS: Final = 30
 
 
 class Listener(Protocol):
@@ -42,19 +43,11 @@ class _Written(Struct, frozen=True):
     at: float
 
 
-class ClusterCache:
-    """Namespaces and Deployments by name, how old that knowledge is, and whether it is complete.
-
-    `now` is a monotonic clock in seconds; `sources` are the lists that must have been applied before anything is
-    answered; `max_staleness` is in seconds.
-    """
+class ClusterCache(Freshness):
+    """Namespaces and Deployments by name, and how good that knowledge is."""
 
     def __init__(self, now: Callable[[], float], sources: Collection[Source], max_staleness: float) -> None:
-        self._now = now
-        self._max_staleness = max_staleness
-        self._heard_at: dict[Source, float | None] = dict.fromkeys(sources)
-        self._heard_from_all_at: float | None = None
-        self._synced = not sources
+        super().__init__(now, sources, max_staleness)
         self._namespaces: dict[str, Namespace] = {}
         self._deployments: dict[str, dict[str, Deployment]] = {}
         self._written: dict[tuple[str, str], _Written] = {}
@@ -81,10 +74,7 @@ class ClusterCache:
                 self._change(change)
             if event.changes and event.source.resource is Resource.DEPLOYMENTS:
                 self._told[event.source.namespace] = event.changes[-1].object.resource_version
-        self._heard_at[event.source] = self._now()
-        heard = [heard_at for heard_at in self._heard_at.values() if heard_at is not None]
-        self._heard_from_all_at = min(heard)
-        self._synced = len(heard) == len(self._heard_at)
+        self.heard(event.source, event.heard_at)
         for listener in self._listeners:
             listener.applied(event)
 
@@ -106,11 +96,11 @@ class ClusterCache:
 
     def _replace(self, listed: Listed) -> None:
         """Swap in a whole list: readers see the old world or the new one, never a mix."""
+        if listed.source.resource is Resource.NAMESPACES:
+            self._replace_namespaces(listed)
+            return
         self._tree = None
         self._revision += 1
-        if listed.source.resource is Resource.NAMESPACES:
-            self._namespaces = dict(listed.namespaces)
-            return
         replaced = {namespace: dict(by_name) for namespace, by_name in listed.deployments.items()}
         scope = listed.source.namespace
         self._told[scope] = listed.resource_version
@@ -132,6 +122,14 @@ class ClusterCache:
         for namespace in before.keys() | self._deployments.keys():
             if before.get(namespace) != self._deployments.get(namespace):
                 self._touch(namespace)
+
+    def _replace_namespaces(self, listed: Listed) -> None:
+        scope, before = listed.source.namespace, self._namespaces
+        others = {} if scope is None else {name: known for name, known in before.items() if name != scope}
+        self._namespaces = {**others, **listed.namespaces}
+        for name in before.keys() ^ self._namespaces.keys():
+            self._tree = None
+            self._touch(name)
 
     @staticmethod
     def _list_includes(listed: Listed, written: _Written) -> bool:
@@ -162,7 +160,7 @@ class ClusterCache:
     def _put(self, deployment: Deployment) -> None:
         by_name = self._deployments.setdefault(deployment.namespace, {})
         known = by_name.get(deployment.name)
-        if known == deployment:
+        if known == deployment or (isinstance(deployment, Unreadable) and _is_known_by_write(known, deployment)):
             return
         by_name[deployment.name] = deployment
         if known is None or known.replicas != deployment.replicas:
@@ -196,35 +194,6 @@ class ClusterCache:
             del self._deployments[deployment.namespace]
         self._touch(deployment.namespace)
 
-    # How good this knowledge is.
-
-    @property
-    def unsynced(self) -> list[Source]:
-        """The sources of which no complete list has been applied yet."""
-        return [source for source, heard_at in self._heard_at.items() if heard_at is None]
-
-    def age(self) -> float:
-        """Seconds since the cluster was last heard from, by the source that has been silent the longest."""
-        return 0.0 if self._heard_from_all_at is None else max(0.0, self._now() - self._heard_from_all_at)
-
-    def check_synced(self) -> None:
-        """Raise Unavailable until a complete list of every source has been applied."""
-        if not self._synced:
-            names = ", ".join(str(source) for source in self.unsynced[:3])
-            raise Unavailable(f"The first list from the cluster is not complete yet ({names}).", SYNC_RETRY_SECONDS)
-
-    def check_fresh(self, tolerance: float = 0.0) -> float:
-        """Return the age; raises Unavailable unless the cache is synced and at most `max_staleness + tolerance` old."""
-        self.check_synced()
-        age = self.age()
-        if age > self._max_staleness + tolerance:
-            raise Unavailable(
-                f"The cluster was last heard from {age:.0f} s ago, and the bound is {self._max_staleness:.0f} s; "
-                "to read what was known then, send 'Cache-Control: max-stale'.",
-                STALE_RETRY_SECONDS,
-            )
-        return age
-
     # What handlers ask.
 
     def tree(self, namespace: str | None = None) -> Mapping[str, Mapping[str, Deployment]]:
@@ -244,8 +213,9 @@ class ClusterCache:
         return self._changed_at.get(namespace, 0)
 
     def find(self, namespace: str, name: str) -> Deployment | None:
-        """The Deployment of that name, or None."""
-        return self._deployments.get(namespace, {}).get(name)
+        """The Deployment of that name, or None if there is none, or none that can be read."""
+        known = self._deployments.get(namespace, {}).get(name)
+        return None if isinstance(known, Unreadable) else known
 
     def check_namespace(self, namespace: str) -> None:
         """Raise NotFound if the namespace does not exist; one with a Deployment does, ahead of its own event."""
@@ -253,16 +223,24 @@ class ClusterCache:
             self.check_served(namespace)
             raise NotFound(f"The namespace '{namespace}' does not exist.")
 
-    def check_served(self, namespace: str) -> None:
-        """Raise NotFound if this server was started for other namespaces than this one."""
-        scopes = {source.namespace for source in self._heard_at if source.resource is Resource.DEPLOYMENTS}
-        if scopes.isdisjoint({None, namespace}):
-            raise NotFound(f"The namespace '{namespace}' is not one that this server was started for.")
-
     def deployment(self, namespace: str, name: str) -> Deployment:
-        """The Deployment of that name; raises NotFound, saying which of the two does not exist."""
+        """The Deployment of that name; raises NotFound, saying which of the two does not exist.
+
+        Raises Unavailable, saying why, for one that is there and cannot be read.
+        """
         try:
-            return self._deployments[namespace][name]
+            known = self._deployments[namespace][name]
         except KeyError:
             self.check_namespace(namespace)
             raise NotFound(f"The Deployment '{name}' does not exist in the namespace '{namespace}'.") from None
+        if isinstance(known, Unreadable):
+            raise Unavailable(
+                f"The Deployment '{name}' in the namespace '{namespace}' cannot be read: {known.why.rstrip('.')}.",
+                UNREADABLE_RETRY_SECONDS,
+            )
+        return known
+
+
+def _is_known_by_write(known: Deployment | None, unreadable: Unreadable) -> bool:
+    """Tell whether a write of ours was answered with this very state of a Deployment, which the watch cannot read."""
+    return known is not None and known.uid == unreadable.uid and known.resource_version == unreadable.resource_version

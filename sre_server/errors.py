@@ -133,5 +133,9 @@ class BadAnswer(ClusterError):
     """The cluster sent something that is not a Kubernetes list or watch event."""
 
 
+class Silent(ClusterError):
+    """A watch brought nothing for too long, not even a bookmark: only a list can tell whether all is well."""
+
+
 class TooShort(ClusterError):
     """A watch ended at once, with nothing said: asking again at once would be a busy loop."""

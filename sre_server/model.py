@@ -21,6 +21,7 @@ MAX_NAMESPACE_NAME: Final = 63
 MAX_DEPLOYMENT_NAME: Final = 253
 _NAMESPACE: Final = re.compile(_LABEL, re.ASCII)
 _SUBDOMAIN: Final = re.compile(rf"{_LABEL}(?:\.{_LABEL})*", re.ASCII)
+_CLEAN: Final = re.compile(r"[\x21\x23-\x7e]{1,128}")
 
 
 class Namespace(Struct, frozen=True, gc=False):
@@ -56,6 +57,17 @@ class State(Struct, frozen=True, gc=False):
     uid: str
     replicas: int | None
     guards: Guards = Guards()
+
+
+class Unreadable(Deployment, frozen=True, gc=False):
+    """A Deployment that the cluster told of in a form that cannot be read: it is there, and its count is not known.
+
+    `replicas` is -1, which no count is; `uid` and `resource_version` are empty where they could not be read either.
+    `why` is half a sentence, for people.
+    """
+
+    replicas: int = -1
+    why: str = ""
 
 
 class Expected(Struct, frozen=True, gc=False):
@@ -95,8 +107,24 @@ class Source(Struct, frozen=True):
 
 
 def sources_of(namespaces: Sequence[str]) -> list[Source]:
-    """Return the sources that serve these namespaces, or, where none is named, all of the cluster."""
-    return [Source(Resource.NAMESPACES), *(Source(Resource.DEPLOYMENTS, name) for name in namespaces or (None,))]
+    """Return the sources that serve these namespaces, each on its own, or, where none is named, all of the cluster."""
+    return [Source(resource, namespace) for namespace in namespaces or (None,) for resource in Resource]
+
+
+class Occasion(Enum):
+    """Why a list was made; the values are labels of a metric."""
+
+    FIRST = "first"
+    EXPIRED = "expired"
+    """The cluster no longer keeps what the watch would have gone on from."""
+    SILENCE = "silence"
+    """The watch brought nothing for too long, not even a bookmark."""
+    FAULT = "fault"
+    """The watch brought what makes no sense, or was refused for no reason that is known."""
+    CHECK = "check"
+    """All seems well, and from time to time that is verified."""
+    POLL = "poll"
+    """There is no watch: it is listed over and over."""
 
 
 class Listed(Struct, frozen=True):
@@ -112,6 +140,12 @@ class Listed(Struct, frozen=True):
     started_at: float
     namespaces: Mapping[str, Namespace] = {}
     deployments: Mapping[str, Mapping[str, Deployment]] = {}
+    occasion: Occasion = Occasion.FIRST
+
+    @property
+    def heard_at(self) -> float:
+        """When the cluster is known to have been so, as for `Changed`: a list is as old as the request for it."""
+        return self.started_at
 
 
 class Put(Struct, frozen=True, gc=False):
@@ -130,9 +164,13 @@ Change = Put | Deleted
 
 
 class Changed(Struct, frozen=True):
-    """Changes of a source in the order in which the cluster made them; none at all is a sign of life."""
+    """Changes of a source in the order in which the cluster made them; none at all is a sign of life.
+
+    `heard_at` is the monotonic time, in seconds, at which the cluster said so.
+    """
 
     source: Source
+    heard_at: float
     changes: Sequence[Change] = ()
 
 
@@ -154,6 +192,11 @@ def at_least_as_new(version: str, than: str) -> bool:
 def is_namespace_name(text: str) -> bool:
     """Tell whether Kubernetes would accept `text` as the name of a namespace (a DNS-1123 label)."""
     return len(text) <= MAX_NAMESPACE_NAME and _NAMESPACE.fullmatch(text) is not None
+
+
+def is_clean(text: str) -> bool:
+    """Tell whether a UID or a resourceVersion can stand in a header field, an entity tag (RFC 9110, 8.8.3), a URL."""
+    return _CLEAN.fullmatch(text) is not None
 
 
 def is_deployment_name(text: str) -> bool:

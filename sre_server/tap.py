@@ -8,6 +8,7 @@ from twisted.application.service import IService, Service
 from sre_server.api.factory import Guards, make_api
 from sre_server.cache import ClusterCache
 from sre_server.cluster.factory import make_cluster
+from sre_server.cluster.permissions import CREATE_REVIEWS, Permissions
 from sre_server.daemon.clusters import IServerReactor, find_cluster
 from sre_server.daemon.config import Authorization, ServerConfig
 from sre_server.daemon.lifecycle import OrderedServices, Unreadiness
@@ -48,6 +49,11 @@ def make_service(config: ServerConfig, tls: ServerTLS, reactor: IServerReactor, 
     cache = ClusterCache(time.monotonic, sources_of(config.namespaces), config.max_staleness)
     observer = CacheObserver(cache, metrics, time.monotonic)
     credentials, beside = find_cluster(config, reactor)
+    asks_reviews = config.authorization is Authorization.KUBERNETES
+    permissions = Permissions(
+        [CREATE_REVIEWS] if asks_reviews else [],
+        lambda what, missing: metrics.permission_missing.labels(what).set(missing),
+    )
     cluster = make_cluster(
         reactor,
         credentials,
@@ -55,6 +61,8 @@ def make_service(config: ServerConfig, tls: ServerTLS, reactor: IServerReactor, 
         cache.apply,
         observe=metrics.kube_request,
         cycle_ended=metrics.watch_ended,
+        permissions=permissions,
+        probe=asks_reviews,
     )
 
     def abandoned(record: Record) -> None:
@@ -67,7 +75,7 @@ def make_service(config: ServerConfig, tls: ServerTLS, reactor: IServerReactor, 
         metrics,
         tls,
         policy=config.policy,
-        review=cluster.reviews.review if config.authorization is Authorization.KUBERNETES else None,
+        review=cluster.reviews.review if asks_reviews else None,
         max_staleness=config.max_staleness,
         pass_system_names=config.pass_system_names,
         guardrails=config.guardrails,
@@ -103,6 +111,7 @@ def make_service(config: ServerConfig, tls: ServerTLS, reactor: IServerReactor, 
         scale=observer.noting(cluster.scaling.scale),
         look=cluster.scaling.look,
         tell=cluster.events.record,
+        permissions=permissions,
         watching=lambda: cluster.feed.alive,
         warnings=security.warnings,
         troubles=lambda: cluster.feed.troubles,

@@ -15,6 +15,13 @@ SOURCE = Source(Resource.DEPLOYMENTS)
 Outcome = BaseException | Callable[[Callable[[Event], object]], object]
 
 
+def run(outcome: Outcome, emit: Callable[[Event], object]) -> None:
+    """End as this says: in an error, or after what it emits."""
+    if isinstance(outcome, BaseException):
+        raise outcome
+    outcome(emit)
+
+
 class Constant(random.Random):
     """Chance that always has the same result."""
 
@@ -42,9 +49,7 @@ class FakeCycle:
         """Run once."""
         self.count += 1
         self.starts.append(self.now())
-        if isinstance(self.outcome, BaseException):
-            raise self.outcome
-        self.outcome(emit)
+        run(self.outcome, emit)
 
     def interrupt(self) -> None:
         """Remember it."""

@@ -1,5 +1,6 @@
 """Random histories of a cluster, and of what is told of them, late and in pieces: the oracle of the cache's tests."""
 
+import math
 from collections import deque
 from typing import ClassVar
 
@@ -18,7 +19,19 @@ from sre_server.api.lists import ListBodies, counts_in, names_in
 from sre_server.api.slices import Slices
 from sre_server.cache import ClusterCache
 from sre_server.errors import NotFound
-from sre_server.model import Change, Changed, Deleted, Deployment, Listed, Namespace, Put, Resource, Source
+from sre_server.model import (
+    Change,
+    Changed,
+    Deleted,
+    Deployment,
+    Listed,
+    Namespace,
+    Put,
+    Resource,
+    Source,
+    Unreadable,
+    sources_of,
+)
 from sre_server.security.authorization import EVERYTHING, View
 from sre_server.security.policy import Policy, PolicyDocument, Rule
 from tests.fakes import populated
@@ -39,8 +52,8 @@ VIEWS = (
 Key = tuple[str, str]
 
 
-def _read(bodies: ListBodies, space: str | None, view: View) -> tuple[bytes, bytes, bytes] | str:
-    """Return what a list says, plain and compressed, and its tag; or why there is none."""
+def _read(bodies: ListBodies, space: str | None, view: View) -> tuple[bytes, ...] | str:
+    """Return what a list says, plain and compressed, its tag and what it warns of; or why there is none."""
     try:
         body = bodies.of_all(view) if space is None else bodies.of_one(space, view)
     except NotFound as error:
@@ -48,7 +61,7 @@ def _read(bodies: ListBodies, space: str | None, view: View) -> tuple[bytes, byt
     assert isinstance(body, Body)
     packed = body.form(gzip=True)
     assert isinstance(packed, Body)
-    return body.data, packed.data, body.etag
+    return body.data, packed.data, body.etag, body.warning
 
 
 def key_of(deployment: Deployment) -> Key:
@@ -56,12 +69,16 @@ def key_of(deployment: Deployment) -> Key:
     return deployment.namespace, deployment.name
 
 
+def _shows(change: Put | Deleted, told: Put | None) -> bool:
+    return isinstance(change, Deleted) if told is None else change == told
+
+
 class Teller:
     """One list+watch: the events that are still to be told, and the list that is under way, if one is."""
 
     def __init__(self, source: Source) -> None:
         self.source = source
-        self.events: deque[Change] = deque()
+        self.events: deque[tuple[float, Change]] = deque()
         self.asked_at: float | None = None
         self.snapshot: Listed | None = None
         self.synced = False
@@ -69,14 +86,14 @@ class Teller:
     def covers(self, item: Namespace | Deployment) -> bool:
         """Tell whether the object is in this collection."""
         if isinstance(item, Namespace):
-            return self.source.resource is Resource.NAMESPACES
+            return self.source.resource is Resource.NAMESPACES and self.source.namespace in (None, item.name)
         return self.source.resource is Resource.DEPLOYMENTS and self.source.namespace in (None, item.namespace)
 
 
 class Histories(RuleBasedStateMachine):
     """A cluster, the sources that tell of it, and the cache that listens."""
 
-    SCOPES: ClassVar[tuple[str | None, ...]] = (None,)
+    SCOPES: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self) -> None:
         super().__init__()
@@ -85,9 +102,10 @@ class Histories(RuleBasedStateMachine):
         self.namespaces: dict[str, Namespace] = {}
         self.deployments: dict[Key, Deployment] = {}
         self.past: dict[Key, list[Put | Deleted]] = {}
+        self.times: dict[Key, list[float]] = {}
         self.answers: list[Deployment] = []
         self.floor: dict[Key, int] = {}
-        sources = [Source(Resource.NAMESPACES), *(Source(Resource.DEPLOYMENTS, scope) for scope in self.SCOPES)]
+        sources = sources_of(self.SCOPES)
         self.tellers = [Teller(source) for source in sources]
         self.cache = ClusterCache(self.clock.seconds, sources, max_staleness=120)
         self.slices = Slices(self.clock)
@@ -113,9 +131,10 @@ class Histories(RuleBasedStateMachine):
         """Queue an event, and remember it."""
         for teller in self.tellers:
             if teller.covers(change.object):
-                teller.events.append(change)
+                teller.events.append((self.clock.seconds(), change))
         if isinstance(change.object, Deployment):
             self.past.setdefault(key_of(change.object), []).append(change)
+            self.times.setdefault(key_of(change.object), []).append(self.clock.seconds())
 
     def put(self, key: Key, uid: str, replicas: int) -> None:
         """Store a Deployment."""
@@ -167,6 +186,13 @@ class Histories(RuleBasedStateMachine):
         if known and known.replicas != replicas:
             self.put(key, known.uid, replicas)
 
+    @rule(key=KEYS)
+    def spoil(self, key: Key) -> None:
+        """Somebody makes of a Deployment what cannot be read."""
+        if known := self.deployments.get(key):
+            self.deployments[key] = Unreadable(*key, known.uid, self.next_version(), why="it is too large")
+            self.happened(Put(self.deployments[key]))
+
     # What we do, and what we are told.
 
     @precondition(lambda self: not self.cache.unsynced)
@@ -205,8 +231,9 @@ class Histories(RuleBasedStateMachine):
         teller = self.tellers[which % len(self.tellers)]
         if teller.asked_at is not None:
             return
-        changes = [teller.events.popleft() for _ in range(min(count, len(teller.events)))]
-        self.cache.apply(Changed(teller.source, changes))
+        changes = [teller.events.popleft()[1] for _ in range(min(count, len(teller.events)))]
+        heard_at = teller.events[0][0] if teller.events else self.clock.seconds()
+        self.cache.apply(Changed(teller.source, heard_at, changes))
         for change in changes:
             if teller.synced and isinstance(change.object, Deployment):
                 self.reached(key_of(change.object), int(change.object.resource_version))
@@ -227,7 +254,7 @@ class Histories(RuleBasedStateMachine):
         namespaces: dict[str, Namespace] = {}
         deployments: list[Deployment] = []
         if teller.source.resource is Resource.NAMESPACES:
-            namespaces = dict(self.namespaces)
+            namespaces = {name: item for name, item in self.namespaces.items() if teller.covers(item)}
         else:
             deployments = [item for item in self.deployments.values() if teller.covers(item)]
         teller.snapshot = Listed(teller.source, str(self.version), asked_at, namespaces, by_name(deployments))
@@ -261,6 +288,21 @@ class Histories(RuleBasedStateMachine):
             else:
                 gone = [change for change in changes if isinstance(change, Deleted)]
                 assert not floor or any(int(change.object.resource_version) >= floor for change in gone), key
+
+    @invariant()
+    def age_says_enough(self) -> None:
+        """Every Deployment is shown as it was at some time within the age that is told, or later."""
+        for key, changes in self.past.items():
+            age = self.cache.ages().get(key[0], self.cache.ages().get(None))
+            if age is None:
+                continue
+            shown = populated(self.cache).get(key[0], {}).get(key[1])
+            ends = [*self.times[key][1:], math.inf]
+            told = Put(shown) if shown else None
+            lasted = [end for change, end in zip(changes, ends, strict=True) if _shows(change, told)]
+            if told is None:
+                lasted.append(self.times[key][0])  # until then it had never been there
+            assert max(lasted) >= self.clock.seconds() - age, (key, shown, age)
 
     @rule(space=SPACES | st.none(), view=st.sampled_from(VIEWS))
     def lists_are_read(self, space: str | None, view: View) -> None:

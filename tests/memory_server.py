@@ -19,7 +19,18 @@ from sre_server.api.factory import make_api
 from sre_server.api.writing import Scaler
 from sre_server.cache import ClusterCache
 from sre_server.errors import SreServerError, Unavailable
-from sre_server.model import Deployment, Expected, Guards, Listed, Namespace, Resource, Source, State, Written
+from sre_server.model import (
+    Deployment,
+    Expected,
+    Guards,
+    Listed,
+    Namespace,
+    Resource,
+    Source,
+    State,
+    Written,
+    sources_of,
+)
 from sre_server.security.audit import Record
 from sre_server.security.authorization import AnyClient, Authorizer, Verb
 from sre_server.security.guardrails import Guardrails
@@ -217,6 +228,23 @@ class MemoryAuditLog:
         self.records.append(record)
 
 
+class MissingPermissions:
+    """What the cluster refused the server, and whether it needs that to serve anybody; nothing at first."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+        self.needed = False
+
+    def warnings(self) -> list[str]:
+        """See `Permissions.warnings`."""
+        return self.said
+
+    def check_needed(self) -> None:
+        """See `Permissions.check_needed`."""
+        if self.needed:
+            raise Unavailable(self.said[0], 5)
+
+
 class MemoryServer:
     """Everything that the API port serves, over one cache, and a cluster that does what `outcome` says of writes.
 
@@ -236,8 +264,7 @@ class MemoryServer:
         lane: bool = True,
     ) -> None:
         self.clock = Clock()
-        scopes = namespaces or (None,)
-        self.sources = [Source(Resource.NAMESPACES), *(Source(Resource.DEPLOYMENTS, scope) for scope in scopes)]
+        self.sources = sources_of(namespaces)
         self.cache = ClusterCache(self.clock.seconds, self.sources, max_staleness)
         self.writes: list[tuple[str, str, int]] = []
         self.scaler: Scaler | None = None
@@ -251,6 +278,7 @@ class MemoryServer:
         self.watching = True
         self.warnings: list[str] = []
         self.troubles: list[str] = []
+        self.permissions = MissingPermissions()
         self.metrics = Metrics()
         self.audit = MemoryAuditLog()
         self.clients = KnownClients()
@@ -272,6 +300,7 @@ class MemoryServer:
             scale=self._scale,
             look=self._look,
             tell=self._tell,
+            permissions=self.permissions,
             watching=lambda: self.watching,
             warnings=lambda: self.warnings,
             troubles=lambda: self.troubles,
@@ -311,17 +340,18 @@ class MemoryServer:
             return self.outcome
         return succeed(self.outcome or Written(deployment(name, namespace, replicas=replicas, version="1000")))
 
-    def sync(self, *objects: Deployment | Namespace) -> Self:
-        """Apply a complete list of every source: these objects, and nothing else."""
+    def sync(self, *objects: Deployment | Namespace, sources: Sequence[Source] = ()) -> Self:
+        """Apply a complete list of every source, or of some of them: these objects, and nothing else."""
         namespaces = {item.name: item for item in objects if isinstance(item, Namespace)}
         deployments: dict[str, dict[str, Deployment]] = {}
         for item in objects:
             if isinstance(item, Deployment):
                 deployments.setdefault(item.namespace, {})[item.name] = item
-        for source in self.sources:
+        for source in sources or self.sources:
             now = self.clock.seconds()
             if source.resource is Resource.NAMESPACES:
-                self.cache.apply(Listed(source, "100", now, namespaces=namespaces))
+                named = {name: found for name, found in namespaces.items() if source.namespace in (None, name)}
+                self.cache.apply(Listed(source, "100", now, namespaces=named))
             else:
                 mine = {name: found for name, found in deployments.items() if source.namespace in (None, name)}
                 self.cache.apply(Listed(source, "100", now, deployments=mine))

@@ -1,7 +1,8 @@
 """What the tests of a list+watch cycle share: a cluster that answers from a script, and what was emitted."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain, repeat
 
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
@@ -14,6 +15,24 @@ from tests.wire import list_page
 
 SOURCE = Source(Resource.DEPLOYMENTS)
 Answer = FakeReply | ClusterError | Callable[[], FakeReply]
+
+
+class PacedReply(FakeReply):
+    """An answer whose headers are there at once, and each piece of its body after some seconds; the end, as well."""
+
+    def __init__(self, clock: Clock, pieces: Iterable[tuple[float, bytes | Exception]]) -> None:
+        super().__init__(200)
+        self._clock = clock
+        self._pieces = pieces
+
+    def chunks(self) -> Iterator[bytes]:
+        """Let time pass before each piece."""
+        for seconds, piece in self._pieces:
+            self._clock.advance(seconds)
+            if isinstance(piece, Exception):
+                raise piece
+            if piece:
+                yield piece
 
 
 class ReflectorTestCase(SynchronousTestCase):
@@ -35,13 +54,13 @@ class ReflectorTestCase(SynchronousTestCase):
         return FakeReply(200, [list_page(*items, version=version, next_token=next_token)])
 
     def watched(self, *chunks: bytes | Exception, seconds: float = 20) -> Callable[[], FakeReply]:
-        """Answer a watch that takes some time."""
+        """Answer a watch that brings these after some time, and ends."""
+        pieces = zip(chain((seconds,), repeat(0.0)), chunks or (b"",), strict=False)
+        return lambda: PacedReply(self.clock, pieces)
 
-        def answer() -> FakeReply:
-            self.clock.advance(seconds)
-            return FakeReply(200, chunks)
-
-        return answer
+    def paced(self, seconds: float, pieces: Iterable[bytes]) -> Callable[[], FakeReply]:
+        """Answer a watch that brings a piece every so many seconds."""
+        return lambda: PacedReply(self.clock, zip(repeat(seconds), pieces, strict=False))
 
     def silent(self) -> Callable[[], FakeReply]:
         """Answer a watch that says nothing until the read timeout."""

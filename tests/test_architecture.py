@@ -20,7 +20,8 @@ BELOW: dict[str, set[str]] = {
     "errors": set(),
     "model": _PURE,
     "telemetry": _PURE,
-    "cache": _PURE,
+    "freshness": _PURE,
+    "cache": {*_PURE, "freshness"},
     "cluster": _INNER,
     "security": _INNER,
     "web": {*_INNER, "security"},
@@ -155,8 +156,8 @@ class ArchitectureTests(SynchronousTestCase):
         self.assertEqual(rooms - BELOW.keys(), {"simulator", "synthetic"})
 
     def test_the_model_is_pure(self) -> None:
-        """`model`, `errors` and `cache` are plain Python: no Twisted, no Kubernetes, no Klein."""
-        self.assert_never({"model", "errors", "cache"}, "twisted", "kubernetes", "klein")
+        """`model`, `errors`, `freshness` and `cache` are plain Python: no Twisted, no Kubernetes, no Klein."""
+        self.assert_never({"model", "errors", "freshness", "cache"}, "twisted", "kubernetes", "klein")
 
     def test_the_api_never_touches_a_channel(self) -> None:
         """Connections are web/'s business: api/ asks a request, or a `Connection`."""

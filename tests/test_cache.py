@@ -7,7 +7,18 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from sre_server.cache import ClusterCache
 from sre_server.errors import Unavailable
-from sre_server.model import Change, Changed, Deleted, Deployment, Listed, Namespace, Put, Resource, Source
+from sre_server.model import (
+    Change,
+    Changed,
+    Deleted,
+    Deployment,
+    Listed,
+    Namespace,
+    Put,
+    Resource,
+    Source,
+    Unreadable,
+)
 from tests.fakes import deployment, namespace, populated
 from tests.wire import by_name
 
@@ -35,7 +46,7 @@ class CacheTestCase(SynchronousTestCase):
 
     def change(self, *changes: Change, source: Source = DEPLOYMENTS) -> None:
         """Apply events of a watch."""
-        self.cache.apply(Changed(source, changes))
+        self.cache.apply(Changed(source, self.clock.seconds(), changes))
 
     def names(self) -> dict[str, Sequence[str]]:
         """Tell which Deployments there are, by namespace."""
@@ -80,7 +91,7 @@ class FirstSyncTests(CacheTestCase):
 
 
 class AgeTests(CacheTestCase):
-    """The cache is as old as its slowest source, and says so."""
+    """The cache is as old as what was heard last of its slowest source, and says so."""
 
     def setUp(self) -> None:
         """Sync both sources."""
@@ -98,6 +109,15 @@ class AgeTests(CacheTestCase):
         self.change(source=NAMESPACES)
         self.assertEqual(self.cache.age(), 3)
 
+    def test_age_counts_from_what_was_heard(self) -> None:
+        """What counts is when the cluster said it, not when that arrived; a list is as old as the question for it."""
+        self.clock.advance(50)
+        self.cache.apply(Changed(DEPLOYMENTS, self.clock.seconds() - 5))
+        self.cache.apply(Listed(NAMESPACES, "100", self.clock.seconds() - 40))
+        self.assertEqual(self.cache.age(), 40)
+        self.cache.apply(Changed(NAMESPACES, self.clock.seconds()))
+        self.assertEqual(self.cache.age(), 5)
+
     def test_sign_of_life_refreshes(self) -> None:
         """A batch without changes, as a bookmark makes, is news enough."""
         self.clock.advance(500)
@@ -110,10 +130,10 @@ class AgeTests(CacheTestCase):
         """Exactly at the bound the cache is fresh, past it it is not, and the refusal says how old it is."""
         self.clock.advance(120)
         self.cache.check_fresh()
-        self.clock.advance(1)
+        self.clock.advance(0.5)
         with self.assertRaises(Unavailable) as raised:
             self.cache.check_fresh()
-        self.assertIn("121 s ago", str(raised.exception))
+        self.assertIn("The cluster was last heard from 121 s ago", str(raised.exception))
         self.assertIn("max-stale", str(raised.exception))
         self.assertEqual(raised.exception.retry_after, 5)
 
@@ -221,3 +241,55 @@ class EventTests(CacheTestCase):
         self.assertTrue("new" in self.cache.tree())
         self.change(Deleted(namespace("new", uid="2")), Deleted(namespace("never")), source=NAMESPACES)
         self.assertEqual(sorted(self.cache.tree()), ["shop"])
+
+
+class UnreadableTests(CacheTestCase):
+    """A Deployment that is there, and cannot be read."""
+
+    def setUp(self) -> None:
+        """Know one Deployment."""
+        super().setUp()
+        self.list_namespaces(namespace("shop"))
+        self.list_deployments(deployment())
+
+    def unreadable(self, version: str = "20") -> Unreadable:
+        """Make the Deployment one that cannot be read."""
+        return Unreadable("shop", "web", "uid-shop-web", version, why="it is too large.")
+
+    def check_unreadable(self) -> None:
+        """Check that it is neither a count nor missing."""
+        with self.assertRaises(Unavailable) as raised:
+            self.cache.deployment("shop", "web")
+        self.assertEqual(
+            str(raised.exception), "The Deployment 'web' in the namespace 'shop' cannot be read: it is too large."
+        )
+        self.assertIsNone(self.cache.find("shop", "web"))
+        self.assertIn("web", self.cache.tree("shop")["shop"])
+
+    def test_becomes_unreadable(self) -> None:
+        """By an event or in a list, and lists of its namespace are others then."""
+        before = self.cache.revision("shop")
+        self.change(Put(self.unreadable()))
+        self.check_unreadable()
+        self.assertNotEqual(self.cache.revision("shop"), before)
+        self.setUp()
+        self.list_deployments(self.unreadable())
+        self.check_unreadable()
+
+    def test_becomes_readable(self) -> None:
+        """With the next event that can be read; and it may be deleted like any other."""
+        self.change(Put(self.unreadable()))
+        self.change(Put(deployment(replicas=9, version="21")))
+        self.assertEqual(self.cache.deployment("shop", "web").replicas, 9)
+        self.change(Put(self.unreadable("22")), Deleted(self.unreadable("23")))
+        self.assertEqual(self.names(), {})
+
+    def test_write_tells_its_count(self) -> None:
+        """A write that the cluster answered says what the count is, until the watch tells of a later state."""
+        self.change(Put(self.unreadable()))
+        self.cache.written(deployment(replicas=7, version="30"))
+        self.assertEqual(self.cache.deployment("shop", "web").replicas, 7)
+        self.change(Put(self.unreadable("30")))
+        self.assertEqual(self.cache.deployment("shop", "web").replicas, 7)
+        self.change(Put(self.unreadable("31")))
+        self.check_unreadable()

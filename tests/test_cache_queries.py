@@ -5,7 +5,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from sre_server.cache import ClusterCache
 from sre_server.errors import NotFound
-from sre_server.model import Changed, Deleted, Deployment, Listed, Put, Resource, Source
+from sre_server.model import Changed, Deleted, Deployment, Listed, Namespace, Put, Resource, Source, sources_of
 from tests.fakes import deployment, namespace, populated
 from tests.wire import by_name
 
@@ -33,14 +33,14 @@ class ExistenceTests(SynchronousTestCase):
 
     def test_namespace_of_a_deployment_ends_with_it(self) -> None:
         """A namespace that is known only by its Deployment ends when the last of these does."""
-        self.cache.apply(Changed(self.source, [Deleted(deployment("early", "ahead"))]))
+        self.cache.apply(Changed(self.source, 0, [Deleted(deployment("early", "ahead"))]))
         self.assertFalse("ahead" in self.cache.tree())
         self.assertEqual(sorted(self.cache.tree()), ["empty", "zoo"])
 
     def test_deployments_without_namespaces_are_left_out(self) -> None:
         """The whole view has no namespace without Deployments."""
         self.assertEqual(sorted(populated(self.cache)), ["ahead", "zoo"])
-        self.cache.apply(Changed(self.source, [Deleted(deployment("early", "ahead"))]))
+        self.cache.apply(Changed(self.source, 0, [Deleted(deployment("early", "ahead"))]))
         self.assertEqual(sorted(populated(self.cache)), ["zoo"])
 
     def test_empty_namespace_has_no_deployments(self) -> None:
@@ -73,8 +73,14 @@ class LimitedTests(SynchronousTestCase):
     def setUp(self) -> None:
         """Make a cache for two namespaces."""
         self.shop, self.bank = Source(Resource.DEPLOYMENTS, "shop"), Source(Resource.DEPLOYMENTS, "bank")
-        self.cache = ClusterCache(Clock().seconds, [NAMESPACES, self.shop, self.bank], max_staleness=120)
-        self.cache.apply(Listed(NAMESPACES, "0", 0, namespaces={"shop": namespace("shop"), "bank": namespace("bank")}))
+        self.cache = ClusterCache(Clock().seconds, sources_of(["shop", "bank"]), max_staleness=120)
+        for name in ("shop", "bank"):
+            self.list_namespace(name, namespace(name))
+
+    def list_namespace(self, name: str, *items: Namespace) -> None:
+        """Apply a list of the one namespace that its source tells of, or of nothing."""
+        named = {item.name: item for item in items}
+        self.cache.apply(Listed(Source(Resource.NAMESPACES, name), "0", 0, namespaces=named))
 
     def list_one(self, source: Source, *items: Deployment) -> None:
         """Apply a list of one namespace."""
@@ -93,6 +99,17 @@ class LimitedTests(SynchronousTestCase):
         self.assertEqual(list(self.cache.tree("shop")["shop"]), ["c"])
         self.assertEqual(list(self.cache.tree("bank")["bank"]), ["b"])
 
+    def test_namespace_that_is_as_it_was(self) -> None:
+        """Looking a namespace up over and over leaves what was made of it as it is; that it is gone does not."""
+        self.list_one(self.shop, deployment("a", "shop"))
+        tree, revision = self.cache.tree(), self.cache.revision()
+        self.list_namespace("shop", namespace("shop", version="2"))
+        self.assertIs(self.cache.tree(), tree)
+        self.assertEqual(self.cache.revision(), revision)
+        self.list_namespace("bank")
+        self.assertEqual(list(self.cache.tree()), ["shop"])
+        self.assertNotEqual(self.cache.revision(), revision)
+
     def test_unserved_namespace_says_so(self) -> None:
         """A namespace outside of the limits is refused as such, not as one that does not exist."""
         self.cache.check_served("shop")
@@ -107,7 +124,7 @@ class LimitedTests(SynchronousTestCase):
 
     def test_empty_list_does_not_make_a_namespace(self) -> None:
         """Kubernetes lists a namespace that does not exist as empty; that does not make it exist."""
-        self.cache.apply(Listed(NAMESPACES, "0", 0, namespaces={"shop": namespace("shop")}))
+        self.list_namespace("bank")
         self.list_one(self.shop)
         self.list_one(self.bank)
         self.assertEqual(sorted(self.cache.tree()), ["shop"])
@@ -126,5 +143,5 @@ class LimitedTests(SynchronousTestCase):
         self.list_one(self.bank)
         self.cache.written(deployment("a", "shop", replicas=9, version="500"))
         self.cache.apply(Listed(self.bank, "600", 99, deployments=by_name([deployment("b", "bank")])))
-        self.cache.apply(Changed(self.shop, [Put(deployment("a", "shop", version="11"))]))
+        self.cache.apply(Changed(self.shop, 0, [Put(deployment("a", "shop", version="11"))]))
         self.assertEqual(self.cache.deployment("shop", "a").replicas, 9)

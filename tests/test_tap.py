@@ -10,8 +10,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from sre_server import tap
+from sre_server.cluster.probing import ReviewProbe
 from sre_server.daemon.clusters import IServerReactor
-from sre_server.daemon.config import ClusterKind
+from sre_server.daemon.config import Authorization, ClusterKind
 from sre_server.daemon.lifecycle import OrderedServices
 from sre_server.daemon.options import Options
 from sre_server.web.site import APISite
@@ -38,6 +39,7 @@ class MakeServiceTests(SynchronousTestCase):
         listen: str = "tcp:8443",
         ops_listen: str | None = None,
         namespaces: tuple[str, ...] = (),
+        authorization: Authorization = Authorization.ANY,
     ) -> OrderedServices:
         """Make the service."""
         options = Options({})
@@ -49,6 +51,7 @@ class MakeServiceTests(SynchronousTestCase):
             cluster=cluster,
             kubeconfig="/nowhere",
             namespaces=namespaces,
+            authorization=authorization,
         )
         made = tap.make_service(config, options.tls, cast("IServerReactor", self.reactor), options.stdout)
         assert isinstance(made, OrderedServices)
@@ -112,6 +115,12 @@ class MakeServiceTests(SynchronousTestCase):
         unidentified = {"/livez": 200, "/readyz": 503, "/deployments": 401, "/namespaces": 403, "/": 404}
         self.assertEqual(self.statuses(api), unidentified)
         self.assertEqual(self.statuses(ops), unidentified | {"/deployments": 404, "/namespaces": 404})
+
+    def test_reviews_are_probed_where_they_are_needed(self) -> None:
+        """Where the cluster decides who may what, whether it may be asked is found out before anybody asks."""
+        for authorization, probes in ((Authorization.ANY, 0), (Authorization.KUBERNETES, 1)):
+            services = self.make(authorization=authorization)._services
+            self.assertEqual(sum(isinstance(service, ReviewProbe) for service in services), probes)
 
     def test_endpoints_that_are_none(self) -> None:
         """A string that Twisted does not understand ends the process with one line that names the option."""

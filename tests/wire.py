@@ -18,13 +18,14 @@ def by_name(items: Iterable[Deployment]) -> dict[str, dict[str, Deployment]]:
 
 def object_json(item: Deployment | Namespace, *, kind: bool = True) -> dict[str, Any]:
     """Draw an object as the Kubernetes API does, with some fields that nobody here reads; lists leave out the kind."""
-    metadata: dict[str, Any] = {"name": item.name, "uid": item.uid, "resourceVersion": item.resource_version}
+    metadata: dict[str, Any] = {"name": item.name}
+    metadata |= {} if isinstance(item, Namespace) else {"namespace": item.namespace}
+    metadata |= {"uid": item.uid, "resourceVersion": item.resource_version}
     metadata |= {"generation": 4, "creationTimestamp": "2026-05-04T10:00:00Z", "labels": {"app": "ünïcode"}}
     if isinstance(item, Namespace):
         head = {"kind": "Namespace", "apiVersion": "v1"}
         body: dict[str, Any] = {"spec": {"finalizers": ["kubernetes"]}, "status": {"phase": "Active"}}
     else:
-        metadata["namespace"] = item.namespace
         head = {"kind": "Deployment", "apiVersion": "apps/v1"}
         template = {"spec": {"containers": [{"name": "c", "image": "nginx", "resources": {}}]}}
         status = {"replicas": 77, "readyReplicas": 76, "conditions": [{"type": "Available", "status": "True"}]}

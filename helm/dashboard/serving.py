@@ -46,7 +46,7 @@ OVERVIEW: Final = Row(
         ),
         stat(
             "Age of the cache",
-            "Seconds since the instance that lags the most heard from the cluster.",
+            "Seconds since what lags the most was heard from: of any instance, and any namespace that it serves.",
             "s",
             Query(f"max({of('sre_server_cache_age_seconds')})", "age"),
             ((None, "green"), (90, "orange"), (120, "red")),
@@ -129,7 +129,7 @@ CLUSTER: Final = Row(
             "Seconds since the cluster was last heard from, and the bound past which reads are refused.",
             "s",
             [
-                Query(f"{of('sre_server_cache_age_seconds')}", "{{instance}}"),
+                Query(f"{of('sre_server_cache_age_seconds')}", "{{instance}} {{scope}}"),
                 Query(f"min({of('sre_server_max_staleness_seconds')})", "bound"),
             ],
         ),
@@ -141,10 +141,10 @@ CLUSTER: Final = Row(
         ),
         Panel(
             "Synced and ready",
-            "1 once a complete list of every source was applied; 1 while readyz answers 200.",
+            "1 once all was read of a scope, a namespace or (*) all of them; 1 while readyz answers 200.",
             "short",
             [
-                Query(f"{of('sre_server_cache_synced')}", "synced, {{instance}}"),
+                Query(f"{of('sre_server_cache_synced')}", "synced, {{instance}} {{scope}}"),
                 Query(f"{of('sre_server_ready')}", "ready, {{instance}}"),
             ],
         ),
@@ -153,28 +153,37 @@ CLUSTER: Final = Row(
             "Cycles of list and watch that ended, within five minutes; `ended` is how a healthy one ends.",
             "short",
             [Query(f"sum by (reason) (increase({of('sre_server_watch_restarts_total')}[5m]))", "{{reason}}")],
-            width=QUARTER,
         ),
         Panel(
             "Relists",
             "Complete lists that were applied, within five minutes; each instance makes one every 10 to 15 minutes.",
             "short",
-            [Query(f"sum by (resource) (increase({of('sre_server_relists_total')}[5m]))", "{{resource}}")],
-            width=QUARTER,
+            [
+                Query(
+                    f"sum by (resource, reason) (increase({of('sre_server_relists_total')}[5m]))",
+                    "{{resource}}, {{reason}}",
+                )
+            ],
+        ),
+        Panel(
+            "Missing permissions",
+            "1 while the cluster refuses the server what it needs for a part of its work.",
+            "bool_yes_no",
+            [Query(f"max by (permission) ({of('sre_server_permission_missing')})", "{{permission}}")],
         ),
         Panel(
             "Requests to the cluster",
             "By method and status; status 0 had no answer.",
             "reqps",
             [Query(rate("sre_server_kube_requests_total", "verb, code"), "{{verb}} {{code}}")],
-            width=QUARTER,
+            width=2 * QUARTER,
         ),
         Panel(
             "Duration of requests to the cluster",
             "Until the headers of the cluster's answer.",
             "s",
             quantiles("sre_server_kube_request_duration_seconds", SELECTED),
-            width=QUARTER,
+            width=2 * QUARTER,
         ),
     ],
 )

@@ -25,6 +25,7 @@ _GZIP_LEVEL: Final = 1
 # RFC 1952: a member without a name or a time, then deflate blocks (RFC 1951), of which the last is empty.
 _GZIP_HEAD: Final = b"\x1f\x8b\x08\0\0\0\0\0\x04\xff"
 _LAST_BLOCK: Final = b"\x03\0"
+_NAMED: Final = 5
 
 
 class Packing(Struct, gc=False):
@@ -67,6 +68,8 @@ class Body(Struct, gc=False):
     data: bytes
     etag: bytes
     packing: Packing | None = None
+    warning: bytes = b""
+    """What is missing in it, as the value of a Warning field (RFC 7234, section 5.5); nothing, if nothing is."""
     _gzipped: "Body | None" = None
 
     @property
@@ -103,6 +106,12 @@ def one(template: bytes, deployment: Deployment) -> Body:
     """Fill namespace, name and count into a JSON template; names that passed Kubernetes' rules need no escaping."""
     where, name = deployment.namespace.encode("ascii"), deployment.name.encode("ascii")
     return Body(template % (where, name, deployment.replicas), replicas_tag(deployment.replicas, deployment.uid))
+
+
+def warning_of(what: str, names: Sequence[str]) -> bytes:
+    """Return the value of a Warning field that says this of the things named, in words for people."""
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return b'199 sre-server "%s"' % f"{what}: {', '.join(names[:_NAMED])}{more}".encode("ascii")
 
 
 def digest_of(data: bytes) -> bytes:

@@ -9,7 +9,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from sre_server.api.deployments import DeploymentsAPI
 from sre_server.api.gate import Gate
-from sre_server.api.health import Health, HealthAPI
+from sre_server.api.health import Health, HealthAPI, Permissions
 from sre_server.api.judging import Judge, Look
 from sre_server.api.lane import FastLane
 from sre_server.api.lists import ListBodies, counts_in, names_in
@@ -63,6 +63,7 @@ def make_api(
     scale: Scaler,
     look: Look,
     tell: TellScaled,
+    permissions: Permissions,
     watching: Callable[[], bool] = lambda: True,
     warnings: Callable[[], list[str]] = list,
     troubles: Callable[[], list[str]] = list,
@@ -70,9 +71,10 @@ def make_api(
 ) -> API:
     """Serve both families from the cache; `scale` writes to the cluster, and `tell` leaves word of it there.
 
-    `look` asks the cluster for the one Deployment that is to be written, where the cache will not do. `watching` tells
-    whether the cache is still fed, `troubles` what keeps it from being so, `warnings` what should be mended; `refresh`
-    brings those metrics up to date that are read off something else.
+    `look` asks the cluster for the one Deployment that is to be written, where the cache will not do. `permissions` are
+    the server's own in the cluster; `watching` tells whether the cache is still fed, `troubles` what keeps it from
+    being so, `warnings` what should be mended; `refresh` brings those metrics up to date that are read off something
+    else.
     """
     limits = {verb: TokenBuckets(rate, reactor.seconds) for verb, rate in guards.limits.items()}
 
@@ -88,7 +90,7 @@ def make_api(
         metrics.clients_connected.set(site.connections.identities)
 
     judge = Judge(cache, look, guards.guardrails)
-    health = Health(cache, watching, warnings, troubles)
+    health = Health(cache, permissions, watching, warnings, troubles)
     gate_a = gate(FAMILY_A)
     slices = Slices(reactor)
     names, counts = ListBodies(cache, names_in, slices), ListBodies(cache, counts_in, slices)

@@ -1,6 +1,7 @@
 """livez and readyz: is this process worth keeping, and is it worth sending requests to."""
 
 from collections.abc import Callable
+from typing import Protocol
 
 from klein import Klein
 from twisted.web.resource import IResource
@@ -14,28 +15,44 @@ from sre_server.web.request import APIRequest
 
 RETRY_SECONDS = 5
 TOLD = 3
-"""Sources of which readyz tells what is wrong; `?verbose` tells of all."""
+"""Causes that readyz tells of not being ready; `?verbose` tells them all, once it is."""
+
+
+class Permissions(Protocol):
+    """What this server may do in the cluster; see `sre_server.cluster.permissions.Permissions`."""
+
+    def warnings(self) -> list[str]:
+        """Say which permissions are missing, and what the cluster said."""
+
+    def check_needed(self) -> None:
+        """Raise Unavailable if one is missing without which nobody can be served."""
 
 
 class Health:
     """What is known of this instance.
 
-    `watching` tells whether the watch loops still run, `troubles` what keeps them from hearing of the cluster, and
-    `warnings` what else should be mended although it is ready.
+    `permissions` are the server's own in the cluster; `watching` tells whether the watch loops still run, `troubles`
+    what else keeps them from hearing of the cluster, and `warnings` what else should be mended although it is ready.
     """
 
     def __init__(
         self,
         cache: ClusterCache,
+        permissions: Permissions,
         watching: Callable[[], bool],
         warnings: Callable[[], list[str]] = list,
         troubles: Callable[[], list[str]] = list,
     ) -> None:
         self._cache = cache
+        self._permissions = permissions
         self._watching = watching
-        self.warnings = warnings
-        self.troubles = troubles
+        self._warnings = warnings
+        self._troubles = troubles
         self._stopping = False
+
+    def warnings(self) -> list[str]:
+        """Say what should be mended although the server is ready."""
+        return [*self._cache.warnings(), *self._permissions.warnings(), *self._warnings(), *self._troubles()]
 
     def stop(self) -> None:
         """Be unready from now on."""
@@ -56,15 +73,15 @@ class Health:
         return True
 
     def check_ready(self) -> None:
-        """Raise Unavailable unless a complete list was applied and the cluster was heard from lately."""
+        """Raise Unavailable unless somebody can be served: of one scope at least all is known, and fresh."""
         if self._stopping:
             raise Unavailable("The server is shutting down.", RETRY_SECONDS)
+        self._permissions.check_needed()
         try:
-            self._cache.check_fresh()
+            self._cache.check_ready()
         except Unavailable as error:
-            raise Unavailable(
-                " ".join([str(error), *self.troubles()[:TOLD]]), error.retry_after or RETRY_SECONDS
-            ) from error
+            causes = [f"{cause.rstrip('.')}." for cause in [*self._permissions.warnings(), *self._troubles()][:TOLD]]
+            raise Unavailable(" ".join([str(error), *causes]), error.retry_after or RETRY_SECONDS) from error
 
 
 class HealthAPI:
@@ -92,7 +109,7 @@ class HealthAPI:
         """`GET /readyz`: 200 as long as reads are answered from fresh knowledge; with `?verbose`, and what to mend."""
         request.charged = True
         self._health.check_ready()
-        return {"warnings": self._health.warnings() + self._health.troubles()} if _asks_for_more(request) else {}
+        return {"warnings": self._health.warnings()} if _asks_for_more(request) else {}
 
 
 def _asks_for_more(request: APIRequest) -> bool:

@@ -75,7 +75,7 @@ class Judge:
     def _known(self, wanted: Wanted) -> State | None:
         """Return what the cache knows, or None if that will not do."""
         try:
-            self._cache.check_fresh()
+            self._cache.check_fresh(wanted.namespace)
         except Unavailable:
             return None
         known = self._cache.find(wanted.namespace, wanted.name)

@@ -17,7 +17,7 @@ from twisted.internet.defer import Deferred
 from twisted.web.http import datetimeToString
 
 from sre_server.api.conditional import accepts_gzip
-from sre_server.api.routes import Family, Read, max_stale
+from sre_server.api.routes import Family, Read, max_stale, shown_age
 from sre_server.telemetry.metrics import Count, Metrics
 from sre_server.web.answers import request_id
 from sre_server.web.interfaces import Connection
@@ -29,7 +29,7 @@ KEPT_HEADS: Final = 256
 _FIELD: Final = re.compile(rb"([A-Za-z0-9-]+): ?([\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?)")
 _END: Final = b"\r\n\r\n"
 _NO_NAMES: Final = (None, None)
-_COMMON: Final = b"X-Request-Id: %s\r\nDate: %s\r\nCache-Control: no-cache\r\n%sAge: %d\r\nETag: %s\r\n%s"
+_COMMON: Final = b"X-Request-Id: %s\r\nDate: %s\r\nCache-Control: no-cache\r\n%sAge: %s\r\nETag: %s\r\n%s"
 _OK: Final = b"HTTP/1.1 200 OK\r\n" + _COMMON + b"%sContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
 _NOT_MODIFIED: Final = b"HTTP/1.1 304 Not Modified\r\n" + _COMMON + b"\r\n"
 IGNORED_FIELDS: Final = frozenset(
@@ -129,7 +129,9 @@ class FastLane:
             view = gate.known_view(identity, *names, *_NO_NAMES[lane.read.names :])
             if view is None:
                 return False
-            age = lane.family.cache.check_fresh(head.max_stale)
+            knowledge = lane.family.cache.check_fresh(names[0] if names else None, head.max_stale)
+            if knowledge.missing:
+                return False
             body = lane.read.look(lane.family, view, *names)
             if isinstance(body, Deferred):
                 return False
@@ -141,7 +143,9 @@ class FastLane:
             if limits is None:
                 return False
             more = b"Vary: Accept-Encoding\r\n" if body.negotiable else b""
-            common = (known_as, self._date_now(), limits, age, body.tag(gzip=head.gzip), more)
+            if body.warning:
+                more += b"Warning: %s\r\n" % body.warning
+            common = (known_as, self._date_now(), limits, shown_age(knowledge.age), body.tag(gzip=head.gzip), more)
             coding = b"Content-Encoding: gzip\r\n" if shown is not body else b""
             sent = b"" if known else shown.data
             answer = _NOT_MODIFIED % common if known else _OK % (*common, coding, len(sent))

@@ -14,11 +14,11 @@ from typing import Final
 from msgspec import Struct
 from twisted.internet.defer import Deferred
 
-from sre_server.api.bodies import Body, Packing, digest_of, digest_tag
+from sre_server.api.bodies import Body, Packing, digest_of, digest_tag, warning_of
 from sre_server.api.slices import Slices
 from sre_server.cache import ClusterCache
 from sre_server.errors import NotFound
-from sre_server.model import Deployment
+from sre_server.model import Deployment, Unreadable
 from sre_server.security.authorization import EVERYTHING, View
 from sre_server.web.answers import encode
 
@@ -37,6 +37,8 @@ class _Part(Struct, gc=False):
     deployments: int
     data: bytes
     digest: bytes
+    left_out: Sequence[str]
+    """The Deployments that cannot be read, each as `namespace/name`; they count among `deployments`."""
     alone: dict[bytes, Body] = {}
 
 
@@ -105,7 +107,8 @@ class ListBodies:
         if body is None:
             data = brackets % part.data + b"\n"
             packing = Packing(self._slices, [(part.digest, len(data))], {})
-            body = part.alone[brackets] = Body(data, digest_tag(part.digest), packing)
+            warning = _left_out(part.left_out)
+            body = part.alone[brackets] = Body(data, digest_tag(part.digest), packing, warning)
         return body
 
     def _made(self, kind: str, view: View, finish: Callable[[View], Body]) -> Body | Deferred[Body]:
@@ -134,7 +137,8 @@ class ListBodies:
         texts[-1] += b"]\n"
         data = b",".join(texts)  # in one step, as copying so many bytes is what takes the longest
         tag = digest_tag(digest_of(b"".join([part.digest for _, part in shown])))
-        return Body(data, tag, Packing(self._slices, _chunks(shown), self._kept(view).packed))
+        packing = Packing(self._slices, _chunks(shown), self._kept(view).packed)
+        return Body(data, tag, packing, _left_out([name for _, part in shown for name in part.left_out]))
 
     def _names(self, view: View) -> Body:
         names = [namespace for namespace in sorted(self._cache.tree()) if self._is_shown(view, namespace)]
@@ -159,8 +163,10 @@ class ListBodies:
         if part is None or part.revision != revision:
             tree = self._cache.tree()
             seen = extent.of(tree.get(namespace, {}))
-            data = encode(self._show(namespace, seen))[:-1]
-            part = _Part(revision, len(seen), data, digest_of(data))
+            left_out = sorted(name for name, known in seen.items() if isinstance(known, Unreadable))
+            readable = {name: seen[name] for name in seen.keys() - set(left_out)} if left_out else seen
+            data = encode(self._show(namespace, readable))[:-1]
+            part = _Part(revision, len(seen), data, digest_of(data), [f"{namespace}/{name}" for name in left_out])
             if namespace in tree:
                 parts[namespace] = part
                 for gone in [name for name in parts if name not in tree] if len(parts) > 2 * len(tree) else ():
@@ -181,6 +187,10 @@ class ListBodies:
         size = sum(kept.size for kept in self._views.values())
         while len(self._views) > KEPT_VIEWS or (len(self._views) > 1 and size > KEPT_BYTES):
             size -= self._views.popitem(last=False)[1].size
+
+
+def _left_out(names: Sequence[str]) -> bytes:
+    return warning_of("what cannot be read is left out", names) if names else b""
 
 
 def _chunks(shown: Sequence[tuple[str, _Part]]) -> list[tuple[bytes, int]]:

@@ -4,6 +4,7 @@ A kind asks for its own verb, so that no route can forget to. What reads the cac
 fast lane to look it up.
 """
 
+import math
 from collections.abc import Awaitable, Callable
 from functools import wraps
 from typing import Final, Protocol, cast
@@ -14,7 +15,7 @@ from twisted.internet.defer import Deferred
 from werkzeug.datastructures import RequestCacheControl
 from werkzeug.http import parse_cache_control_header
 
-from sre_server.api.bodies import Body
+from sre_server.api.bodies import Body, warning_of
 from sre_server.api.gate import Gate, map_now_or_later
 from sre_server.api.routing import SEGMENT, Handler, is_known_to, json_route, template_of
 from sre_server.cache import ClusterCache
@@ -59,7 +60,7 @@ def read_route(app: Klein, reads: list[Read], rule: str) -> Callable[[Handler], 
             identity = family.gate.admit(request, Verb.READ, namespace, name)
 
             def serve(_: None) -> object:
-                _check_fresh(family.cache, request)
+                _check_fresh(family.cache, request, namespace)
                 try:
                     return handler(family, namespace, name)
                 except NotFound as error:
@@ -89,7 +90,7 @@ def list_route(app: Klein, reads: list[Read], rule: str) -> Callable[[Handler], 
             identity = family.gate.admit(request, Verb.READ, namespace, None)
 
             def serve(view: View) -> object:
-                _check_fresh(family.cache, request)
+                _check_fresh(family.cache, request, namespace)
                 return map_now_or_later(look(family, view, *named), charged)
 
             def charged(body: Body) -> Body:
@@ -137,12 +138,22 @@ def _read(rule: str, look: Callable[..., object]) -> Read:
     )
 
 
-def _check_fresh(cache: ClusterCache, request: APIRequest) -> None:
-    """Raise Unavailable unless the cache is fresh enough for this client; say how old it is."""
-    cache.check_synced()
-    request.setHeader(b"Age", b"%d" % cache.age())
+def _check_fresh(cache: ClusterCache, request: APIRequest, namespace: str | None) -> None:
+    """Raise Unavailable unless what is known is fresh enough for this client; say how old it is, and what it lacks."""
+    tolerance = max_stale(request.getHeader(b"cache-control"))
+    if namespace is not None:
+        cache.check_served(namespace)
+    cache.check_synced(namespace, tolerance)
+    request.setHeader(b"Age", shown_age(cache.age(namespace)))
     request.setHeader(b"Cache-Control", b"no-cache")
-    cache.check_fresh(max_stale(request.getHeader(b"cache-control")))
+    known = cache.check_fresh(namespace, tolerance)
+    if known.missing:
+        request.responseHeaders.addRawHeader(b"Warning", warning_of("what was not read yet is left out", known.missing))
+
+
+def shown_age(age: float) -> bytes:
+    """Return the value of an Age field (RFC 9111, 5.1): whole seconds, rounded up, so that it never says too little."""
+    return b"%d" % math.ceil(age)
 
 
 def max_stale(cache_control: bytes | None) -> float:

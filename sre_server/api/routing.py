@@ -147,6 +147,8 @@ def _body(request: APIRequest, body: Body) -> bytes | Deferred[Any]:
         request.setHeader(b"ETag", body.tag(gzip=gzip))
         if body.negotiable:
             request.setHeader(b"Vary", b"Accept-Encoding")
+        if body.warning:
+            request.responseHeaders.addRawHeader(b"Warning", body.warning)
 
     def send(shown: Body) -> bytes | Deferred[Any]:
         request.check_unsent(len(shown.data))

@@ -75,8 +75,8 @@ class Writer:
         Raises GuardrailRefused, PreconditionFailed or Unavailable (nothing was asked), NotFound, saying which of the
         two does not exist, and whatever the cluster's refusal is.
         """
-        self._cache.check_synced()
         self._cache.check_served(namespace)
+        self._cache.check_synced(namespace)
         conditions = Conditions.of(request.getHeader(b"if-match"), request.getHeader(b"if-none-match"))
         wanted = Wanted(identity.name, namespace, name, replicas, confirmed_in(request), conditions)
         asked = Asked(request, identity, Verb.SCALE, namespace, name)

@@ -5,9 +5,10 @@ from typing import Final
 
 import msgspec
 from msgspec import Struct
-from twisted.logger import Logger
+from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
+from sre_server.cluster.permissions import CREATE_EVENTS, Told, is_refusal, untold
 from sre_server.cluster.transport import Transport, read_answer
 from sre_server.cluster.workers import Bounds, ConnectedWorkers
 from sre_server.model import Deployment
@@ -72,12 +73,16 @@ def create_event(transport: Transport, scaled: Scaled, at: datetime) -> None:
 
 
 class EventRecorder:
-    """Records Events one after the other; one that cannot be recorded is logged, as the write has happened."""
+    """Records Events one after the other; one that cannot be recorded is logged, as the write has happened.
+
+    `told` is told whether the cluster lets the server create them: for want of that permission, each is no news.
+    """
 
     log = Logger()
 
-    def __init__(self, workers: ConnectedWorkers) -> None:
+    def __init__(self, workers: ConnectedWorkers, told: Told = untold) -> None:
         self._workers = workers
+        self._told = told
 
     def record(
         self,
@@ -92,7 +97,11 @@ class EventRecorder:
         """Record an Event soon; when too many wait for a slow cluster, this one is only logged."""
         scaled, at = Scaled(deployment, before, asked, identity, reason, certain), datetime.now(UTC)
         recorded = self._workers.call(lambda transport: create_event(transport, scaled, at), identity)
-        recorded.addErrback(self._failed, scaled)
+        recorded.addCallbacks(lambda _: self._told(CREATE_EVENTS, None), self._failed, errbackArgs=(scaled,))
 
     def _failed(self, failure: Failure, scaled: Scaled) -> None:
-        self.log.warn("no Event was recorded for {scaled}: {error}", scaled=scaled, error=failure.getErrorMessage())
+        self._told(CREATE_EVENTS, failure.value)
+        level = LogLevel.debug if is_refusal(CREATE_EVENTS, failure.value) else LogLevel.warn
+        self.log.emit(
+            level, "no Event was recorded for {scaled}: {error}", scaled=scaled, error=failure.getErrorMessage()
+        )

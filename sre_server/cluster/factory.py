@@ -1,6 +1,7 @@
 """The one factory of this room: credentials and a callback in, what the other rooms use of the cluster out."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from msgspec import Struct
 from twisted.application.service import Service
@@ -10,7 +11,9 @@ from sre_server.cluster.access import Credentials
 from sre_server.cluster.connection import Connection, Observe
 from sre_server.cluster.events import EventRecorder
 from sre_server.cluster.feed import Cycle, Feed
+from sre_server.cluster.permissions import Permissions
 from sre_server.cluster.polling import NamespacePoller
+from sre_server.cluster.probing import ReviewProbe
 from sre_server.cluster.reviews import Reviews
 from sre_server.cluster.scaling import Scaling
 from sre_server.cluster.version import streams_lists
@@ -37,13 +40,15 @@ def make_cluster(
     *,
     observe: Observe,
     cycle_ended: Callable[[str], object],
-    missing_right: Callable[[str], object] = lambda _: None,
+    permissions: Permissions,
+    probe: bool,
 ) -> Cluster:
     """Talk to the cluster that `credentials` find; no thread runs, and nothing is sent, before the services start.
 
     `apply` is told in the reactor thread what is heard of `namespaces`, or of all where none is named; `observe`, of
-    each request, in the thread that made it; `cycle_ended`, in a word, why a cycle of a source ended; `missing_right`,
-    what the server itself turned out not to be permitted for a write, as in `patch deployments/scale`.
+    each request, in the thread that made it; `cycle_ended`, in a word, why a cycle of a source ended; `permissions`,
+    what the server itself turned out to be permitted, or not. With `probe`, whether it may ask for reviews is found out
+    before anybody needs one.
     """
 
     def connect() -> Connection:
@@ -53,10 +58,12 @@ def make_cluster(
         return ConnectedWorkers(reactor, what, bounds, connect)
 
     def cycle_of(source: Source) -> Cycle:
-        if namespaces and source.resource is Resource.NAMESPACES:
-            return NamespacePoller(namespaces, connect())
-        return Reflector(source, connect(), streams=streams_lists)
+        """Make what keeps up with a source: no Role can grant a watch of the Namespace object that it is in."""
+        if source.resource is Resource.NAMESPACES and source.namespace:
+            return NamespacePoller(source, connect(), told=told)
+        return Reflector(source, connect(), streams=partial(streams_lists, told=told), told=told)
 
+    told = permissions.told
     cycles = [cycle_of(source) for source in sources_of(namespaces)]
     watches = Workers(reactor, "watches", Bounds(running=len(cycles), running_per_client=1))
     feed = Feed(reactor, watches, cycles, apply, ended=cycle_ended)
@@ -64,10 +71,12 @@ def make_cluster(
     write_reviews = workers("permission checks of writes", reviews.WRITE_BOUNDS)
     writes = workers("writes", scaling.BOUNDS)
     recording = ConnectedWorkers(reactor, "Events", events.BOUNDS, connect, stop_seconds=events.STOP_SECONDS)
+    asking = Reviews(read_reviews, write_reviews, told)
+    probes = [ReviewProbe(reactor, asking, permissions)] if probe else []
     return Cluster(
         feed,
-        Scaling(writes, missing_right),
-        Reviews(read_reviews, write_reviews),
-        EventRecorder(recording),
-        [feed, read_reviews, write_reviews, writes, recording],
+        Scaling(writes, told),
+        asking,
+        EventRecorder(recording, told),
+        [feed, read_reviews, write_reviews, *probes, writes, recording],
     )

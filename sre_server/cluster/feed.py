@@ -1,5 +1,9 @@
 """The service that keeps the cache fed: runs cycles in threads of its own, waits after failures, stops in time.
 
+After a failure it waits as client-go does. A cluster that cannot even be connected to is tried more often, which costs
+it nothing: whoever waits for its return wants to know at once. That only a list is of use is no failure, unless it is
+all that the list at once comes to.
+
 Decisions are made here, in the reactor thread; the other threads run blocking I/O and nothing else. The only call that
 they make into the reactor is `callFromThread`, once per batch of events.
 """
@@ -13,16 +17,19 @@ from typing import Final, Protocol
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred, DeferredList
 from twisted.internet.task import deferLater
-from twisted.logger import Logger
+from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
+from sre_server.cluster.permissions import FORBIDDEN
 from sre_server.cluster.workers import IThreadingReactor, Workers
-from sre_server.errors import ClusterError
+from sre_server.errors import ClusterError, ClusterRefused, ClusterUnreachable, Expired, Silent
 from sre_server.model import Event, Source
 
 FIRST_DELAY: Final = 0.8
 LAST_DELAY: Final = 30.0
+LAST_DELAY_UNCONNECTED: Final = 5.0
 HEALTHY_SECONDS: Final = 30.0
+SHORT_SECONDS: Final = 10.0
 STOP_SECONDS: Final = 2.0
 
 
@@ -38,9 +45,9 @@ class Cycle(Protocol):
         """End a running cycle soon, and every later one at once; called in the reactor thread."""
 
 
-def backoff(failures: int, chance: random.Random) -> float:
-    """Seconds to wait after so many failures in a row, as client-go does: 0.8 s, doubling, jittered, at most 30 s."""
-    return min(LAST_DELAY, FIRST_DELAY * 2.0 ** min(failures - 1, 10) * (1 + chance.random()))
+def backoff(failures: int, chance: random.Random, longest: float = LAST_DELAY) -> float:
+    """Seconds to wait after so many failures in a row: client-go's curve, 0.8 s doubling, jittered, to the longest."""
+    return min(longest, FIRST_DELAY * 2.0 ** min(failures - 1, 10) * (1 + chance.random()))
 
 
 class Feed(Service):
@@ -76,7 +83,10 @@ class Feed(Service):
 
     @property
     def troubles(self) -> list[str]:
-        """Why the last cycle of a source failed, for each whose did and that was not heard from since."""
+        """Why the last cycle of a source failed, for each whose did and that was not heard from since.
+
+        What the cluster forbids is not among it: `Permissions` knows of that.
+        """
         return [f"{source}: {trouble}" for source, trouble in self._troubles.items()]
 
     def startService(self) -> None:
@@ -92,7 +102,7 @@ class Feed(Service):
         self.log.failure("a watch loop died", failure=failure)
 
     async def _run(self, cycle: Cycle) -> None:
-        failures = 0
+        failures, hurried = 0, False
         while self.running:
             started_at = self._reactor.seconds()
             delay = 0.0
@@ -101,23 +111,38 @@ class Feed(Service):
             except Exception as error:  # noqa: BLE001  # nothing that a cycle meets may end its loop
                 if not self.running:
                     return
-                healthy = self._reactor.seconds() - started_at >= HEALTHY_SECONDS
-                failures = 1 if healthy else failures + 1
+                took = self._reactor.seconds() - started_at
+                hurried = hurried and took < SHORT_SECONDS
                 self._ended(type(error).__name__)
-                delay = self._delay_after(cycle.source, error, failures)
+                if isinstance(error, Expired | Silent) and not hurried:
+                    failures, hurried = 0, True
+                    self.log.info("{source}: {error} A list follows.", source=cycle.source, error=error)
+                else:
+                    failures = 1 if took >= HEALTHY_SECONDS else failures + 1
+                    delay = self._delay_after(cycle.source, error, failures)
             else:
-                failures = 0
+                failures, hurried = 0, False
                 self._troubles.pop(cycle.source, None)
                 self._ended("ended")
             if delay and self.running:
                 await self._wait(delay)
 
     def _delay_after(self, source: Source, error: Exception, failures: int) -> float:
-        delay = backoff(failures, self._chance)
+        # Its subclasses say that there was no way to connect, which may be costly to find out.
+        unconnected = type(error) is ClusterUnreachable
+        delay = backoff(failures, self._chance, LAST_DELAY_UNCONNECTED if unconnected else LAST_DELAY)
         if isinstance(error, ClusterError):
             delay = max(delay, error.retry_after or 0)
-            self._troubles[source] = str(error)
-            self.log.warn("{source}: {error} Next try in {delay:.1f} s.", source=source, error=error, delay=delay)
+            # What is forbidden is told once, by `Permissions`: it stays so until somebody changes it.
+            forbidden = isinstance(error, ClusterRefused) and error.status == FORBIDDEN
+            if forbidden:
+                self._troubles.pop(source, None)
+            else:
+                self._troubles[source] = str(error)
+            level = LogLevel.debug if forbidden else LogLevel.warn
+            self.log.emit(
+                level, "{source}: {error} Next try in {delay:.1f} s.", source=source, error=error, delay=delay
+            )
         else:
             self._troubles[source] = "a cycle failed unexpectedly, see the log."
             self.log.failure("{source}: a cycle failed unexpectedly", source=source)

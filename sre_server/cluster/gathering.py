@@ -7,7 +7,7 @@ stays the same Python object, so that whatever was computed from it stays valid.
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from sre_server.model import Change, Deployment, Listed, Namespace, Put, Resource, Source
+from sre_server.model import Change, Deployment, Listed, Namespace, Occasion, Put, Resource, Source
 
 
 class Gathered:
@@ -44,12 +44,12 @@ class Gathered:
                 if before.get(name) == item:
                     objects[name] = before[name]
 
-    def as_listed(self, source: Source, version: str, started_at: float) -> Listed:
+    def as_listed(self, source: Source, version: str, started_at: float, occasion: Occasion) -> Listed:
         """Make the event that lists all objects; later changes here do not alter it."""
         copied = {namespace: dict(objects) for namespace, objects in self._tree.items() if objects}
         if source.resource is Resource.NAMESPACES:
-            return Listed(source, version, started_at, namespaces=copied.get("", {}))
-        return Listed(source, version, started_at, deployments=copied)
+            return Listed(source, version, started_at, namespaces=copied.get("", {}), occasion=occasion)
+        return Listed(source, version, started_at, deployments=copied, occasion=occasion)
 
     def release(self) -> None:
         """Drop everything, an object at a time: freeing a large tree at once would block every other thread."""

@@ -2,26 +2,36 @@
 
 from collections.abc import Iterator
 
-from sre_server.errors import BadAnswer
+from msgspec import Struct
 
 
-def complete_lines(chunks: Iterator[bytes], limit: int) -> Iterator[list[bytes]]:
+class Cut(Struct, frozen=True):
+    """A line that is longer than the bound, of which only the beginning was kept."""
+
+    head: bytes
+
+
+Line = bytes | bytearray | Cut
+
+
+def complete_lines(chunks: Iterator[bytes], limit: int, head: int) -> Iterator[list[Line]]:
     """Split a stream into lines: yield a list for each chunk that completes some, without blank lines.
 
     A last line without its end is dropped.
 
-    Raises BadAnswer as soon as an unfinished line is longer than `limit` bytes.
+    Of a line that is longer than `limit` bytes the first `head` are kept, and the rest is passed over as it arrives.
     """
-    pending: list[bytes] = []
-    size = 0
+    pending = bytearray()
+    cut = False
     for chunk in chunks:
-        head, *rest = chunk.split(b"\n")
-        pending.append(head)
-        size += len(head)
-        if size > limit:
-            raise BadAnswer(f"The cluster sent a line of more than {limit} bytes.")
+        first, *rest = chunk.split(b"\n")
+        if not cut:
+            pending += first
+            if len(pending) > limit:
+                pending, cut = pending[:head], True
         if rest:
-            lines = [b"".join(pending), *rest[:-1]]
-            pending, size = [rest[-1]], len(rest[-1])
-            if whole := [line for line in lines if line.strip()]:
+            ended: Line = Cut(bytes(pending)) if cut else pending
+            *lines, last = rest
+            pending, cut = bytearray(last), False
+            if whole := [line for line in (ended, *lines) if isinstance(line, Cut) or (line and not line.isspace())]:
                 yield whole

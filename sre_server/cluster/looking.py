@@ -7,6 +7,7 @@ annotations are then of one state, which those of a Deployment and of its Scale,
 from typing import Final
 
 from sre_server.cluster.decoding import Status, decode_status
+from sre_server.cluster.permissions import GET_DEPLOYMENTS
 from sre_server.cluster.single import decode_state
 from sre_server.cluster.transport import Transport
 from sre_server.errors import BadAnswer, ClusterError, NotFound, Unavailable
@@ -14,7 +15,6 @@ from sre_server.model import State
 
 READ_TIMEOUT: Final = 5.0
 RETRY_SECONDS: Final = 2
-RIGHT: Final = "get deployments"
 KINDS: Final = ("deployments", "deployments/scale")
 """What a Status calls a Deployment, or its Scale."""
 OBJECT_BYTES: Final = 16 * 2**20
@@ -45,7 +45,7 @@ def look(transport: Transport, namespace: str, name: str, *, count: bool) -> Sta
         raise missing
     unavailable = _unavailable(f"the cluster refused ({reply.status}): {said.message or 'it gave no reason'}")
     if reply.status in (401, 403):
-        unavailable.missing_right = RIGHT
+        unavailable.missing_right = GET_DEPLOYMENTS
     unavailable.retry_after = reply.retry_after() or RETRY_SECONDS
     raise unavailable
 

@@ -8,6 +8,7 @@ from typing import Final
 
 from sre_server.cluster.decoding import Status
 from sre_server.cluster.looking import KINDS, not_found
+from sre_server.cluster.permissions import PATCH_SCALE
 from sre_server.cluster.reviews import may_scale
 from sre_server.cluster.transport import Reply, Transport
 from sre_server.errors import (
@@ -22,7 +23,6 @@ from sre_server.errors import (
 )
 
 RETRY_SECONDS: Final = 1
-RIGHT: Final = "patch deployments/scale"
 UNKNOWN: Final = "Whether the count was changed is unknown: read it back before trying again."
 
 
@@ -54,7 +54,7 @@ def explain(
         except ClusterError:
             return refused
         if not permitted:
-            refused.missing_right = RIGHT
+            refused.missing_right = PATCH_SCALE
             return refused
     return AdmissionRefused(f"The cluster refused the write ({status}): {message}", status, warnings=warnings)
 

@@ -13,6 +13,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from sre_server.cluster.decoding import decode_review
+from sre_server.cluster.permissions import CREATE_REVIEWS, Told, is_refusal, untold
 from sre_server.cluster.transport import Transport, read_answer
 from sre_server.cluster.workers import Bounds, ConnectedWorkers
 from sre_server.errors import ClusterError, Unavailable
@@ -45,13 +46,17 @@ def _ask(transport: Transport, path: str, kind: str, spec: Mapping[str, object])
 
 
 class Reviews:
-    """Asks in threads of `for_reads`, and where a write waits for the answer, in those of `for_writes`."""
+    """Asks in threads of `for_reads`, and where a write waits for the answer, in those of `for_writes`.
+
+    `told` is told whether the cluster lets the server ask.
+    """
 
     log = Logger()
 
-    def __init__(self, for_reads: ConnectedWorkers, for_writes: ConnectedWorkers) -> None:
+    def __init__(self, for_reads: ConnectedWorkers, for_writes: ConnectedWorkers, told: Told = untold) -> None:
         self._for_reads = for_reads
         self._for_writes = for_writes
+        self._told = told
 
     def review(self, spec: Mapping[str, object], *, for_write: bool) -> Deferred[bool]:
         """Ask for the client that is the `user` of the spec; fires with the cluster's yes or no.
@@ -59,12 +64,20 @@ class Reviews:
         Fails with Unavailable when the cluster does not say, or too many ask.
         """
         workers = self._for_writes if for_write else self._for_reads
-        return workers.call(lambda transport: review(transport, spec), spec["user"]).addErrback(self._failed)
+        asked = workers.call(lambda transport: review(transport, spec), spec["user"])
+        return asked.addCallbacks(self._answered, self._failed)
+
+    def _answered(self, verdict: bool) -> bool:
+        self._told(CREATE_REVIEWS, None)
+        return verdict
 
     def _failed(self, failure: Failure) -> Failure:
         if failure.check(CancelledError, Unavailable):
             return failure
-        if failure.check(ClusterError):
+        self._told(CREATE_REVIEWS, failure.value)
+        if is_refusal(CREATE_REVIEWS, failure.value):
+            self.log.debug("a SubjectAccessReview was refused: {error}", error=failure.value)
+        elif failure.check(ClusterError):
             self.log.warn("a SubjectAccessReview failed: {error}", error=failure.value)
         else:
             self.log.failure("a SubjectAccessReview failed unexpectedly", failure=failure)

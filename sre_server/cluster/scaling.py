@@ -14,6 +14,7 @@ from twisted.python.failure import Failure
 
 from sre_server.cluster.decoding import decode_status
 from sre_server.cluster.looking import look
+from sre_server.cluster.permissions import GET_DEPLOYMENTS, PATCH_SCALE, Told, untold
 from sre_server.cluster.refusals import UNKNOWN, explain
 from sre_server.cluster.single import decode_scale
 from sre_server.cluster.transport import STATUS_BYTES, Transport
@@ -74,12 +75,12 @@ def _patch(replicas: int, expected: Expected) -> bytes:
 class Scaling:
     """Runs writes, and what has to be looked up for them, in threads; each of `workers` does one, none is queued.
 
-    `missing_right` is told, in the reactor thread, of what the cluster does not permit the server itself.
+    `told` is told, in the reactor thread, of what the cluster permits the server itself, or does not.
     """
 
-    def __init__(self, workers: ConnectedWorkers, missing_right: Callable[[str], object] = lambda _: None) -> None:
+    def __init__(self, workers: ConnectedWorkers, told: Told = untold) -> None:
         self._workers = workers
-        self._missing_right = missing_right
+        self._told = told
 
     def scale(
         self, client: str, namespace: str, name: str, replicas: int, expected: Expected
@@ -88,16 +89,23 @@ class Scaling:
 
         Cancelling the Deferred stops the waiting, not the write. Fails with Unavailable when too many are under way.
         """
-        return self._run(lambda transport: set_replicas(transport, namespace, name, replicas, expected), client)
+        return self._run(
+            PATCH_SCALE, lambda transport: set_replicas(transport, namespace, name, replicas, expected), client
+        )
 
     def look(self, client: str, namespace: str, name: str, *, count: bool) -> Deferred[State]:
         """Look a Deployment up for a client's write; see `sre_server.cluster.looking.look`."""
-        return self._run(lambda transport: look(transport, namespace, name, count=count), client)
+        return self._run(GET_DEPLOYMENTS, lambda transport: look(transport, namespace, name, count=count), client)
 
-    def _run(self, work: Callable[[Transport], _T], client: str) -> Deferred[_T]:
-        return self._workers.call(work, client).addErrback(self._failed)
+    def _run(self, what: str, work: Callable[[Transport], _T], client: str) -> Deferred[_T]:
+        return self._workers.call(work, client).addCallbacks(self._succeeded, self._failed, callbackArgs=(what,))
+
+    def _succeeded(self, outcome: _T, what: str) -> _T:
+        self._told(what, None)
+        return outcome
 
     def _failed(self, failure: Failure) -> Failure:
-        if isinstance(failure.value, SreServerError) and failure.value.missing_right:
-            self._missing_right(failure.value.missing_right)
+        error = failure.value
+        if isinstance(error, SreServerError) and error.missing_right:
+            self._told(error.missing_right, error)
         return failure

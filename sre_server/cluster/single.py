@@ -5,21 +5,11 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta, Struct
 
-from sre_server.cluster.decoding import NOT_JSON, Annotations
+from sre_server.cluster.decoding import NOT_JSON, Annotations, NamespacedMetadata
 from sre_server.errors import BadAnswer
-from sre_server.model import MAX_REPLICAS, Deployment, Guards, State
+from sre_server.model import MAX_REPLICAS, Deployment, Guards, State, is_clean
 
-_Text = Annotated[str, Meta(min_length=1)]
-_Token = Annotated[str, Meta(pattern=r"^[!-~]{1,253}\Z")]
-"""What goes into header fields: a UID, a resourceVersion."""
 _Count = Annotated[int, Meta(ge=0, le=MAX_REPLICAS)]
-
-
-class _ScaleMetadata(Struct, frozen=True, gc=False):
-    name: _Text
-    namespace: _Text
-    uid: _Token
-    resourceVersion: _Token
 
 
 class _ScaleSpec(Struct, frozen=True, gc=False):
@@ -29,12 +19,12 @@ class _ScaleSpec(Struct, frozen=True, gc=False):
 class _Scale(Struct, frozen=True, gc=False):
     """`autoscaling/v1` Scale of a Deployment; its metadata is the Deployment's own, a count of 0 is left out."""
 
-    metadata: _ScaleMetadata
+    metadata: NamespacedMetadata
     spec: _ScaleSpec = _ScaleSpec()
 
 
 class _Metadata(Struct, frozen=True, gc=False):
-    uid: _Token
+    uid: str
     annotations: Annotations | None = None
 
 
@@ -58,6 +48,7 @@ def decode_scale(body: bytes) -> Deployment:
     """Decode the Scale that answers a write into the Deployment as it now is; raises BadAnswer if it is not a Scale."""
     try:
         scale = _scale_decoder.decode(body)
+        scale.metadata.check()
     except NOT_JSON as error:
         raise BadAnswer(f"The cluster's answer is not a Scale: {error}.") from error
     metadata = scale.metadata
@@ -70,6 +61,8 @@ def decode_state(body: bytes) -> State:
         found = _deployment_decoder.decode(body)
     except NOT_JSON as error:
         raise BadAnswer(f"The cluster's answer is not a Deployment: {error}.") from error
+    if not is_clean(found.metadata.uid):
+        raise BadAnswer("The cluster's answer has a uid with characters that Kubernetes never uses.")
     replicas = 1 if found.spec.replicas is None else found.spec.replicas
     guards = found.metadata.annotations.guards() if found.metadata.annotations else None
     return State(found.metadata.uid, replicas if found.kind == "Deployment" else None, guards or Guards())

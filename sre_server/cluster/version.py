@@ -11,6 +11,7 @@ import msgspec
 from msgspec import Struct
 
 from sre_server.cluster.decoding import decode_status
+from sre_server.cluster.permissions import GET_VERSION, Told, untold
 from sre_server.cluster.transport import STATUS_BYTES, Transport, refusal
 from sre_server.errors import BadAnswer, ClusterBroke, ClusterTimedOut
 
@@ -27,19 +28,22 @@ class _Version(Struct):
     minor: str = ""
 
 
-def streams_lists(transport: Transport) -> bool:
-    """Ask the cluster for its version, once; blocks, for a thread.
+def streams_lists(transport: Transport, told: Told = untold) -> bool | None:
+    """Ask the cluster for its version; None if it does not say, so that it has to be asked again; blocks, for a thread.
 
-    Raises ClusterUnreachable, or ClusterRefused where the cluster is busy: a list would fare no better. Anything else
-    that does not tell a version means that lists are not streamed.
+    Raises ClusterUnreachable, or ClusterRefused where the cluster is busy: a list would fare no better.
     """
     try:
         with transport.request("GET", "/version", {}, read_timeout=READ_TIMEOUT) as reply:
             answer = reply.read(STATUS_BYTES, READ_TIMEOUT)
-            if reply.status in _BUSY:
-                raise refusal(reply, decode_status(answer).message)
-            version = msgspec.json.decode(answer, type=_Version) if reply.status == 200 else _Version()
+            refused = None if reply.status == 200 else refusal(reply, decode_status(answer).message)
+            told(GET_VERSION, refused)
+            if reply.status in _BUSY and refused is not None:
+                raise refused
+            if refused is not None:
+                return None
+            version = msgspec.json.decode(answer, type=_Version)
     except (ClusterBroke, ClusterTimedOut, BadAnswer, msgspec.MsgspecError, UnicodeDecodeError):
-        return False
+        return None
     numbers = [_DIGITS.match(text) for text in (version.major, version.minor)]
     return tuple(int(number[0]) if number else 0 for number in numbers) >= STREAMS_SINCE

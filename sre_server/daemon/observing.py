@@ -23,6 +23,8 @@ from sre_server.telemetry.metrics import Metrics
 REVERT_SECONDS: Final = 60.0
 SEEN: Final = 100
 """So many changes of a Deployment are kept while a write of it is under way; what is more, is not looked at."""
+WHOLE: Final = "*"
+"""The scope of a server that serves all namespaces, as a label."""
 _T = TypeVar("_T")
 
 
@@ -56,9 +58,9 @@ class CacheObserver:
 
     def applied(self, event: Event) -> None:
         """See `Listener.applied`."""
-        self._metrics.cache_last_event.set(time.time())
+        self._metrics.cache_last_event.set(time.time() - (self._now() - event.heard_at))
         if isinstance(event, Listed):
-            self._metrics.relists.labels(event.source.resource.value).inc()
+            self._metrics.relists.labels(event.source.resource.value, event.occasion.value).inc()
             return
         for change in event.changes if self._writes else ():
             if isinstance(change, Put) and isinstance(change.object, Deployment):
@@ -128,8 +130,10 @@ class CacheObserver:
         tree = self._cache.tree()
         self._metrics.cache_objects.labels("namespaces").set(len(tree))
         self._metrics.cache_objects.labels("deployments").set(sum(len(by_name) for by_name in tree.values()))
-        self._metrics.cache_synced.set(not self._cache.unsynced)
-        self._metrics.cache_age.set(self._cache.age())
+        for namespace, age in self._cache.ages().items():
+            scope = namespace or WHOLE
+            self._metrics.cache_synced.labels(scope).set(age is not None)
+            self._metrics.cache_age.labels(scope).set(age or 0.0)
 
 
 def observe_trust(metrics: Metrics, tls: ServerTLS) -> None:

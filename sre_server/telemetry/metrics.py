@@ -68,13 +68,16 @@ class Metrics:
         self.expiring = counter("client_certificate_expiring_requests", "Requests under a certificate that ends soon.")
 
         self.cache_objects = gauge("cache_objects", "Objects in the cache.", "resource")
-        self.cache_synced = gauge("cache_synced", "1 once a complete list of every source was applied.")
-        self.cache_age = gauge("cache_age_seconds", "Seconds since the cluster was last heard from.")
+        self.cache_synced = gauge("cache_synced", "1 once a complete list of the scope was applied.", "scope")
+        self.cache_age = gauge("cache_age_seconds", "Seconds since the scope was last heard from.", "scope")
         self.ready = gauge("ready", "1 while readyz would answer 200.")
         self.max_staleness = gauge("max_staleness_seconds", "The age of the cache past which reads answer 503.")
         self.cache_last_event = gauge("cache_last_event_timestamp_seconds", "When the cluster was last heard from.")
         self.watch_restarts = counter("watch_restarts", "Cycles of list and watch that ended.", "reason")
-        self.relists = counter("relists", "Complete lists that were applied.", "resource")
+        self.relists = counter("relists", "Complete lists that were applied.", "resource", "reason")
+        self.permission_missing = gauge(
+            "permission_missing", "1 while the cluster refuses the server what it needs.", "permission"
+        )
         self.kube_requests = counter("kube_requests", "Requests to the cluster; code 0 had no answer.", "verb", "code")
         self.kube_request_seconds = histogram("kube_request_duration_seconds", "Until the cluster's headers.", "verb")
 

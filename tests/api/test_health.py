@@ -2,7 +2,7 @@
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from sre_server.model import Changed
+from sre_server.model import Changed, sources_of
 from tests.fakes import namespace
 from tests.memory_server import MemoryServer
 
@@ -20,10 +20,11 @@ class HealthTests(SynchronousTestCase):
 
     def test_not_ready_before_every_source_is_listed(self) -> None:
         """One missing list is enough to be unready, and the message names it; live it is all the same."""
-        server = MemoryServer(namespaces=["shop", "staff"])
+        server = MemoryServer()
+        server.sync(namespace("shop"), sources=sources_of([])[:1])
         answer = server.get("/readyz")
         self.assertEqual((answer.status, answer.header("Retry-After")), (503, "2"))
-        self.assertIn("deployments in shop", answer.json()["message"])
+        self.assertIn("(deployments)", answer.json()["message"])
         self.assertEqual(server.get("/livez").status, 200)
         server.sync(namespace("shop"))
         self.assertEqual(server.get("/readyz").status, 200)
@@ -36,6 +37,47 @@ class HealthTests(SynchronousTestCase):
         server.sync()
         self.assertEqual(server.get("/readyz").json(), {})
         self.assertEqual(server.get("/readyz?verbose").json(), {"warnings": ["deployments: The plugin failed."]})
+
+    def test_ready_while_one_namespace_can_be_read(self) -> None:
+        """What is wrong with one namespace is a warning, and no reason to send nobody here."""
+        server = MemoryServer(namespaces=["shop", "staff"])
+        server.sync(namespace("shop"), sources=sources_of(["shop"]))
+        self.assertEqual(server.get("/readyz").status, 200)
+        self.assertEqual(
+            server.get("/readyz?verbose").json(), {"warnings": ["the namespace 'staff' has not been read yet"]}
+        )
+        server.clock.advance(121)
+        answer = server.get("/readyz")
+        self.assertEqual((answer.status, "deployments in staff" in answer.json()["message"]), (503, True))
+
+    def test_missing_permissions_are_warnings(self) -> None:
+        """What the cluster refuses is told, although it serves."""
+        server = MemoryServer().sync()
+        server.permissions.said = ["the server lacks the permission to patch deployments/scale: no"]
+        server.warnings = ["a file cannot be read"]
+        self.assertEqual(server.get("/readyz?verbose").json()["warnings"], server.permissions.said + server.warnings)
+        self.assertEqual(server.get("/readyz").json(), {})
+
+    def test_the_cause_of_not_being_ready(self) -> None:
+        """What the cluster refuses is why nothing was read, so that it is told in the same breath."""
+        server = MemoryServer()
+        server.permissions.said = ["the server lacks the permission to watch deployments: no way"]
+        message = server.get("/readyz").json()["message"]
+        self.assertIn("not complete yet (namespaces, deployments).", message)
+        self.assertIn("watch deployments: no way.", message)
+        server.troubles = ["namespaces: The plugin failed."]
+        self.assertTrue(server.get("/readyz").json()["message"].endswith("no way. namespaces: The plugin failed."))
+
+    def test_not_ready_where_nobody_can_be_served(self) -> None:
+        """However fresh the cache is, a server that may not ask who may read is of no use; live it is."""
+        server = MemoryServer().sync()
+        server.permissions.said = ["the server lacks the permission to create subjectaccessreviews: no"]
+        server.permissions.needed = True
+        answer = server.get("/readyz")
+        self.assertEqual((answer.status, answer.json()["message"]), (503, server.permissions.said[0]))
+        self.assertEqual(server.get("/livez").status, 200)
+        server.permissions.needed = False
+        self.assertEqual(server.get("/readyz").status, 200)
 
     def test_an_empty_cluster_is_ready(self) -> None:
         """Readiness is a complete list, not a cache with something in it."""
@@ -51,14 +93,14 @@ class HealthTests(SynchronousTestCase):
         self.assertEqual((answer.status, answer.header("Retry-After")), (503, "5"))
         self.assertEqual(server.get("/livez").status, 200)
         for source in server.sources:
-            server.cache.apply(Changed(source))
+            server.cache.apply(Changed(source, server.clock.seconds()))
         self.assertEqual(server.get("/readyz").status, 200)
 
     def test_the_most_silent_source_decides(self) -> None:
         """One watch that is heard does not hide another that is not."""
         server = MemoryServer(max_staleness=120).sync()
         server.clock.advance(121)
-        server.cache.apply(Changed(server.sources[0]))
+        server.cache.apply(Changed(server.sources[0], server.clock.seconds()))
         self.assertEqual(server.get("/readyz").status, 503)
 
     def test_a_dead_watch_loop_is_not_live(self) -> None:

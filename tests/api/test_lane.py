@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from sre_server.api.lane import KEPT_HEADS, FastLane, plain_head
 from sre_server.errors import NotIdentified
-from sre_server.model import Written
+from sre_server.model import Changed, Deployment, Namespace, Put, Unreadable, Written, sources_of
 from sre_server.security.authorization import Authorizer, Verb
 from sre_server.security.limits import Rate
 from sre_server.security.policy import Policy, PolicyDocument, Rule
@@ -55,8 +55,15 @@ FIELDS: Final = (
 class LaneTests(SynchronousTestCase):
     """Two servers that know the same, one of them with a lane."""
 
-    def serve(self, authorizer: Authorizer | None = None, *, limit: Rate = Rate(1000, 2000)) -> None:  # noqa: B008
-        """Make them."""
+    def serve(
+        self,
+        authorizer: Authorizer | None = None,
+        *,
+        limit: Rate = Rate(1000, 2000),  # noqa: B008
+        namespaces: Sequence[str] = (),
+        unread: Sequence[str] = (),
+    ) -> None:
+        """Make them; of some namespaces nothing was read yet."""
         self.served = 0
         whole = FastLane.serve
 
@@ -67,13 +74,13 @@ class LaneTests(SynchronousTestCase):
 
         self.patch(FastLane, "serve", serve)
         limits = dict.fromkeys(Verb, limit)
-        self.ordinary = MemoryServer(authorizer=authorizer, limits=limits, lane=False)
-        self.fast = MemoryServer(authorizer=authorizer, limits=limits)
+        self.ordinary = MemoryServer(authorizer=authorizer, limits=limits, namespaces=namespaces, lane=False)
+        self.fast = MemoryServer(authorizer=authorizer, limits=limits, namespaces=namespaces)
         for server in (self.ordinary, self.fast):
             many = [deployment(f"a-name-that-is-long-{number}", "shop") for number in range(60)]
-            server.sync(
-                namespace("shop"), namespace("empty"), deployment("web", "shop"), deployment("w.eb", "shop"), *many
-            )
+            known: list[Deployment | Namespace] = [deployment("web", "shop"), deployment("w.eb", "shop"), *many]
+            known += [namespace("shop"), namespace("empty")]
+            server.sync(*known, sources=[source for source in server.sources if source.namespace not in unread])
 
     def both(self, data: bytes) -> tuple[list[Answer], list[Answer]]:
         """What each of the two answers to the same bytes."""
@@ -129,6 +136,55 @@ class SameAnswersTests(LaneTests):
                     self.assert_same(get(path, coding, f"If-None-Match: {etag}\r\n"))
                     self.assert_same(get(path, coding, f'If-None-Match: "a", W/{etag}\r\n'))
         self.assertGreater(self.served, len(READS) * 8)
+
+    def test_age(self) -> None:
+        """Both round the age up, and refuse at the same bound."""
+        self.serve()
+        for seconds in (0.25, 0.75, 0.5, 118.5, 0.25, 4.75, 0.25):
+            for server in (self.ordinary, self.fast):
+                server.clock.advance(seconds)
+            for path in READS:
+                for field in ("", "Cache-Control: max-stale=5\r\n", "Cache-Control: max-stale\r\n"):
+                    self.assert_same(get(path, field))
+        self.assertGreater(self.served, len(READS) * 3 * 4)
+
+    def test_unreadable(self) -> None:
+        """What cannot be read is left out of lists, which say so in whatever form they come; by name it is 503."""
+        self.serve()
+        for server in (self.ordinary, self.fast):
+            spoilt = Unreadable("shop", "web", "uid-shop-web", "11", why="it is too large")
+            server.cache.apply(Changed(server.sources[1], 0, [Put(spoilt)]))
+        for path in (*READS, "/deployments/shop/web/replicas"):
+            for field in ("", "Accept-Encoding: gzip\r\n", "If-None-Match: *\r\n"):
+                self.assert_same(get(path, field))
+        ((listed,), (single,)) = (self.both(get(path))[1] for path in ("/deployments", READS[3]))
+        self.assertEqual(listed.header("Warning"), '199 sre-server "what cannot be read is left out: shop/web"')
+        self.assertNotIn(b'"web"', listed.body)
+        self.assertEqual((single.status, "it is too large" in single.json()["message"]), (503, True))
+
+    def test_scopes(self) -> None:
+        """Both tell the age of the namespace that is asked of, and refuse what is too old of it, and of it alone."""
+        self.serve(namespaces=["shop", "bank", "empty"])
+        for server in (self.ordinary, self.fast):
+            server.clock.advance(119.5)
+            for source in sources_of(["shop"]):
+                server.cache.apply(Changed(source, server.clock.seconds()))
+            server.clock.advance(2)
+        for path in (*READS, "/deployments/bank", "/deployments/other", "/namespaces/bank/deployments"):
+            for field in ("", "Cache-Control: max-stale=1\r\n", "Cache-Control: max-stale\r\n"):
+                self.assert_same(get(path, field))
+        self.assertGreater(self.served, 12)
+
+    def test_missing_scopes(self) -> None:
+        """What was never read is missing from lists of all, and both say so to who accepts that."""
+        self.serve(namespaces=["shop", "empty", "bank"], unread=["bank"])
+        for path in (*READS, "/deployments/bank"):
+            for field in ("", "Cache-Control: max-stale=1000\r\n", "Cache-Control: max-stale\r\n"):
+                self.assert_same(get(path, field))
+        (strict,), (content,) = self.both(get("/deployments"))[1], self.both(get("/deployments", field))[1]
+        self.assertEqual((strict.status, "deployments in bank" in strict.json()["message"]), (503, True))
+        self.assertEqual(content.header("Warning"), '199 sre-server "what was not read yet is left out: bank"')
+        self.assertIn(b'"web"', content.body)
 
     def test_compressed_lists(self) -> None:
         """A long list is compressed by both in the same way, under a tag of its own."""

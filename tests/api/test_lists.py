@@ -67,7 +67,7 @@ class ListsTests(SynchronousTestCase):
 
     def change(self, *changes: Put | Deleted) -> None:
         """Let the cluster tell of changes."""
-        self.cache.apply(Changed(Source(Resource.DEPLOYMENTS), changes))
+        self.cache.apply(Changed(Source(Resource.DEPLOYMENTS), 0, changes))
 
 
 class KeptTests(ListsTests):
@@ -109,7 +109,7 @@ class KeptTests(ListsTests):
         self.assertEqual(first.data, b'{"namespaces":["a","b","empty"]}\n')
         self.assertIs(self.bodies.of_namespaces(), first)
         self.assertEqual(self.shown, [])
-        self.cache.apply(Changed(Source(Resource.NAMESPACES), (Put(namespace("c")),)))
+        self.cache.apply(Changed(Source(Resource.NAMESPACES), 0, (Put(namespace("c")),)))
         self.assertEqual(now(self.bodies.of_namespaces()).data, b'{"namespaces":["a","b","c","empty"]}\n')
 
     def test_namespaces_that_are_gone(self) -> None:
@@ -347,7 +347,7 @@ class LongListTests(SynchronousTestCase):
         wire = server.connect()
         wire.write(b"GET /deployments HTTP/1.1\r\nHost: a\r\n\r\n")
         new: Deployment = deployment("new", "ns-0", version="300")
-        server.cache.apply(Changed(Source(Resource.DEPLOYMENTS), (Put(new), Put(deployment("new", "a-new-one")))))
+        server.cache.apply(Changed(Source(Resource.DEPLOYMENTS), 0, (Put(new), Put(deployment("new", "a-new-one")))))
         server.clock.pump([SLICE_SECONDS] * 100)
         (answer,) = wire.answers()
         shown = {part["namespace"]: part["deployments"] for part in answer.json()}

@@ -133,11 +133,11 @@ class ExpositionTests(MetricsTests):
     def test_the_ops_port(self) -> None:
         """There nobody is asked who it is, and what is read off elsewhere is brought up to date first."""
         metrics = Metrics()
-        api = MetricsAPI(metrics, lambda: metrics.cache_synced.set(1)).resource()
+        api = MetricsAPI(metrics, lambda: metrics.ready.set(1)).resource()
         wire = Wire(APISite(Root({b"metrics": api}, otherwise=api), Clock()))
         wire.write(b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n")
         (answer,) = wire.answers()
-        self.assertIn(b"\nsre_server_cache_synced 1.0\n", answer.body)
+        self.assertIn(b"\nsre_server_ready 1.0\n", answer.body)
 
 
 class EverythingTests(SynchronousTestCase):

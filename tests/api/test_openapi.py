@@ -31,7 +31,7 @@ from sre_server.errors import (
     Unavailable,
     UnsupportedMediaType,
 )
-from sre_server.model import Written, is_deployment_name, is_namespace_name
+from sre_server.model import Changed, Put, Unreadable, Written, is_deployment_name, is_namespace_name
 from sre_server.security.authorization import AnyClient, Authorizer, Decision, Verb, View
 from sre_server.security.identity import Identity
 from sre_server.security.limits import Rate
@@ -175,6 +175,10 @@ def _answers(method: str, template: str) -> Iterator[tuple[str, Answer]]:
     server = Server().filled()
     server.clock.advance(121)
     yield "the cluster is silent", server.ask(method, path, body)
+    server = Server().filled()
+    spoilt = Unreadable(VALUES["namespace"], VALUES["deployment"], "an-uid", "7", why="it is too large")
+    server.cache.apply(Changed(server.sources[1], 0, [Put(spoilt)]))
+    yield "what was asked for cannot be read", server.ask(method, path, body)
     server = Server().filled()
     server.watching = False
     yield "a watch has died", server.ask(method, path, body)

@@ -48,16 +48,18 @@ class FreshnessTests(SynchronousTestCase):
     def test_half_a_sync_is_none(self) -> None:
         """Events alone, or the list of one source, make no answer: neither an empty one nor a 404."""
         server = MemoryServer()
-        server.cache.apply(Changed(server.sources[1]))
+        server.cache.apply(Changed(server.sources[1], server.clock.seconds()))
         self.assertEqual(server.get("/deployments").status, 503)
         self.assertEqual(server.get("/deployments/nowhere").status, 503)
 
     def test_every_read_tells_its_age(self) -> None:
-        """`Age` is whole seconds since the cluster was last heard from, and 404 tells it, too."""
+        """`Age` is whole seconds since the cluster was last heard from, rounded up, and 404 tells it, too."""
         server = shop()
-        server.clock.advance(119.9)
-        for path in (*READS, "/deployments/nowhere"):
-            self.assertEqual(server.get(path).header("Age"), "119", path)
+        self.assertEqual(server.get(READS[0]).header("Age"), "0")
+        for seconds, age in ((0.001, "1"), (0.999, "1"), (0.001, "2"), (117.9, "119")):
+            server.clock.advance(seconds)
+            for path in (*READS, "/deployments/nowhere"):
+                self.assertEqual(server.get(path).header("Age"), age, path)
 
     def test_503_past_the_staleness_bound(self) -> None:
         """At the bound reads are answered, past it they are 503 with `Retry-After`, until news come."""
@@ -69,7 +71,7 @@ class FreshnessTests(SynchronousTestCase):
             answer = server.get(path)
             self.assertEqual((answer.status, answer.header("Retry-After")), (503, "5"), path)
         for source in server.sources:
-            server.cache.apply(Changed(source))
+            server.cache.apply(Changed(source, server.clock.seconds()))
         self.assertEqual([server.get(path).status for path in READS], [200] * len(READS))
 
     def test_a_client_may_accept_any_age(self) -> None:
@@ -181,7 +183,7 @@ class FailureTests(SynchronousTestCase):
     def test_a_bug_in_readyz(self) -> None:
         """So does a health check."""
         server = shop()
-        self.patch(server.cache, "check_fresh", _boom)
+        self.patch(server.cache, "check_ready", _boom)
         self.assert_hidden_and_logged(server, "GET", "/readyz", None)
 
     def test_a_value_that_is_no_deployment(self) -> None:

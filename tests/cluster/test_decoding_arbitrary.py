@@ -9,8 +9,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from sre_server.cluster.decoding import decode_line, decode_namespace, decode_page, decode_status
+from sre_server.cluster.decoding import decode_namespace, decode_status
+from sre_server.cluster.lines import Cut
 from sre_server.cluster.single import decode_scale, decode_state
+from sre_server.cluster.unpacking import decode_cut_page, decode_line, decode_page
 from sre_server.errors import BadAnswer, Expired
 from sre_server.model import Resource
 from tests.fakes import deployment
@@ -24,6 +26,8 @@ _DECODERS: Final[list[Callable[[bytes], object]]] = [
     lambda body: decode_page(NAMESPACES, body),
     lambda body: decode_line(DEPLOYMENTS, body),
     lambda body: decode_line(NAMESPACES, body),
+    lambda body: decode_line(DEPLOYMENTS, Cut(body)),
+    lambda body: decode_cut_page(DEPLOYMENTS, body),
     decode_namespace,
     decode_scale,
     decode_state,

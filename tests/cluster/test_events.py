@@ -7,6 +7,7 @@ from twisted.logger import LogLevel, capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from sre_server.cluster.events import BOUNDS, MESSAGE_LENGTH, EventRecorder, Scaled, create_event
+from sre_server.cluster.permissions import CREATE_EVENTS, Permissions
 from sre_server.cluster.workers import ConnectedWorkers
 from sre_server.errors import ClusterBroke, ClusterRefused
 from tests.fakes import FakeReactor, FakeReply, FakeTransport, InlinePool, deployment
@@ -93,7 +94,8 @@ class ServiceTests(SynchronousTestCase):
         self.transport = FakeTransport()
         workers = ConnectedWorkers(self.reactor, "Events", BOUNDS, lambda: self.transport, self.pool)
         workers.startService()
-        self.recorder = EventRecorder(workers)
+        self.permissions = Permissions()
+        self.recorder = EventRecorder(workers, self.permissions.told)
 
     def record(self, identity: str = "alice", replicas: int = 3) -> None:
         """Ask for an Event."""
@@ -118,12 +120,24 @@ class ServiceTests(SynchronousTestCase):
 
     def test_one_that_cannot_be_recorded(self) -> None:
         """It is a warning, never an error: the write has happened. The next is recorded all the same."""
-        for answer in (refusal(403), ClusterBroke("broken")):
+        for answer in (refusal(500), ClusterBroke("broken")):
             self.record()
             self.assertEqual(self.run_one(answer), ["warn"])
         self.record()
         self.assertEqual(self.run_one(FakeReply(201, [b"{}"])), [])
         self.assertEqual(self.flushLoggedErrors(), [])
+
+    def test_what_the_server_may_not_do(self) -> None:
+        """That it may not record Events is told once, and not of each, until it may."""
+        warnings = []
+        for _ in range(3):
+            self.record()
+            warnings += self.run_one(refusal(403, "Forbidden"))
+        self.assertEqual(warnings, ["warn"])
+        self.assertTrue(self.permissions.lacks(CREATE_EVENTS))
+        self.record()
+        self.assertEqual(self.run_one(FakeReply(201, [b"{}"])), [])
+        self.assertFalse(self.permissions.lacks(CREATE_EVENTS))
 
     def test_too_many_wait(self) -> None:
         """A cluster that is slow with Events makes nobody wait: past a client's share they are logged, not kept."""

@@ -10,6 +10,7 @@ from sre_server.cluster.access import Credentials
 from sre_server.cluster.credentials import Unauthenticated
 from sre_server.cluster.factory import Cluster, make_cluster
 from sre_server.cluster.feed import Feed
+from sre_server.cluster.permissions import Permissions
 from sre_server.cluster.polling import NamespacePoller
 from sre_server.cluster.workers import DaemonThreadPool, Workers
 from sre_server.errors import Unavailable
@@ -25,23 +26,30 @@ class FactoryTests(SynchronousTestCase):
         self.reactor = FakeReactor()
         self.applied: list[Event] = []
 
-    def make(self, namespaces: Sequence[str] = ()) -> Cluster:
+    def make(self, namespaces: Sequence[str] = (), *, probe: bool = False) -> Cluster:
         """Make it, for a cluster at a URL that nobody asks for."""
 
         def credentials() -> Credentials:
             return Unauthenticated(lambda: self.fail("the cluster was asked for"))
 
         return make_cluster(
-            self.reactor, credentials, namespaces, self.applied.append, observe=print, cycle_ended=self.fail
+            self.reactor,
+            credentials,
+            namespaces,
+            self.applied.append,
+            observe=print,
+            cycle_ended=self.fail,
+            permissions=Permissions(),
+            probe=probe,
         )
 
     def test_making_does_nothing_yet(self) -> None:
         """No thread runs, no timer, and no request is made."""
         threads = set(threading.enumerate())
         for namespaces in ((), ("shop", "staff")):
-            cluster = self.make(namespaces)
+            cluster = self.make(namespaces, probe=True)
             self.assertTrue(cluster.feed.alive)
-            self.assertEqual([service.running for service in cluster.services], [0] * 5)
+            self.assertEqual([service.running for service in cluster.services], [0] * 6)
         self.assertEqual(set(threading.enumerate()), threads)
         self.assertEqual(self.reactor.getDelayedCalls(), [])
 
@@ -55,10 +63,13 @@ class FactoryTests(SynchronousTestCase):
         self.assertEqual(self.flushLoggedErrors(), [])
 
     def test_what_is_watched(self) -> None:
-        """With namespaces there is one watch for each, and one poll of the namespaces themselves."""
+        """With namespaces there is one watch for each, and each is looked up on its own."""
         for namespaces, expected in (
             ((), ["namespaces", "deployments"]),
-            (("shop", "staff"), ["namespaces", "deployments in shop", "deployments in staff"]),
+            (
+                ("shop", "staff"),
+                ["namespaces in shop", "deployments in shop", "namespaces in staff", "deployments in staff"],
+            ),
         ):
             cycles = self.make(namespaces).feed._cycles
             self.assertEqual([str(cycle.source) for cycle in cycles], expected)
@@ -68,7 +79,7 @@ class FactoryTests(SynchronousTestCase):
         """Blocking calls run in pools that neither starve the reactor's nor outlive the process."""
         pools = [_workers_of(service)._pool for service in self.make(("a", "b")).services]
         self.assertEqual({type(pool) for pool in pools}, {DaemonThreadPool})
-        self.assertEqual([pool.max for pool in pools], [3, 8, 8, 16, 1])
+        self.assertEqual([pool.max for pool in pools], [4, 8, 8, 16, 1])
 
 
 def _workers_of(service: Service) -> Workers:

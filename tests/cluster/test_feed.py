@@ -4,12 +4,13 @@ import random
 from collections.abc import Callable
 from itertools import pairwise
 
+from twisted.logger import LogLevel, capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from sre_server.cluster.feed import backoff
-from sre_server.errors import ClusterRefused, ClusterUnreachable
+from sre_server.errors import ClusterBroke, ClusterRefused, ClusterUnreachable, Expired, Silent
 from sre_server.model import Changed, Event, Resource, Source
-from tests.feeding import SOURCE, Constant, FakeCycle, FeedTestCase
+from tests.feeding import SOURCE, Constant, FakeCycle, FeedTestCase, Outcome, run
 
 
 class BackoffTests(SynchronousTestCase):
@@ -44,7 +45,7 @@ class LoopTests(FeedTestCase):
     def test_events_are_applied_in_the_reactor(self) -> None:
         """What a cycle emits is applied when the reactor gets to it, never in the thread, and in order."""
         cycle = FakeCycle()
-        one, two = Changed(SOURCE), Changed(Source(Resource.NAMESPACES))
+        one, two = Changed(SOURCE, 0), Changed(Source(Resource.NAMESPACES), 0)
 
         def emit_two(emit: Callable[[Event], object]) -> None:
             emit(one)
@@ -70,7 +71,7 @@ class LoopTests(FeedTestCase):
     def test_loops_are_independent(self) -> None:
         """A source that fails, or hangs, does not keep another one from being read."""
         failing, good, hung = FakeCycle(), FakeCycle(), FakeCycle()
-        good.outcome = lambda emit: emit(Changed(SOURCE))
+        good.outcome = lambda emit: emit(Changed(SOURCE, 0))
         self.start(hung, failing, good)
         stuck = self.pool.pending.popleft()
         for _ in range(4):
@@ -92,24 +93,74 @@ class LoopTests(FeedTestCase):
         self.run_one()
         self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
         self.assertEqual(feed.troubles, ["deployments: a cycle failed unexpectedly, see the log."])
-        cycle.outcome = lambda emit: emit(Changed(SOURCE))
+        cycle.outcome = lambda emit: emit(Changed(SOURCE, 0))
         self.reactor.advance(30)
         self.run_one()
         self.assertEqual(feed.troubles, [])
 
+    def test_what_is_forbidden_is_no_trouble(self) -> None:
+        """It is a missing permission, which others tell of; and it takes the place of what was wrong before."""
+        cycle = FakeCycle()
+        feed = self.start(cycle)
+        for outcome, troubles in ((ClusterUnreachable("refused"), 1), (ClusterRefused("no", 403), 0)):
+            cycle.outcome = outcome
+            self.reactor.advance(30)
+            self.run_one()
+            self.assertEqual(len(feed.troubles), troubles)
+
     def test_waits_grow(self) -> None:
         """Each failure in a row makes the wait longer, up to 30 s."""
         cycle = FakeCycle()
+        cycle.outcome = ClusterBroke("reset")
         self.start(cycle)
         self.assertEqual(self.starts_within(120, cycle), [0.0, 0.8, 2.4, 5.6, 12.0, 24.8, 50.4, 80.4, 110.4])
 
+    def test_waits_for_a_connection(self) -> None:
+        """A cluster that cannot be connected to is tried every 5 s, so that its return is noticed."""
+        cycle = FakeCycle()
+        self.start(cycle)
+        self.assertEqual(self.starts_within(21, cycle), [0.0, 0.8, 2.4, 5.6, 10.6, 15.6, 20.6])
+
     def test_few_requests_in_the_first_minute(self) -> None:
-        """A cluster that fails at once is asked at most ten times in the first minute, whatever chance does."""
-        for luck in (Constant(0.0), Constant(1.0), random.Random(3)):  # noqa: S311
+        """A cluster that fails at once is asked at most ten times in the first minute, whatever chance does.
+
+        Where it refuses connections, it is at most sixteen times.
+        """
+        for error, most in ((ClusterBroke("reset"), 10), (ClusterUnreachable("refused"), 16)):
+            for luck in (Constant(0.0), Constant(1.0), random.Random(3)):  # noqa: S311
+                self.setUp()
+                cycle = FakeCycle()
+                cycle.outcome = error
+                self.start(cycle, chance=luck)
+                self.assertLessEqual(len(self.starts_within(60, cycle)), most)
+
+    def test_list_follows_at_once(self) -> None:
+        """Where only a list is of use there is nothing to wait for, and failures before that do not count any more."""
+        for error in (Expired("too old"), Silent("nothing")):
             self.setUp()
+            broken: Outcome = ClusterBroke("reset")
+            outcomes = iter([broken, broken, broken, error, broken, broken])
             cycle = FakeCycle()
-            self.start(cycle, chance=luck)
-            self.assertLessEqual(len(self.starts_within(60, cycle)), 10)
+            cycle.outcome = lambda emit, left=outcomes: run(next(left), emit)
+            self.start(cycle)
+            self.assertEqual(self.starts_within(7, cycle), [0.0, 0.8, 2.4, 5.6, 5.6, 6.4])
+
+    def test_lists_do_not_follow_over_and_over(self) -> None:
+        """A cluster that calls too old what it has just told is failing: one list at once, and then the waits grow."""
+        cycle = FakeCycle()
+        cycle.outcome = Expired("too old")
+        self.start(cycle)
+        self.assertEqual(self.starts_within(13, cycle), [0.0, 0.0, 0.8, 2.4, 5.6, 12.0])
+
+    def test_what_is_forbidden_is_not_told_over_and_over(self) -> None:
+        """A 403 stays what it is until somebody changes a role: `Permissions` tells of it, and not each try."""
+        cycle = FakeCycle()
+        cycle.outcome = ClusterRefused("no list for you", 403)
+        with capturedLogs() as logged:
+            self.start(cycle)
+            self.run_for(600)
+        self.assertGreater(cycle.count, 10)
+        self.assertEqual([event["log_level"] for event in logged if event["log_level"] > LogLevel.info], [])
 
     def test_good_cycle_resets_the_wait(self) -> None:
         """After a cycle in good order the next failure waits as if it were the first."""
@@ -126,6 +177,7 @@ class LoopTests(FeedTestCase):
             with self.subTest(seconds):
                 self.setUp()
                 cycle = FakeCycle()
+                cycle.outcome = ClusterBroke("reset")
                 self.start(cycle)
                 self.starts_within(50, cycle)
                 self.reactor.advance(0.5)

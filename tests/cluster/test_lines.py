@@ -6,10 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from sre_server.cluster.lines import complete_lines
-from sre_server.errors import BadAnswer
+from sre_server.cluster.lines import Cut, complete_lines
 
 NO_LIMIT = 2**20
+_VISIBLE = bytes.maketrans(b" \t\r\x0b\x0c", b"-----")
 
 
 @st.composite
@@ -31,46 +31,44 @@ class CompleteLinesTests(SynchronousTestCase):
     def test_chunking_does_not_matter(self, case: tuple[bytes, list[bytes]]) -> None:
         """The lines are those of the bytes as a whole; blank ones and the unfinished last one are left out."""
         body, chunks = case
-        batches = list(complete_lines(iter(chunks), NO_LIMIT))
+        batches = list(complete_lines(iter(chunks), NO_LIMIT, NO_LIMIT))
         expected = [line for line in body.split(b"\n")[:-1] if line.strip()]
         self.assertEqual([line for batch in batches for line in batch], expected)
         self.assertTrue(all(batches), "an empty batch")
 
     @settings(derandomize=True, deadline=None, max_examples=200)
-    @given(_cut(), st.integers(0, 20))
-    def test_memory_is_bounded(self, case: tuple[bytes, list[bytes]], limit: int) -> None:
-        """A limit either changes nothing, or ends the stream where a line is longer than it; lines before it count."""
-        body, chunks = case
-        expected = [line for line in body.split(b"\n")[:-1] if line.strip()]
-        seen: list[bytes] = []
-        try:
-            for batch in complete_lines(iter(chunks), limit):
-                seen += batch
-        except BadAnswer:
-            self.assertGreater(max(map(len, body.split(b"\n"))), limit)
-            self.assertEqual(seen, expected[: len(seen)])
-        else:
-            self.assertEqual(seen, expected)
+    @given(_cut(), st.integers(0, 20), st.data())
+    def test_memory_is_bounded(self, case: tuple[bytes, list[bytes]], limit: int, data: st.DataObject) -> None:
+        """Of a line that is longer than the limit, its head is given in its place; the others are as ever."""
+        head = data.draw(st.integers(0, limit))
+        body, *chunks = (part.translate(_VISIBLE) for part in (case[0], *case[1]))
+        whole = [line for line in body.split(b"\n")[:-1] if line]
+        seen = [line for batch in complete_lines(iter(chunks), limit, head) for line in batch]
+        self.assertEqual(len(seen), len(whole))
+        for line, expected in zip(seen, whole, strict=True):
+            if isinstance(line, Cut):
+                self.assertGreater(len(expected), limit)
+                self.assertEqual(line.head, expected[:head])
+            else:
+                self.assertEqual(line, expected)
 
     def test_lines_are_given_as_they_come(self) -> None:
         """A line is given as soon as its newline is there, not when the stream goes on."""
         seen: list[object] = []
-        lines = complete_lines(self.counted(seen, [b"a\nb", b"c\n", b"d\n"]), NO_LIMIT)
+        lines = complete_lines(self.counted(seen, [b"a\nb", b"c\n", b"d\n"]), NO_LIMIT, NO_LIMIT)
         self.assertEqual((next(lines), seen), ([b"a"], [1]))
         self.assertEqual((next(lines), seen), ([b"bc"], [1, 2]))
 
-    def test_unfinished_line_is_refused_early(self) -> None:
-        """A line past the limit is refused at the chunk that exceeds it; nothing more is read."""
-        seen: list[object] = []
-        lines = complete_lines(self.counted(seen, [b"x" * 6, b"x" * 6, b"x" * 6]), 10)
-        self.assertRaises(BadAnswer, next, lines)
-        self.assertEqual(seen, [1, 2])
+    def test_long_line_is_passed_over(self) -> None:
+        """A line past the limit is cut at the chunk that exceeds it, whatever follows; the next line is whole again."""
+        chunks = [b"head" + b"x" * 7, b"x" * 10**6, b"x\nnext\nlast", b"\n"]
+        batches = list(complete_lines(iter(chunks), 10, 4))
+        self.assertEqual(batches, [[Cut(b"head"), b"next"], [b"last"]])
 
     def test_rest_of_a_chunk_counts(self) -> None:
         """What follows the last newline of a chunk counts towards the limit, and what came before it does not."""
-        lines = complete_lines(iter([b"x" * 9, b"\n" + b"y" * 8, b"y" * 8]), 10)
-        self.assertEqual(next(lines), [b"x" * 9])
-        self.assertRaises(BadAnswer, next, lines)
+        lines = complete_lines(iter([b"x" * 9, b"\n" + b"y" * 8, b"y" * 8 + b"\n"]), 10, 2)
+        self.assertEqual(list(lines), [[b"x" * 9], [Cut(b"yy")]])
 
     @staticmethod
     def counted(seen: list[object], chunks: list[bytes]) -> Iterator[bytes]:

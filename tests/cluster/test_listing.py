@@ -8,7 +8,7 @@ from sre_server.errors import BadAnswer, ClusterBroke, ClusterRefused, ClusterTi
 from sre_server.model import Put
 from tests.fakes import FakeReply, deployment
 from tests.reflecting import ReflectorTestCase, changes_of, lists_of
-from tests.wire import event_line, refusal
+from tests.wire import bookmark_line, event_line, refusal
 
 
 class PagingTests(ReflectorTestCase):
@@ -90,7 +90,11 @@ class PeriodicListTests(ReflectorTestCase):
     def setUp(self) -> None:
         """Sync."""
         super().setUp()
-        self.cycle(self.listed(version="100"), self.watched(seconds=300))
+        self.cycle(self.listed(version="100"), self.watched(bookmark_line("100"), seconds=300))
+
+    def later(self) -> None:
+        """Watch until it is time for the periodic list."""
+        self.cycle(self.watched(bookmark_line("100"), seconds=1000))
 
     def test_relists_periodically(self) -> None:
         """An event that the cluster lost is made up for by a list after 10 to 15 minutes, and then every so often."""
@@ -107,12 +111,12 @@ class PeriodicListTests(ReflectorTestCase):
 
     def either(self) -> FakeReply:
         """Answer a list, or a watch that takes 20 s, whichever is asked for."""
-        return self.watched()() if "watch" in self.asked() else self.listed()
+        return self.watched(bookmark_line("100"))() if "watch" in self.asked() else self.listed()
 
     def test_failing_periodic_list_keeps_watching(self) -> None:
         """A periodic list that is refused or makes no sense is logged, and the watch goes on from where it was."""
-        for answer in (refusal(500), refusal(429), FakeReply(200, [b"{"]), ClusterTimedOut("slow"), refusal(410)):
-            self.clock.advance(1000)
+        for answer in (refusal(500), refusal(429), FakeReply(200, [b"{"]), ClusterTimedOut("slow")):
+            self.later()
             with capturedLogs() as logged:
                 events = self.cycle(answer, self.watched(event_line("ADDED", deployment(version="101"))))
             self.assertEqual(changes_of(events), [Put(deployment(version="101"))])
@@ -122,18 +126,18 @@ class PeriodicListTests(ReflectorTestCase):
 
     def test_failed_periodic_list_is_not_repeated_at_once(self) -> None:
         """After a periodic list that failed, the next one is as far away as after a good one."""
-        self.clock.advance(1000)
-        self.cycle(refusal(500), self.watched(seconds=300))
-        self.assertEqual(lists_of(self.cycle(self.watched(seconds=299))), [])
+        self.later()
+        self.cycle(refusal(500), self.watched(bookmark_line("100"), seconds=300))
+        self.assertEqual(lists_of(self.cycle(self.watched(bookmark_line("100"), seconds=299))), [])
 
     def test_unreachable_at_the_periodic_list(self) -> None:
         """Where the cluster cannot be reached for the list, it is not asked for a watch either."""
-        self.clock.advance(1000)
+        self.later()
         self.cycle_fails(ClusterUnreachable, ClusterUnreachable("refused"))
 
     def test_versions_gone_back_are_logged(self) -> None:
         """A cluster whose versions went back was restored: its list is taken in, and a warning tells of it."""
-        self.clock.advance(1000)
+        self.later()
         with capturedLogs() as logged:
             events = self.cycle(self.listed(deployment(version="6"), version="7"), self.watched())
         self.assertEqual(lists_of(events)[0].resource_version, "7")
@@ -143,7 +147,7 @@ class PeriodicListTests(ReflectorTestCase):
 
     def test_versions_going_on_are_not(self) -> None:
         """A later list, also one whose version is as text before the last one, is nothing to warn of."""
-        self.clock.advance(1000)
+        self.later()
         with capturedLogs() as logged:
             self.cycle(self.listed(version="1000"), self.watched())
         self.assertEqual([event for event in logged if event["log_level"] is LogLevel.warn], [])

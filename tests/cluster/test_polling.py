@@ -1,4 +1,4 @@
-"""The namespaces of a limited install, asked for one by one."""
+"""A namespace of a limited install, asked for on its own."""
 
 import json
 import threading
@@ -7,7 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from sre_server.cluster.polling import POLL_SECONDS, NamespacePoller
 from sre_server.errors import BadAnswer, ClusterRefused, ClusterTimedOut
-from sre_server.model import Event, Listed, Namespace, Resource, Source
+from sre_server.model import Event, Listed, Namespace, Occasion, Resource, Source
 from tests.fakes import FakeReply, FakeTransport, namespace
 from tests.wire import object_json, refusal
 
@@ -18,12 +18,16 @@ def found(item: Namespace) -> FakeReply:
 
 
 class PollingTests(SynchronousTestCase):
-    """A poller of three namespaces, interrupted by what it emits so that it does not rest."""
+    """A poller of one namespace, interrupted by what it emits so that it does not rest."""
 
     def setUp(self) -> None:
         """Make the poller."""
         self.cluster = FakeTransport()
-        self.poller = NamespacePoller(["a", "b", "c"], self.cluster, lambda: 42.0)
+        self.source = Source(Resource.NAMESPACES, "a")
+        self.told: list[tuple[str, Exception | None]] = []
+        self.poller = NamespacePoller(
+            self.source, self.cluster, lambda: 42.0, told=lambda *each: self.told.append(each)
+        )
         self.emitted: list[Event] = []
 
     def emit(self, event: Event) -> None:
@@ -31,24 +35,22 @@ class PollingTests(SynchronousTestCase):
         self.emitted.append(event)
         self.poller.interrupt()
 
-    def test_emits_those_that_exist(self) -> None:
-        """Each namespace is asked for by name; the ones that exist are emitted as a whole list."""
-        self.cluster.script.extend([found(namespace("a")), refusal(404, "NotFound"), found(namespace("c"))])
+    def test_emits_what_exists(self) -> None:
+        """The namespace is asked for by name, and emitted as a whole list, as old as the question."""
+        self.cluster.script.append(found(namespace("a")))
         self.poller.cycle(self.emit)
-        source = Source(Resource.NAMESPACES)
-        existing = {"a": namespace("a"), "c": namespace("c")}
-        self.assertEqual(self.emitted, [Listed(source, "0", 42.0, namespaces=existing)])
-        paths = [(method, path, query) for method, path, query in self.cluster.requests]
-        self.assertEqual(paths, [("GET", f"/api/v1/namespaces/{name}", {}) for name in "abc"])
+        existing = {"a": namespace("a")}
+        self.assertEqual(self.emitted, [Listed(self.source, "0", 42.0, namespaces=existing, occasion=Occasion.POLL)])
+        self.assertEqual(self.cluster.requests, [("GET", "/api/v1/namespaces/a", {})])
 
-    def test_none_exists(self) -> None:
-        """That none of them exists is an answer, and no error."""
-        self.cluster.script.extend([refusal(404)] * 3)
+    def test_does_not_exist(self) -> None:
+        """That it does not exist is an answer, and no error."""
+        self.cluster.script.append(refusal(404))
         self.poller.cycle(self.emit)
-        self.assertEqual(len(self.emitted), 1)
+        self.assertEqual(self.emitted, [Listed(self.source, "0", 42.0, occasion=Occasion.POLL)])
 
     def test_failure_emits_nothing(self) -> None:
-        """Where one of them cannot be looked up nothing is emitted: the others must not seem to be all."""
+        """Where it cannot be looked up nothing is emitted: it must not seem to be gone."""
         for answer, kind in (
             (refusal(403, "Forbidden", "no get for you"), ClusterRefused),
             (refusal(503), ClusterRefused),
@@ -56,15 +58,24 @@ class PollingTests(SynchronousTestCase):
             (ClusterTimedOut("hung"), ClusterTimedOut),
         ):
             with self.subTest(kind=kind):
-                self.cluster.script.clear()
-                self.cluster.script.extend([found(namespace("a")), answer])
+                self.cluster.script.append(answer)
                 self.assertRaises(kind, self.poller.cycle, self.emit)
                 self.assertEqual(self.emitted, [])
+
+    def test_tells_what_it_may(self) -> None:
+        """Whether the namespace may be looked up is told each time, by the name that the permission has."""
+        self.cluster.script.extend([refusal(403, "Forbidden"), refusal(404)])
+        self.assertRaises(ClusterRefused, self.poller.cycle, self.emit)
+        self.poller.cycle(self.emit)
+        self.assertEqual({what for what, _ in self.told}, {"get namespaces in a"})
+        self.assertEqual([error.status for _, error in self.told if isinstance(error, ClusterRefused)], [403, 404])
 
     def test_replies_are_closed(self) -> None:
         """Every reply is closed, whatever it was."""
         replies = [found(namespace("a")), refusal(404), refusal(500)]
         self.cluster.script.extend(replies)
+        self.poller.cycle(self.emit)
+        self.poller.cycle(self.emit)
         self.assertRaises(ClusterRefused, self.poller.cycle, self.emit)
         self.assertEqual([reply.closed for reply in replies], [True] * 3)
 
@@ -79,7 +90,7 @@ class PollingTests(SynchronousTestCase):
                 return False
 
         self.patch(self.poller, "_interrupted", Rest())
-        self.cluster.script.extend([found(namespace(name)) for name in "abc"])
+        self.cluster.script.append(found(namespace("a")))
         self.poller.cycle(self.emitted.append)
         self.assertEqual(rests, [30])
 

@@ -38,14 +38,18 @@ class Troubled(FakeTransport):
 LIST = (200, list_page())
 
 
-def _always(transport: Transport) -> bool:
+def _by_version(transport: Transport) -> bool | None:
+    return streams_lists(transport)
+
+
+def _always(transport: Transport) -> bool | None:
     return transport is not None
 
 
 class RequestRateTests(FeedTestCase):
     """One source's requests in the first minute, with the most unlucky jitter, the most lucky one, and any other."""
 
-    streams = staticmethod(streams_lists)
+    streams = staticmethod(_by_version)
 
     def requests_in_a_minute(self, listing: Answer, watching: Answer) -> list[bool]:
         """Run against such a cluster; return, for each request of the busiest run, whether it was a list."""
@@ -61,11 +65,17 @@ class RequestRateTests(FeedTestCase):
         return max(runs, key=len)
 
     def test_cluster_that_is_away(self) -> None:
-        """A cluster that cannot be reached, or refuses or breaks every list, is asked at most ten times."""
-        for listing in (ClusterUnreachable("refused"), ClusterBroke("reset"), 401, 403, 410, 429, 500, 503):
+        """A cluster that refuses or breaks every list is asked at most ten times, and once for its version."""
+        for listing in (ClusterBroke("reset"), 401, 403, 410, 429, 500, 503):
             with self.subTest(listing=listing):
                 requests = self.requests_in_a_minute(listing, 500)
-                self.assertTrue(5 <= len(requests) <= 10, len(requests))
+                self.assertTrue(5 <= len(requests) <= 12, len(requests))
+
+    def test_cluster_that_cannot_be_reached(self) -> None:
+        """A cluster that refuses connections is tried at most sixteen times: it has no work of that."""
+        for listing in (ClusterUnreachable("refused"), LIST):
+            requests = self.requests_in_a_minute(listing, ClusterUnreachable("refused"))
+            self.assertTrue(12 <= len(requests) <= 17, len(requests))
 
     def test_cluster_that_ends_every_watch(self) -> None:
         """A cluster that lists, but ends, breaks or puts off every watch at once, is asked at most ten times."""
@@ -73,7 +83,6 @@ class RequestRateTests(FeedTestCase):
             (200, b""),
             (200, bookmark_line("101")),
             ClusterBroke("reset"),
-            ClusterUnreachable("refused"),
             403,
             429,
             503,
@@ -84,11 +93,15 @@ class RequestRateTests(FeedTestCase):
                 self.assertEqual(sum(requests), 1, "listed more than once")
 
     def test_cluster_that_forgets_every_version(self) -> None:
-        """A cluster whose every watch makes a new list necessary is asked twice a cycle, and once for its version."""
+        """A cluster whose every watch makes a new list necessary is asked twice a cycle, and once for its version.
+
+        After the first 410 that is asked at once, as it is what a healthy cluster answers.
+        """
         for watching in ((200, error_line(410)), (200, error_line(500)), (200, b"garbage\n"), 410, 500, 504):
             with self.subTest(watching=watching):
                 requests = self.requests_in_a_minute(LIST, watching)
-                self.assertTrue(5 <= len(requests) <= 15, len(requests))
+                at_once = 2 if watching in (410, (200, error_line(410))) else 0
+                self.assertTrue(5 <= len(requests) <= 15 + at_once, len(requests))
 
 
 class StreamedRequestRateTests(RequestRateTests):
@@ -97,8 +110,8 @@ class StreamedRequestRateTests(RequestRateTests):
     streams = staticmethod(_always)
 
     def test_cluster_that_is_away(self) -> None:
-        """A cluster that cannot be reached, or refuses or breaks everything, is asked at most ten times."""
-        for answer in (ClusterUnreachable("refused"), ClusterBroke("reset"), (200, b""), 401, 403, 410, 429, 500, 503):
+        """A cluster that refuses or breaks everything is asked at most ten times."""
+        for answer in (ClusterBroke("reset"), (200, b""), 401, 403, 410, 429, 500, 503):
             with self.subTest(answer=answer):
                 requests = self.requests_in_a_minute(answer, answer)
                 self.assertTrue(5 <= len(requests) <= 10, len(requests))

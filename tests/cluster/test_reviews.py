@@ -9,6 +9,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import LogLevel, capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
+from sre_server.cluster.permissions import CREATE_REVIEWS, Permissions
 from sre_server.cluster.reviews import READ_BOUNDS, READ_TIMEOUT, WRITE_BOUNDS, Reviews, review
 from sre_server.cluster.workers import ConnectedWorkers
 from sre_server.errors import BadAnswer, ClusterBroke, ClusterError, ClusterRefused, ClusterTimedOut, Unavailable
@@ -99,7 +100,8 @@ class ServiceTests(SynchronousTestCase):
         for_writes = ConnectedWorkers(self.reactor, "checks", WRITE_BOUNDS, lambda: self.transport, self.write_pool)
         for workers in (for_reads, for_writes):
             workers.startService()
-        self.reviews = Reviews(for_reads, for_writes)
+        self.permissions = Permissions()
+        self.reviews = Reviews(for_reads, for_writes, self.permissions.told)
 
     def run_one(self, answer: FakeReply | ClusterError, pool: InlinePool | None = None) -> None:
         """Let a thread ask, and its answer reach the reactor."""
@@ -134,6 +136,20 @@ class ServiceTests(SynchronousTestCase):
             self.assertIsNotNone(error.retry_after)
             self.assertNotIn("role", str(error))
         self.assertEqual(self.flushLoggedErrors(), [])
+
+    def test_what_the_server_may_not_do(self) -> None:
+        """That it may not ask is told once, not in the log each time, until it may."""
+        with capturedLogs() as events:
+            for _ in range(3):
+                asked = self.ask()
+                self.run_one(refusal(403, "Forbidden"))
+                self.failureResultOf(asked, Unavailable)
+        self.assertTrue(self.permissions.lacks(CREATE_REVIEWS))
+        self.assertEqual(len([event for event in events if event["log_level"] is LogLevel.warn]), 1)
+        asked = self.ask()
+        self.run_one(verdict(allowed=False))
+        self.assertIs(self.successResultOf(asked), False)
+        self.assertFalse(self.permissions.lacks(CREATE_REVIEWS))
 
     def test_a_bug(self) -> None:
         """A fault that nobody thought of is no yes either, and is logged with its traceback."""

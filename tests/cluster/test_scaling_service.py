@@ -3,6 +3,7 @@
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
+from sre_server.cluster.permissions import Permissions
 from sre_server.cluster.scaling import BOUNDS, Scaling
 from sre_server.cluster.workers import ConnectedWorkers
 from sre_server.errors import ClusterRefused, ClusterUnreachable, Conflict, Unavailable
@@ -27,8 +28,8 @@ class ScalingTests(SynchronousTestCase):
         self.cluster = FakeTransport([accepted()] * 100)
         workers = ConnectedWorkers(self.reactor, "writes", BOUNDS, lambda: self.cluster, self.pool)
         workers.startService()
-        self.missing: list[str] = []
-        self.scaling = Scaling(workers, self.missing.append)
+        self.permissions = Permissions()
+        self.scaling = Scaling(workers, self.permissions.told)
 
     def scale(self, client: str = "alice") -> Deferred[Written | State]:
         """Ask for a write."""
@@ -102,16 +103,24 @@ class ScalingTests(SynchronousTestCase):
         self.assertEqual(self.successResultOf(outcome), State(deployment().uid, 4))
 
     def test_what_the_server_may_not_do(self) -> None:
-        """Where the cluster says that a right is missing, whoever has to know is told, in the reactor thread."""
+        """Where the cluster says that a right is missing, whoever has to know is told, until it is granted."""
         no = FakeReply(201, [b'{"status": {"allowed": false}}'])
         self.cluster.script.extendleft([no, refusal(403, "Forbidden", "you may not")])
         outcome = self.scale()
         self.pool.run_one()
-        self.assertEqual(self.missing, [])
+        self.assertEqual(self.permissions.warnings(), [])  # it is told in the reactor thread
         self.reactor.advance(0)
         self.failureResultOf(outcome, ClusterRefused)
         looked = self.scaling.look("alice", "shop", "web", count=False)
         self.cluster.script.appendleft(refusal(403, "Forbidden", "you may not"))
         self.run_one()
         self.failureResultOf(looked, Unavailable)
-        self.assertEqual(self.missing, ["patch deployments/scale", "get deployments"])
+        self.assertTrue(self.permissions.lacks("patch deployments/scale"))
+        self.assertTrue(self.permissions.lacks("get deployments"))
+        looked = self.scaling.look("alice", "shop", "web", count=False)
+        self.cluster.script.appendleft(FakeReply(200, [deployment_body(deployment(), metadata_only=True)]))
+        self.run_one()
+        self.successResultOf(looked)
+        self.scale()
+        self.run_one()
+        self.assertEqual(self.permissions.warnings(), [])

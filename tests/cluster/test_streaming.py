@@ -4,6 +4,7 @@ import json
 from collections import deque
 from collections.abc import Callable
 
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from sre_server.cluster.version import streams_lists
@@ -71,7 +72,7 @@ class StreamedListTests(StreamingTestCase):
         stream = self.watched(first, END + event_line("MODIFIED", later), event_line("DELETED", two))
         events = self.cycle(stream)
         listed = Listed(SOURCE, "100", 0, deployments={"shop": {"web": one, "api": two}})
-        self.assertEqual(events, [listed, Changed(SOURCE, [Put(later)]), Changed(SOURCE, [Deleted(two)])])
+        self.assertEqual(events, [listed, Changed(SOURCE, 20, [Put(later)]), Changed(SOURCE, 20, [Deleted(two)])])
         self.assertEqual(self.queries(), ["stream"])
 
     def test_changes_among_the_first_events(self) -> None:
@@ -113,12 +114,11 @@ class StreamedListTests(StreamingTestCase):
                 yield chunk(b"")
 
         self.cycle(self.taking(20, Stream()))
-        self.assertEqual(seen, [0, 0, 0, 2])
+        self.assertEqual(seen, [0, 0, 0, 1])
 
     def test_watch_goes_on_from_the_stream(self) -> None:
-        """The next cycle watches from the last version, without a list; silence ends the stream quietly by then."""
-        stream = self.watched(END, event_line("ADDED", deployment(version="105")), ClusterTimedOut("silence"))
-        self.cycle(stream)
+        """The next cycle watches from the last version, without a list."""
+        self.cycle(self.watched(END, event_line("ADDED", deployment(version="105"))))
         self.cycle(self.watched())
         self.assertEqual(self.queries(), ["stream", "watch"])
         self.assertEqual(self.asked()["resourceVersion"], "105")
@@ -131,9 +131,10 @@ class StreamedListTests(StreamingTestCase):
 
     def test_expired_watch_streams_again(self) -> None:
         """A version that has become too old is followed by another streamed list."""
-        self.cycle_fails(Expired, self.watched(END + error_line(410, "Expired")))
+        self.cycle(self.watched(END))
+        self.cycle_fails(Expired, self.watched(error_line(410, "Expired")))
         self.assertEqual(len(lists_of(self.cycle(self.watched(END)))), 1)
-        self.assertEqual(self.queries(), ["stream", "stream"])
+        self.assertEqual(self.queries(), ["stream", "watch", "stream"])
 
 
 class NotStreamedTests(StreamingTestCase):
@@ -236,7 +237,7 @@ class NotStreamedTests(StreamingTestCase):
 class VersionTests(SynchronousTestCase):
     """Which clusters are asked for streamed lists."""
 
-    def streams(self, answer: FakeReply | ClusterError) -> bool:
+    def streams(self, answer: FakeReply | ClusterError) -> bool | None:
         """Ask a cluster that answers so for its version."""
         self.cluster = FakeTransport([answer])
         return streams_lists(self.cluster)
@@ -258,7 +259,7 @@ class VersionTests(SynchronousTestCase):
         self.assertEqual(self.cluster.requests, [("GET", "/version", {})])
 
     def test_no_version(self) -> None:
-        """A cluster that does not tell, or makes no sense, is not asked to stream."""
+        """Of a cluster that does not tell, or makes no sense, it is not known: it is not asked to stream for now."""
         for answer in (
             refusal(403, "Forbidden"),
             refusal(404, "NotFound"),
@@ -268,7 +269,17 @@ class VersionTests(SynchronousTestCase):
             ClusterBroke("reset"),
             ClusterTimedOut("hung"),
         ):
-            self.assertFalse(self.streams(answer), answer)
+            self.assertIsNone(self.streams(answer), answer)
+
+    def test_refusal_is_told(self) -> None:
+        """That the version is refused is told, and so is that it no longer is."""
+        told: list[tuple[str, Exception | None]] = []
+        version = FakeReply(200, [b'{"major": "1", "minor": "34"}'])
+        for answer in (refusal(403, "Forbidden"), version):
+            streams_lists(FakeTransport([answer]), lambda *each: told.append(each))
+        (first, refused), (second, granted) = told
+        self.assertEqual((first, second, granted), ("get /version", "get /version", None))
+        self.assertIsInstance(refused, ClusterRefused)
 
     def test_busy_or_away(self) -> None:
         """What a list would meet as well is an error at once, so that a cluster that is down is asked once a cycle."""
@@ -280,7 +291,7 @@ class VersionTests(SynchronousTestCase):
             self.streams(ClusterUnreachable("refused"))
 
     def test_asked_once(self) -> None:
-        """A reflector asks before its first list, again if there was no answer, and never after."""
+        """A reflector asks before its first list, again if there was no answer, and never once there was."""
         cluster = FakeTransport([ClusterUnreachable("refused")])
         reflector = Reflector(SOURCE, cluster, streams=streams_lists)
         old = FakeReply(200, [b'{"major": "1", "minor": "20"}'])
@@ -291,6 +302,18 @@ class VersionTests(SynchronousTestCase):
             self.assertEqual(len(cluster.script), 0)
         asked = [path.rpartition("/")[2] for _, path, _ in cluster.requests]
         self.assertEqual(asked, ["version", "version", "deployments", "deployments"])
+
+    def test_asked_again_later(self) -> None:
+        """A version that is refused is asked for again by a list ten minutes later, not by each that fails."""
+        cluster, clock = FakeTransport(), Clock()
+        reflector = Reflector(SOURCE, cluster, clock.seconds, streams=streams_lists)
+        new = FakeReply(200, [b'{"major": "1", "minor": "34"}'])
+        for seconds, answers in ((0, [refusal(403), refusal(500)]), (300, [refusal(500)]), (300, [new, refusal(500)])):
+            clock.advance(seconds)
+            cluster.script = deque(answers)
+            self.assertRaises(ClusterRefused, reflector.cycle, lambda _: None)
+        asked = ["stream" if "watch" in query else path.rpartition("/")[2] for _, path, query in cluster.requests]
+        self.assertEqual(asked, ["version", "deployments", "deployments", "version", "stream"])
 
 
 class SameObjectsTests(ReflectorTestCase):

@@ -1,17 +1,21 @@
 """One watch after another: what is asked for, what ends it, and where the next one goes on."""
 
-from sre_server.cluster.watching import LINE_BYTES
+from collections.abc import Callable
+from itertools import pairwise, repeat
+
 from sre_server.errors import (
     BadAnswer,
     ClusterBroke,
+    ClusterError,
     ClusterRefused,
     ClusterTimedOut,
     ClusterUnreachable,
     Expired,
+    Silent,
     TooShort,
 )
-from sre_server.model import Changed, Deleted, Listed, Put, Resource, Source
-from tests.fakes import deployment, namespace
+from sre_server.model import Changed, Deleted, Listed, Occasion, Put, Resource, Source
+from tests.fakes import FakeReply, deployment, namespace
 from tests.reflecting import SOURCE, ReflectorTestCase, changes_of, lists_of
 from tests.wire import bookmark_line, error_line, event_line, refusal
 
@@ -20,13 +24,13 @@ class WatchTests(ReflectorTestCase):
     """A watch that goes well."""
 
     def test_first_cycle_lists_then_watches(self) -> None:
-        """The first cycle emits a whole list, then a sign of life, then the changes, in their order."""
+        """The first cycle emits a whole list, then the changes, in their order, and when each was heard."""
         one, two = deployment(version="101", replicas=4), deployment("api", version="102")
         lines = event_line("MODIFIED", one) + event_line("DELETED", two)
         events = self.cycle(self.listed(deployment(), two, version="100"), self.watched(lines))
         by_name = {"shop": {"web": deployment(), "api": two}}
         self.assertEqual(events[0], Listed(SOURCE, "100", 0, deployments=by_name))
-        self.assertEqual(events[1:], [Changed(SOURCE), Changed(SOURCE, [Put(one), Deleted(two)])])
+        self.assertEqual(events[1:], [Changed(SOURCE, 20, [Put(one), Deleted(two)])])
         paths = [(method, path) for method, path, _ in self.cluster.requests]
         self.assertEqual(paths, [("GET", "/apis/apps/v1/deployments")] * 2)
 
@@ -37,11 +41,11 @@ class WatchTests(ReflectorTestCase):
         seconds = [query.pop("timeoutSeconds")]
         self.assertEqual(query, {"watch": "true", "allowWatchBookmarks": "true", "resourceVersion": "100"})
         for _ in range(30):
-            self.cycle(self.watched(seconds=11))
+            self.cycle(self.watched(bookmark_line("100"), seconds=11))
             seconds.append(self.asked()["timeoutSeconds"])
         self.assertTrue(all(isinstance(one, int) and 150 <= one <= 450 for one in seconds), seconds)
         self.assertGreater(len(set(seconds)), 10)
-        self.assertEqual(self.cluster.read_timeouts[-1], 90)
+        self.assertEqual(self.cluster.read_timeouts[1], 90)
 
     def test_watch_is_not_compressed(self) -> None:
         """Compression is asked for lists only: in a watch it would hold events back."""
@@ -75,7 +79,7 @@ class WatchTests(ReflectorTestCase):
     def test_resumes_from_the_last_bookmark(self) -> None:
         """A bookmark brings the version on, and is emitted as a sign of life without changes."""
         events = self.cycle(self.listed(version="100"), self.watched(bookmark_line("150")))
-        self.assertEqual([type(event) for event in events], [Listed, Changed, Changed])
+        self.assertEqual([type(event) for event in events], [Listed, Changed])
         self.assertEqual(changes_of(events), [])
         self.cycle(self.watched())
         self.assertEqual(self.asked()["resourceVersion"], "150")
@@ -86,7 +90,7 @@ class WatchTests(ReflectorTestCase):
             event_line("ADDED", deployment(f"d{number}", version=str(number))) for number in range(101, 151)
         )
         events = self.cycle(self.listed(), self.watched(lines, bookmark_line("151")))
-        self.assertEqual(len(events), 4)
+        self.assertEqual(len(events), 3)
         self.assertEqual(len(changes_of(events)), 50)
 
     def test_interrupt_reaches_the_connection(self) -> None:
@@ -188,17 +192,11 @@ class EndedTests(ReflectorTestCase):
         self.check_resumes("106")
 
     def test_no_answer(self) -> None:
-        """A cluster that cannot be reached, or does not answer, is an error, and no reason to list."""
-        for error in (ClusterUnreachable("refused"), ClusterTimedOut("hung"), ClusterBroke("reset")):
+        """A cluster that cannot be reached, or breaks off, is an error, and no reason to list."""
+        for error in (ClusterUnreachable("refused"), ClusterBroke("reset")):
             with self.subTest(error=error):
                 self.cycle_fails(type(error), error)
                 self.check_resumes()
-
-    def test_silence_ends_quietly(self) -> None:
-        """A watch that is silent for the whole read timeout is given up, no error, and the next one goes on."""
-        events = self.cycle(self.watched(event_line("ADDED", deployment(version="106")), ClusterTimedOut("silence")))
-        self.assertEqual(len(changes_of(events)), 1)
-        self.check_resumes("106")
 
     def test_short_watch(self) -> None:
         """A watch that ends at once is an error, or it would be asked for again in a busy loop; the version stays."""
@@ -221,9 +219,94 @@ class EndedTests(ReflectorTestCase):
         self.assertEqual(changes_of(self.emitted)[-1], Put(deployment(version="106", replicas=6)))
         self.check_lists()
 
-    def test_endless_line(self) -> None:
-        """A line without an end is given up at a bound, not kept for ever; a list follows."""
-        chunk = b"x" * 2**18
-        chunks = [chunk] * (LINE_BYTES // len(chunk) + 1)
-        self.cycle_fails(BadAnswer, self.watched(*chunks, AssertionError("read on past the bound")))
+
+class SilenceTests(ReflectorTestCase):
+    """A watch that brings nothing, not even a bookmark, is followed by a list, whatever else may come."""
+
+    def setUp(self) -> None:
+        """List."""
+        super().setUp()
+        self.cycle(self.listed(version="100"), self.watched(bookmark_line("100")))
+
+    def check_lists(self) -> None:
+        """Check that pages are read next, for this reason, even if the cluster streams lists."""
+        self.reflector._streamed = True
+        (listed,) = lists_of(self.cycle(self.listed(version="7"), self.watched(bookmark_line("8"))))
+        self.assertEqual(listed.occasion, Occasion.SILENCE)
+        self.assertEqual(self.asked()["resourceVersion"], "7")
+
+    def test_nothing_for_a_read_timeout(self) -> None:
+        """After 90 s without an event or a bookmark only a list is of use; what came before was taken in."""
+        line = event_line("ADDED", deployment(version="106"))
+        self.cycle_fails(Silent, self.watched(line, ClusterTimedOut("silence")))
+        self.assertEqual(len(changes_of(self.emitted)), 1)
+        self.check_lists()
+
+    def test_headers_are_no_news(self) -> None:
+        """That a watch is accepted is no sign of life: nothing is emitted for it."""
+        self.assertEqual(self.cycle(self.watched()), [])
+
+    def test_not_even_headers(self) -> None:
+        """A watch that is not answered at all is as silent as one that is."""
+        self.cycle_fails(Silent, ClusterTimedOut("hung"))
+        self.check_lists()
+
+    def test_watches_that_end_early(self) -> None:
+        """What is silent are not single watches: a proxy that ends each after a minute hides nothing by that."""
+        self.assertEqual(self.cycle(self.watched(seconds=60)), [])
+        reply = self.silent()()
+        self.cycle_fails(Silent, lambda: reply)
+        self.assertEqual(reply.waits_at_most, 30)
+        self.check_lists()
+
+    def test_watches_that_break(self) -> None:
+        """Nor by breaking each."""
+        for seconds in (60, 60):
+            self.cycle_fails(ClusterBroke, self.watched(ClusterBroke("cut"), seconds=seconds))
+        self.check_lists()
+
+    def test_after_an_outage(self) -> None:
+        """A cluster that was away for long is listed as soon as it takes a watch, not 90 s later, and not before."""
+        self.clock.advance(600)
+        for answer in (ClusterUnreachable("refused"), refusal(503), refusal(403)):
+            self.cycle_fails(type(answer) if isinstance(answer, ClusterError) else ClusterRefused, answer)
+        self.cycle_fails(Silent, self.watched(event_line("ADDED", deployment(version="106"))))
+        self.check_lists()
+
+    def test_no_event_is_no_news(self) -> None:
+        """Bytes that never make an event are silence, however steadily they come, and no more of them is kept."""
+        for piece in (b"\n", b" ", b"x" * 2**20):
+            with self.subTest(piece=piece[:1]):
+                self.setUp()
+                self.cycle_fails(Silent, self.paced(1, repeat(piece)))
+                self.assertEqual(self.clock.seconds(), 20 + 90)
+                self.check_lists()
+
+    def test_any_event_is_news(self) -> None:
+        """An event or a bookmark every 80 s is enough, for as long as one likes; each tells when it was heard."""
+        lines = [event_line("MODIFIED", deployment(version="106")), bookmark_line("107")] * 5
+        events = self.cycle(self.paced(80, lines))
+        self.assertEqual([event.heard_at for event in events], [20 + 80 * number for number in range(1, 11)])
+
+    def test_once_in_a_read_timeout(self) -> None:
+        """A cluster that never sends a bookmark is listed every 90 s, counted from the end of the list before."""
+        self.cycle_fails(Silent, self.silent())
+        for _ in range(5):
+            self.cycle_fails(Silent, self.listed_after(20), self.silent())
+        listed_at = [listed.started_at for listed in lists_of(self.emitted)[1:]]
+        self.assertEqual([later - earlier for earlier, later in pairwise(listed_at)], [110] * 4)
+
+    def listed_after(self, seconds: float) -> Callable[[], FakeReply]:
+        """Answer a list that takes some time."""
+
+        def answer() -> FakeReply:
+            self.clock.advance(seconds)
+            return self.listed(version="7")
+
+        return answer
+
+    def test_list_that_fails(self) -> None:
+        """Where the list fails, it is what follows the wait, too: only it can tell whether all is well."""
+        self.cycle_fails(Silent, self.silent())
+        self.cycle_fails(ClusterRefused, refusal(500))
         self.check_lists()

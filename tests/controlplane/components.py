@@ -46,6 +46,11 @@ class Layout:
         return f"http://{LOOPBACK}:{self.ports.etcd}"
 
     @property
+    def etcd_data(self) -> Path:
+        """The folder in which etcd keeps everything."""
+        return self.workdir / "etcd"
+
+    @property
     def audit_log(self) -> Path:
         """The file to which the API server adds a line for each request worth counting."""
         return self.workdir / "audit.log"
@@ -56,7 +61,7 @@ def etcd(layout: Layout) -> list[str]:
     peer = f"http://{LOOPBACK}:{layout.ports.etcd_peer}"
     return [
         str(layout.binaries / "etcd"),
-        f"--data-dir={layout.workdir / 'etcd'}",
+        f"--data-dir={layout.etcd_data}",
         f"--listen-client-urls={layout.etcd_client}",
         f"--advertise-client-urls={layout.etcd_client}",
         f"--listen-peer-urls={peer}",

@@ -25,7 +25,7 @@ apiVersion: rbac.authorization.k8s.io/v1
 kind: RoleBinding
 metadata: {{name: one-namespace, namespace: {namespace}}}
 roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: Role, name: one-namespace}}
-subjects: [{{kind: ServiceAccount, name: default, namespace: {namespace}}}]
+subjects: [{{kind: ServiceAccount, name: default, namespace: {account}}}]
 """
 
 
@@ -137,6 +137,22 @@ class OutageTests(SynchronousTestCase):
         self.assertEqual(self.daemon.get(f"/deployments/{self.namespace}").json[0]["deployments"], ["web"])
         self.daemon.wait_for_line("too old")
 
+    def test_restored_from_a_backup(self) -> None:
+        """A control plane whose history went back is believed within two minutes, also in what is no longer there."""
+        self.plane.backup()
+        self._wait_for_replicas(3)
+        for replicas in range(4, 10):
+            self.cluster.scale(self.namespace, "web", replicas)
+        self.cluster.deploy(self.namespace, "later", 1)
+        self._wait_for_replicas(9)
+        self.plane.restore()
+        self.assertEqual(self.cluster.replicas(self.namespace, "web"), 3)
+        self.daemon.wait_for(lambda: self.daemon.get(self._path).json.get("replicas") == 3, "believing it", 120)
+        self.assertEqual(self.daemon.get(f"/deployments/{self.namespace}").json[0]["deployments"], ["web", "worker"])
+        self.assertEqual(self.daemon.ops("/readyz").status, 200)
+        self.assertEqual(self.daemon.put(self._path, {"replicas": 5}).status, 200)
+        self.assertEqual(self.daemon.get(self._path).json["replicas"], 5)
+
     def test_apiserver_hung(self) -> None:
         """While the apiserver answers nothing reads go on, and a write is 504 with its outcome said to be unknown."""
         self.plane.pause_apiserver()
@@ -148,9 +164,34 @@ class OutageTests(SynchronousTestCase):
         self.cluster.scale(self.namespace, "web", 7)
         self._wait_for_replicas(7)
 
+    def test_namespace_deleted_with_its_role(self) -> None:
+        """Of two namespaces one that goes with its Role is a warning; the other is served, after a restart as well."""
+        other = self.cluster.make_namespace()
+        for name in (self.namespace, other):
+            self.cluster.kubectl(
+                "apply", "--filename=-", input=READ_ONLY.format(namespace=name, account=self.namespace)
+            )
+        kubeconfig = self.plane.service_account_kubeconfig(self.namespace, "default")
+        options = (f"--namespace={self.namespace}", f"--namespace={other}")
+        limited = self._serve(kubeconfig, *options)
+        self.assertEqual(limited.get(f"/deployments/{other}/web/replicas").status, 200)
+        self.cluster.kubectl("delete", "namespace", other)
+        missing = f"get namespaces in {other}"
+        limited.wait_for(lambda: missing in str(limited.ops("/readyz?verbose").json), "missing a permission", 60)
+        for daemon in (limited, self._serve(kubeconfig, *options)):
+            self.assertEqual(daemon.ops("/readyz").status, 200)
+            self.assertEqual(daemon.get(self._path).json["replicas"], 3)
+        self.assertEqual(daemon.get(f"/deployments/{other}").status, 503)
+        across = daemon.get("/deployments")
+        self.assertEqual((across.status, other in across.json["message"]), (503, True))
+        known = daemon.get("/deployments", **{"Cache-Control": "max-stale"})
+        self.assertEqual((known.status, other in known.headers["warning"]), (200, True))
+
     def test_limited_to_a_namespace(self) -> None:
         """With --namespace and a Role alone the server reads that namespace, says no to others, and RBAC bites."""
-        self.cluster.kubectl("apply", "--filename=-", input=READ_ONLY.format(namespace=self.namespace))
+        self.cluster.kubectl(
+            "apply", "--filename=-", input=READ_ONLY.format(namespace=self.namespace, account=self.namespace)
+        )
         kubeconfig = self.plane.service_account_kubeconfig(self.namespace, "default")
         limited = self._serve(kubeconfig, f"--namespace={self.namespace}")
         self.assertEqual(limited.get("/namespaces").json, {"namespaces": [self.namespace]})

@@ -4,6 +4,7 @@ import atexit
 import base64
 import http.client
 import json
+import shutil
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -150,6 +151,29 @@ class ControlPlane(Access):
     def resume_apiserver(self) -> None:
         """Let a frozen API server answer what it was asked."""
         self._apiserver.resume()
+
+    def backup(self) -> None:
+        """Keep all that etcd has, at the price of a short outage."""
+        self._change_data(shutil.copytree)
+
+    def restore(self) -> None:
+        """Go back to the backup: etcd's revisions, which are the resourceVersions, go back with the objects."""
+
+        def change(data: Path, kept: Path) -> None:
+            shutil.rmtree(data)
+            shutil.move(kept, data)
+
+        self._change_data(change)
+
+    def _change_data(self, change: Callable[[Path, Path], object]) -> None:
+        """Stop everything, and start it again once the data are changed."""
+        data = self._layout.etcd_data
+        self.stop_apiserver()
+        self._etcd.stop(GRACE_SECONDS)
+        change(data, data.with_suffix(".backup"))
+        self._etcd.start()
+        self._etcd.wait_ready()
+        self.start_apiserver()
 
     def compact(self) -> int:
         """Make etcd, and the API server, forget all before now; return the revision that is oldest now.

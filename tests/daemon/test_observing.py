@@ -1,5 +1,6 @@
 """Metrics that are read off what happens elsewhere: lists and events, counts that others change, log messages."""
 
+import time
 from datetime import UTC, datetime, timedelta
 
 from twisted.internet.defer import Deferred, succeed
@@ -11,7 +12,20 @@ from twisted.trial.unittest import SynchronousTestCase
 from sre_server.cache import ClusterCache
 from sre_server.daemon.observing import REVERT_SECONDS, CacheObserver, LogCounter, observe_trust
 from sre_server.errors import AdmissionRefused, ClusterBroke, ClusterTimedOut, Conflict
-from sre_server.model import Changed, Deleted, Deployment, Expected, Listed, Put, Resource, Source, State, Written
+from sre_server.model import (
+    Changed,
+    Deleted,
+    Deployment,
+    Expected,
+    Listed,
+    Occasion,
+    Put,
+    Resource,
+    Source,
+    State,
+    Written,
+    sources_of,
+)
 from sre_server.security.tls import ServerTLS, TLSFiles
 from sre_server.telemetry.metrics import Metrics
 from tests.certificates import Authority
@@ -30,7 +44,7 @@ class ObserverTests(SynchronousTestCase):
         self.cache = ClusterCache(self.clock.seconds, [NAMESPACES, DEPLOYMENTS], 120)
         self.observer = CacheObserver(self.cache, self.metrics, self.clock.seconds)
         self.observer.refresh()
-        self.synced_at_first = self.sample("cache_synced")
+        self.synced_at_first = self.sample("cache_synced", scope="*")
         self.cache.apply(Listed(NAMESPACES, "100", 0, namespaces={"shop": namespace("shop")}))
         self.cache.apply(Listed(DEPLOYMENTS, "100", 0, deployments=by_name([deployment()])))
 
@@ -40,7 +54,7 @@ class ObserverTests(SynchronousTestCase):
 
     def changed(self, *found: Deployment) -> None:
         """Let the watch tell of these."""
-        self.cache.apply(Changed(DEPLOYMENTS, [Put(each) for each in found]))
+        self.cache.apply(Changed(DEPLOYMENTS, self.clock.seconds(), [Put(each) for each in found]))
 
     def reverts(self) -> float | None:
         """How many reverts were seen."""
@@ -54,15 +68,42 @@ class ObserverTests(SynchronousTestCase):
         self.observer.refresh()
         self.assertEqual(self.sample("cache_objects", resource="deployments"), 2)
         self.assertEqual(self.sample("cache_objects", resource="namespaces"), 1)
-        self.assertEqual((self.sample("cache_synced"), self.sample("cache_age_seconds")), (1, 7))
+        self.assertEqual((self.sample("cache_synced", scope="*"), self.sample("cache_age_seconds", scope="*")), (1, 7))
         self.assertGreater(self.sample("cache_last_event_timestamp_seconds") or 0, 1_700_000_000)
 
     def test_lists(self) -> None:
-        """Each complete list is counted for its resource, and watch events are not."""
+        """Each complete list is counted for its resource and its reason, and watch events are not."""
         self.changed(deployment("api", version="101"))
-        self.cache.apply(Listed(DEPLOYMENTS, "102", 0, deployments={}))
-        self.assertEqual(self.sample("relists_total", resource="deployments"), 2)
-        self.assertEqual(self.sample("relists_total", resource="namespaces"), 1)
+        for _ in range(2):
+            self.cache.apply(Listed(DEPLOYMENTS, "102", 0, deployments={}, occasion=Occasion.SILENCE))
+        for resource, reason, count in (
+            ("deployments", "first", 1),
+            ("deployments", "silence", 2),
+            ("namespaces", "first", 1),
+        ):
+            self.assertEqual(self.sample("relists_total", resource=resource, reason=reason), count)
+        self.assertIsNone(self.sample("relists_total", resource="namespaces", reason="silence"))
+
+    def test_when_the_cluster_was_heard(self) -> None:
+        """What counts is when the cluster said it, not when the cache got to it."""
+        now = time.time()
+        self.clock.advance(1000)
+        self.cache.apply(Changed(DEPLOYMENTS, 400))
+        heard_at = self.sample("cache_last_event_timestamp_seconds") or 0
+        self.assertTrue(now - 600 <= heard_at <= time.time() - 600, heard_at - now)
+
+    def test_scopes(self) -> None:
+        """Each namespace of a limited install has an age of its own, once all is known of it."""
+        sources = sources_of(["shop", "bank"])
+        cache = ClusterCache(self.clock.seconds, sources, 120)
+        observer = CacheObserver(cache, self.metrics, self.clock.seconds)
+        for source in sources[:2]:
+            cache.apply(Listed(source, "1", 0))
+        self.clock.advance(9)
+        observer.refresh()
+        for scope, synced, age in (("shop", 1, 9), ("bank", 0, 0)):
+            self.assertEqual(self.sample("cache_synced", scope=scope), synced)
+            self.assertEqual(self.sample("cache_age_seconds", scope=scope), age)
 
     def begin(self, replicas: int) -> Deferred[Written | State]:
         """Begin a write of ours; it is answered by what is called back."""
@@ -176,7 +217,7 @@ class ObserverTests(SynchronousTestCase):
         """Another Deployment, one of the same name that was made anew, and one that was deleted are no reverts."""
         self.write(20, "200")
         self.changed(deployment("api", replicas=1, version="201"), deployment(namespace="pay", version="202"))
-        self.cache.apply(Changed(DEPLOYMENTS, [Deleted(deployment(replicas=20, version="203"))]))
+        self.cache.apply(Changed(DEPLOYMENTS, self.clock.seconds(), [Deleted(deployment(replicas=20, version="203"))]))
         self.changed(deployment(replicas=1, version="204", uid="another"))
         self.assertEqual(self.reverts(), 0)
 

@@ -94,6 +94,7 @@ class LiveServer:
         self.authority = Authority(folder)
         self.simulator = Simulator(folder)
         test.addCleanup(self.simulator.close)
+        self.simulator.faults({"kind": "status", "code": 403, "verb": "discover", "times": 1})
         self.policy = folder / "policy.yaml"
         self.policy.write_text(POLICY)
         crl = folder / "crl.pem"

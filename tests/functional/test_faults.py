@@ -5,6 +5,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.fakes import temporary_folder
 from tests.functional.daemon import Daemon
 from tests.functional.simulated import SimulatedTestCase, Simulator
 
@@ -148,6 +149,68 @@ class FaultTests(SimulatedTestCase):
             {"kind": "status", "code": 429, "retryAfter": 1, "verb": "list", "times": 1},
         )
         self._follows(49)
+
+
+class SilenceTests(SimulatedTestCase):
+    """Watches that stay open and bring nothing; a bookmark and a half is what they have time for."""
+
+    def test_restored_and_held_back(self) -> None:
+        """A cluster that was restored, or is behind a proxy that passes nothing on, is believed within two minutes."""
+        known = self.daemon.get(CART).json["replicas"]
+        version = self.simulator.call("GET", "/api/v1/namespaces")["metadata"]["resourceVersion"]
+        self._write_much()
+        self.simulator.faults({"kind": "silent", "verb": "watch", "resource": "namespaces"})
+        self.simulator.call("POST", "/api/v1/namespaces", {"metadata": {"name": "late"}})
+        self.simulator.call("POST", "/simulator/restore", {"resourceVersion": version})
+        self.simulator.call("POST", "/api/v1/namespaces", {"metadata": {"name": "restored"}})
+        self.daemon.wait_for(lambda: self.daemon.get(CART).json["replicas"] == known, "believing it", 120)
+        self.daemon.wait_for(lambda: "restored" in self.daemon.get("/namespaces").json["namespaces"], "listing", 30)
+        for source in ("deployments", "namespaces"):
+            self.daemon.wait_for_line(rf"{source}: listed \d+ \(silence\)")
+        self.assertNotIn("late", self.daemon.get("/namespaces").json["namespaces"])
+        self.assertEqual(self.daemon.ops("/readyz").status, 200)
+
+    def _write_much(self) -> None:
+        """Bring the cluster's version far on, and see it."""
+        for replicas in range(50, 80):
+            self.simulator.scale("shop", "cart", replicas)
+        self.daemon.wait_for(lambda: bool(self.daemon.get(CART).json["replicas"] == 79), "showing 79")
+
+
+class PermissionTests(SynchronousTestCase):
+    """A daemon that may not do what it needs to."""
+
+    def serve(self, fault: dict[str, object], *options: str) -> None:
+        """Start one whose cluster says 403 to some of what it asks."""
+        folder = temporary_folder(self)
+        self.simulator = Simulator(folder)
+        self.addCleanup(self.simulator.close)
+        self.simulator.faults({"kind": "status", "code": 403, "message": "not for you", **fault})
+        self.daemon = Daemon(folder, f"--kubeconfig={self.simulator.kubeconfig}", "--cluster=kubeconfig", *options)
+        self.addCleanup(self.daemon.close)
+
+    def check_cause(self, what: str) -> None:
+        """Check that the daemon does not get ready, says why, and does as soon as it may."""
+
+        def told() -> bool:
+            answer = self.daemon.ops("/readyz")
+            return answer.status == 503 and f"{what}: The cluster refused (403): not for you" in answer.json["message"]
+
+        self.daemon.wait_for(told, f"missing {what}")
+        self.daemon.wait_for_line(f"lacks the permission to {what}")
+        self.simulator.faults()
+        self.daemon.wait_for(lambda: self.daemon.ops("/readyz").status == 200, "ready", 60)
+        self.assertEqual(self.daemon.ops("/readyz?verbose").json, {"warnings": []})
+
+    def test_watch(self) -> None:
+        """Without `watch` it is not ready, and names that."""
+        self.serve({"verb": "watch", "resource": "deployments"})
+        self.check_cause("watch deployments")
+
+    def test_reviews(self) -> None:
+        """Where the cluster decides who may what, a server that may not ask is not ready, before anybody needs it."""
+        self.serve({"resource": "subjectaccessreviews"}, "--authorization=kubernetes")
+        self.check_cause("create subjectaccessreviews")
 
 
 class StartTests(SynchronousTestCase):

@@ -1,6 +1,5 @@
 """Files that change while the server runs: taken over when they make sense, and when they do not, said so once."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 from twisted.internet.task import Clock
@@ -219,11 +218,11 @@ class GroupTests(ReloadingTests):
     def test_readyz_tells(self) -> None:
         """The warnings are readyz's details for who asks for them; they do not make it unready."""
         server = MemoryServer().sync(namespace("shop"))
-        warnings: Callable[[], list[str]] = self.reloading.warnings
-        server.health.warnings = warnings
+        server.warnings = self.reloading.warnings()
         self.assertEqual(server.get("/readyz?verbose").json(), {"warnings": []})
         self.write("number", b"two")
         self.look()
+        server.warnings = self.reloading.warnings()
         answer = server.get("/readyz?verbose")
         self.assertEqual((answer.status, len(answer.json()["warnings"])), (200, 1))
         self.assertIn("number", answer.json()["warnings"][0])
