@@ -8,7 +8,7 @@ from msgspec import Struct
 from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
-from sre_server.cluster.permissions import CREATE_EVENTS, Told, is_refusal, untold
+from sre_server.cluster.permissions import CREATE_EVENTS, Pauses, Told, is_refusal, never, untold
 from sre_server.cluster.transport import Transport, read_answer
 from sre_server.cluster.workers import Bounds, ConnectedWorkers
 from sre_server.model import Deployment
@@ -80,9 +80,10 @@ class EventRecorder:
 
     log = Logger()
 
-    def __init__(self, workers: ConnectedWorkers, told: Told = untold) -> None:
+    def __init__(self, workers: ConnectedWorkers, told: Told = untold, pauses: Pauses = never) -> None:
         self._workers = workers
         self._told = told
+        self._pauses = pauses
 
     def record(
         self,
@@ -94,7 +95,12 @@ class EventRecorder:
         *,
         certain: bool = True,
     ) -> None:
-        """Record an Event soon; when too many wait for a slow cluster, this one is only logged."""
+        """Record an Event soon; when too many wait for a slow cluster, this one is only logged.
+
+        While the cluster is known to refuse them, none is tried.
+        """
+        if self._pauses(CREATE_EVENTS):
+            return
         scaled, at = Scaled(deployment, before, asked, identity, reason, certain), datetime.now(UTC)
         recorded = self._workers.call(lambda transport: create_event(transport, scaled, at), identity)
         recorded.addCallbacks(lambda _: self._told(CREATE_EVENTS, None), self._failed, errbackArgs=(scaled,))

@@ -71,12 +71,12 @@ def make_cluster(
     write_reviews = workers("permission checks of writes", reviews.WRITE_BOUNDS)
     writes = workers("writes", scaling.BOUNDS)
     recording = ConnectedWorkers(reactor, "Events", events.BOUNDS, connect, stop_seconds=events.STOP_SECONDS)
-    asking = Reviews(read_reviews, write_reviews, told)
+    asking = Reviews(read_reviews, write_reviews, told, permissions.pauses)
     probes = [ReviewProbe(reactor, asking, permissions)] if probe else []
     return Cluster(
         feed,
         Scaling(writes, told),
         asking,
-        EventRecorder(recording, told),
+        EventRecorder(recording, told, permissions.pauses),
         [feed, read_reviews, write_reviews, *probes, writes, recording],
     )

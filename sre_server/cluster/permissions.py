@@ -32,6 +32,15 @@ Told = Callable[[str, BaseException | None], object]
 """Is told what the cluster was asked for, as RBAC would name it, and what went wrong, if anything did."""
 
 
+Pauses = Callable[[str], bool]
+"""Tells whether the cluster refused something so lately that it is not to be asked for again yet."""
+
+
+def never(_: str) -> bool:
+    """Pause for nothing."""
+    return False
+
+
 def untold(what: str, error: BaseException | None) -> None:
     """Tell nobody."""
 

@@ -7,7 +7,7 @@ from twisted.logger import LogLevel, capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from sre_server.cluster.events import BOUNDS, MESSAGE_LENGTH, EventRecorder, Scaled, create_event
-from sre_server.cluster.permissions import CREATE_EVENTS, Permissions
+from sre_server.cluster.permissions import CREATE_EVENTS, PAUSE_SECONDS, Permissions
 from sre_server.cluster.workers import ConnectedWorkers
 from sre_server.errors import ClusterBroke, ClusterRefused
 from tests.fakes import FakeReactor, FakeReply, FakeTransport, InlinePool, deployment
@@ -94,8 +94,8 @@ class ServiceTests(SynchronousTestCase):
         self.transport = FakeTransport()
         workers = ConnectedWorkers(self.reactor, "Events", BOUNDS, lambda: self.transport, self.pool)
         workers.startService()
-        self.permissions = Permissions()
-        self.recorder = EventRecorder(workers, self.permissions.told)
+        self.permissions = Permissions(now=self.reactor.seconds)
+        self.recorder = EventRecorder(workers, self.permissions.told, self.permissions.pauses)
 
     def record(self, identity: str = "alice", replicas: int = 3) -> None:
         """Ask for an Event."""
@@ -133,6 +133,9 @@ class ServiceTests(SynchronousTestCase):
         for _ in range(3):
             self.record()
             warnings += self.run_one(refusal(403, "Forbidden"))
+            self.record()
+            self.assertEqual(len(self.pool.pending), 0, "none is tried so soon after that")
+            self.reactor.advance(PAUSE_SECONDS)
         self.assertEqual(warnings, ["warn"])
         self.assertTrue(self.permissions.lacks(CREATE_EVENTS))
         self.record()

@@ -9,7 +9,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import LogLevel, capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
-from sre_server.cluster.permissions import CREATE_REVIEWS, Permissions
+from sre_server.cluster.permissions import CREATE_REVIEWS, PAUSE_SECONDS, Permissions
 from sre_server.cluster.reviews import READ_BOUNDS, READ_TIMEOUT, WRITE_BOUNDS, Reviews, review
 from sre_server.cluster.workers import ConnectedWorkers
 from sre_server.errors import BadAnswer, ClusterBroke, ClusterError, ClusterRefused, ClusterTimedOut, Unavailable
@@ -100,8 +100,8 @@ class ServiceTests(SynchronousTestCase):
         for_writes = ConnectedWorkers(self.reactor, "checks", WRITE_BOUNDS, lambda: self.transport, self.write_pool)
         for workers in (for_reads, for_writes):
             workers.startService()
-        self.permissions = Permissions()
-        self.reviews = Reviews(for_reads, for_writes, self.permissions.told)
+        self.permissions = Permissions(now=self.reactor.seconds)
+        self.reviews = Reviews(for_reads, for_writes, self.permissions.told, self.permissions.pauses)
 
     def run_one(self, answer: FakeReply | ClusterError, pool: InlinePool | None = None) -> None:
         """Let a thread ask, and its answer reach the reactor."""
@@ -135,6 +135,7 @@ class ServiceTests(SynchronousTestCase):
             error = self.failureResultOf(asked, Unavailable).value
             self.assertIsNotNone(error.retry_after)
             self.assertNotIn("role", str(error))
+            self.reactor.advance(PAUSE_SECONDS)
         self.assertEqual(self.flushLoggedErrors(), [])
 
     def test_what_the_server_may_not_do(self) -> None:
@@ -144,6 +145,12 @@ class ServiceTests(SynchronousTestCase):
                 asked = self.ask()
                 self.run_one(refusal(403, "Forbidden"))
                 self.failureResultOf(asked, Unavailable)
+                self.failureResultOf(self.ask(), Unavailable)  # nothing is asked so soon after that
+                self.failureResultOf(self.ask(for_write=True), Unavailable)
+                self.reactor.advance(PAUSE_SECONDS)
+        self.assertEqual(
+            (len(self.transport.requests), len(self.pool.pending), len(self.write_pool.pending)), (3, 0, 0)
+        )
         self.assertTrue(self.permissions.lacks(CREATE_REVIEWS))
         self.assertEqual(len([event for event in events if event["log_level"] is LogLevel.warn]), 1)
         asked = self.ask()
