@@ -1,7 +1,8 @@
 """What a write is judged on, and the verdict: guardrails and conditions, of one state that the write is then bound to.
 
 That state is the cache's where the cache knows the Deployment and is fresh enough to be read; else the cluster is asked
-for this one Deployment. So it is where the client's conditions say that the cache may be behind.
+for this one Deployment. So it is where the count that the cache knows is what speaks against the write, as that may be
+behind.
 """
 
 from collections.abc import Callable
@@ -12,9 +13,9 @@ from twisted.internet.defer import Deferred
 
 from sre_server.api.conditional import Conditions
 from sre_server.cache import ClusterCache
-from sre_server.errors import NotFound, PreconditionFailed, Unavailable
+from sre_server.errors import GuardrailRefused, NotFound, PreconditionFailed, Unavailable
 from sre_server.model import Expected, Guards, State
-from sre_server.security.guardrails import Guardrails, Write
+from sre_server.security.guardrails import STEP, Guardrails, Write
 
 
 class Look(Protocol):
@@ -81,12 +82,14 @@ class Judge:
         known = self._cache.find(wanted.namespace, wanted.name)
         if known is None:
             return None
+        state = State(known.uid, known.replicas, known.guards or Guards())
         try:
-            wanted.conditions.check(known.replicas, known.uid)
+            self.judge(wanted, state)
         except PreconditionFailed:
-            if not wanted.conditions.hopeless:
-                return None
-        return State(known.uid, known.replicas, known.guards or Guards())
+            return state if wanted.conditions.hopeless else None
+        except GuardrailRefused as error:
+            return None if error.rule == STEP else state
+        return state
 
     def _needs_count(self, wanted: Wanted) -> bool:
         return wanted.conditions.need_count or self._guardrails().needs_count(wanted.confirmed)

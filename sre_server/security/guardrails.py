@@ -25,6 +25,8 @@ from sre_server.security.globs import mistakes_in_names
 SYSTEM_NAMESPACES: Final = ("kube-system", "kube-public", "kube-node-lease")
 MIN_ANNOTATION: Final = "sre-server/min-replicas"
 MAX_ANNOTATION: Final = "sre-server/max-replicas"
+STEP: Final = "step"
+"""The one rule that stands on the count that there is."""
 PROTECTED_ANNOTATION: Final = "sre-server/protected"
 _COUNT: Final = re.compile(r"[0-9]{1,10}", re.ASCII)
 Count = Annotated[int, Meta(ge=0, le=MAX_REPLICAS)]
@@ -89,7 +91,7 @@ class Guardrails(Struct, frozen=True, forbid_unknown_fields=True):
         step = abs(write.replicas - write.current)
         if step > self.largest_step:
             what = f"{write} is a step of {step} from {write.current}, and the largest is {self.largest_step}"
-            raise GuardrailRefused("step", f"{what}; to do it at once, repeat with '?confirm=step'.")
+            raise GuardrailRefused(STEP, f"{what}; to do it at once, repeat with '?confirm=step'.")
 
 
 class Write(Struct, frozen=True):

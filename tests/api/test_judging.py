@@ -83,6 +83,14 @@ class StaleCacheTests(JudgingTestCase):
         self.assertEqual(metric("sre_server_guardrail_denials_total", {"rule": "step"}), 1)
         self.assertIsNone(metric("sre_server_scale_writes_total", {"result": "refused by a guardrail"}))
 
+    def test_a_step_that_is_too_large_for_the_cache_alone(self) -> None:
+        """What the cache would refuse for its count, the cluster is asked about; what for anything else, it is not."""
+        cluster = self.serve(20)
+        self.assertEqual((self.put(24).status, cluster.state.replicas), (200, 24))
+        self.assertEqual((self.line(), self.server.looked), (("changed", 200, 20, 24), [("shop", "web", True)]))
+        cluster = self.serve(20, Guardrails(largest_step=5, maximum=15))
+        self.assertEqual((self.put(24).status, self.server.looked), (422, []))
+
     def test_a_step_that_is_small_enough_all_the_same(self) -> None:
         """It is judged once more, on what there is, and done; one line in the audit log says from where to where."""
         cluster = self.serve(14)
