@@ -53,8 +53,8 @@ WRITES: Final = Row(
         ),
         Panel(
             "Reverts",
-            "Counts that were not to last: somebody else changed them within a minute, as an autoscaler or GitOps does, "
-            "or the cluster's admission did at once.",
+            "Counts that were not to last: somebody else changed them within a minute, as an autoscaler or GitOps "
+            "does, or the cluster's admission did at once.",
             "short",
             [
                 Query(f"sum by (instance) (increase({of('sre_server_reverts_detected_total')}[1h]))", "{{instance}}"),

@@ -22,8 +22,8 @@ MAX_SPIFFE_ID: Final = 2048  # SPIFFE-ID, section 2.3
 MAX_GROUPS: Final = 64
 # SPIFFE-ID, section 2: one spelling of each. A trust domain is lower case; no segment is empty, "." or "..".
 _SPIFFE_ID: Final = re.compile(r"spiffe://[a-z0-9._-]{1,255}(?:/(?!\.{1,2}(?:/|\Z))[A-Za-z0-9._-]+)+", re.ASCII)
-# RFC 3986, section 3.1: a scheme and a colon. Kubernetes' own user names (system:serviceaccount:...) are none.
-_URI: Final = re.compile(r"(?!system:)[A-Za-z][A-Za-z0-9+.-]*:", re.ASCII)
+# RFC 3986, section 3: a scheme with an authority, or one that has none; `team:alice` and `host:8443` are names.
+_URI: Final = re.compile(r"[a-z][a-z0-9+.-]*://|(?:spiffe|urn|mailto|did):", re.ASCII | re.IGNORECASE)
 
 
 class Identity(Struct, frozen=True):

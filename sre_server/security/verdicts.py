@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Hashable
+from heapq import heapify, heappop, heapreplace
 from typing import Final
 
 from msgspec import Struct
@@ -46,11 +47,17 @@ class Verdicts:
             self._forget()
 
     def _forget(self) -> None:
-        """Make room, for more than one so that it need not be made each time."""
-        client = max(self._of, key=lambda client: len(self._of[client]))
-        most = self._of[client]
-        for _ in range(len(most) // 8 + 1):
-            most.popitem(last=False)
-            self._count -= 1
-        if not most:
-            del self._of[client]
+        """Make room, for more than one so that not each new client has all of them looked through."""
+        ranked = [(-len(mine), number, client) for number, (client, mine) in enumerate(self._of.items())]
+        heapify(ranked)
+        while self._count > self._at_most - self._at_most // 64:
+            _, number, client = ranked[0]
+            most = self._of[client]
+            for _ in range(len(most) // 8 + 1):
+                most.popitem(last=False)
+                self._count -= 1
+            if most:
+                heapreplace(ranked, (-len(most), number, client))
+            else:
+                heappop(ranked)
+                del self._of[client]

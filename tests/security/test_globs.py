@@ -119,7 +119,6 @@ class ClientsTests(SynchronousTestCase):
             "spiffe://x/",
             "spiffe://x/y/",
             "spiffe://x//y",
-            "host:8443",
             "a" * (MAX_NAME + 1),
         ):
             self.assertEqual([path for path, _ in mistakes_in_identities(".i", ("ok", glob))], [".i[1]"], glob)

@@ -48,3 +48,11 @@ class VerdictsTests(SynchronousTestCase):
             self.verdicts.keep(f"client-{number}", "web", YES)
         self.assertLessEqual(len(self.verdicts), 100)
         self.assertLessEqual(len(self.verdicts._of), 100)
+
+    def test_as_many_clients_as_there_is_room(self) -> None:
+        """Room is made for several clients at once, by those who have been there for the longest."""
+        verdicts = Verdicts(at_most=128)
+        for number in range(129):
+            verdicts.keep(number, "everything", YES)
+        self.assertEqual(len(verdicts), 126)
+        self.assertEqual([verdicts.find(number, "everything") is None for number in range(4)], [True] * 3 + [False])
