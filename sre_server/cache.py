@@ -84,7 +84,7 @@ class ClusterCache:
                 self._change(change)
             if event.changes and event.source.resource is Resource.DEPLOYMENTS:
                 self._told[event.source.namespace] = event.changes[-1].object.resource_version
-        self._heard_at[event.source] = self._now()
+        self._heard_at[event.source] = event.heard_at
         heard = [heard_at for heard_at in self._heard_at.values() if heard_at is not None]
         self._heard_from_all_at = min(heard)
         self._synced = len(heard) == len(self._heard_at)

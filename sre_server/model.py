@@ -92,6 +92,11 @@ class Listed(Struct, frozen=True):
     namespaces: Mapping[str, Namespace] = {}
     deployments: Mapping[str, Mapping[str, Deployment]] = {}
 
+    @property
+    def heard_at(self) -> float:
+        """When the cluster is known to have been so, as for `Changed`: a list is as old as the request for it."""
+        return self.started_at
+
 
 class Put(Struct, frozen=True, gc=False):
     """The object was added or modified: this is its state now."""
@@ -109,9 +114,13 @@ Change = Put | Deleted
 
 
 class Changed(Struct, frozen=True):
-    """Changes of a source in the order in which the cluster made them; none at all is a sign of life."""
+    """Changes of a source in the order in which the cluster made them; none at all is a sign of life.
+
+    `heard_at` is the monotonic time, in seconds, at which the cluster said so.
+    """
 
     source: Source
+    heard_at: float
     changes: Sequence[Change] = ()
 
 

@@ -180,7 +180,7 @@ class Histories(RuleBasedStateMachine):
         if teller.asked_at is not None:
             return
         changes = [teller.events.popleft() for _ in range(min(count, len(teller.events)))]
-        self.cache.apply(Changed(teller.source, changes))
+        self.cache.apply(Changed(teller.source, self.clock.seconds(), changes))
         for change in changes:
             if teller.synced and isinstance(change.object, Deployment):
                 self.reached(key_of(change.object), int(change.object.resource_version))

@@ -35,7 +35,7 @@ class CacheTestCase(SynchronousTestCase):
 
     def change(self, *changes: Change, source: Source = DEPLOYMENTS) -> None:
         """Apply events of a watch."""
-        self.cache.apply(Changed(source, changes))
+        self.cache.apply(Changed(source, self.clock.seconds(), changes))
 
     def names(self) -> dict[str, Sequence[str]]:
         """Tell which Deployments there are, by namespace."""

@@ -33,14 +33,14 @@ class ExistenceTests(SynchronousTestCase):
 
     def test_namespace_of_a_deployment_ends_with_it(self) -> None:
         """A namespace that is known only by its Deployment ends when the last of these does."""
-        self.cache.apply(Changed(self.source, [Deleted(deployment("early", "ahead"))]))
+        self.cache.apply(Changed(self.source, 0, [Deleted(deployment("early", "ahead"))]))
         self.assertFalse("ahead" in self.cache.tree())
         self.assertEqual(sorted(self.cache.tree()), ["empty", "zoo"])
 
     def test_deployments_without_namespaces_are_left_out(self) -> None:
         """The whole view has no namespace without Deployments."""
         self.assertEqual(sorted(populated(self.cache)), ["ahead", "zoo"])
-        self.cache.apply(Changed(self.source, [Deleted(deployment("early", "ahead"))]))
+        self.cache.apply(Changed(self.source, 0, [Deleted(deployment("early", "ahead"))]))
         self.assertEqual(sorted(populated(self.cache)), ["zoo"])
 
     def test_empty_namespace_has_no_deployments(self) -> None:
@@ -126,5 +126,5 @@ class LimitedTests(SynchronousTestCase):
         self.list_one(self.bank)
         self.cache.written(deployment("a", "shop", replicas=9, version="500"))
         self.cache.apply(Listed(self.bank, "600", 99, deployments=by_name([deployment("b", "bank")])))
-        self.cache.apply(Changed(self.shop, [Put(deployment("a", "shop", version="11"))]))
+        self.cache.apply(Changed(self.shop, 0, [Put(deployment("a", "shop", version="11"))]))
         self.assertEqual(self.cache.deployment("shop", "a").replicas, 9)

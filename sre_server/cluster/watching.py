@@ -218,7 +218,7 @@ class Reflector:
                 reply.wait_at_most(READ_TIMEOUT)
                 self._emit_changes(left, emit)
             else:
-                emit(Changed(self.source))
+                emit(Changed(self.source, self._now()))
             try:
                 for lines in batches:
                     self._emit_changes(lines, emit)
@@ -254,9 +254,9 @@ class Reflector:
                     self._known.apply(event.change)
         except Exception:
             if changes:
-                emit(Changed(self.source, changes))
+                emit(Changed(self.source, self._now(), changes))
             raise
-        emit(Changed(self.source, changes))
+        emit(Changed(self.source, self._now(), changes))
         if self._superseded is not None:
             # By now the cache has dropped the former list, so that its objects are freed here, in this thread.
             self._superseded.release()

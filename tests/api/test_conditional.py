@@ -181,7 +181,7 @@ class KeptBodiesTests(SynchronousTestCase):
 
     def change(self, *changes: Put | Deleted) -> None:
         """Let the cluster tell of changes."""
-        self.cache.apply(Changed(Source(Resource.DEPLOYMENTS), changes))
+        self.cache.apply(Changed(Source(Resource.DEPLOYMENTS), 0, changes))
 
     def test_once(self) -> None:
         """The same object is handed out as long as nothing has changed; news that change no count are none."""

@@ -89,9 +89,13 @@ class ReadTests(SynchronousTestCase):
     def test_the_watch_shows_through(self) -> None:
         """What anybody creates, scales or deletes shows in the next read."""
         source = self.server.sources[1]
-        self.server.cache.apply(Changed(source, [Put(deployment("web", replicas=9, version="101"))]))
+        self.server.cache.apply(
+            Changed(source, self.server.clock.seconds(), [Put(deployment("web", replicas=9, version="101"))])
+        )
         self.assertEqual(self.server.get(REPLICAS).json()["replicas"], 9)
-        self.server.cache.apply(Changed(source, [Deleted(deployment("web", replicas=9, version="102"))]))
+        self.server.cache.apply(
+            Changed(source, self.server.clock.seconds(), [Deleted(deployment("web", replicas=9, version="102"))])
+        )
         self.assertEqual(self.server.get(REPLICAS).status, 404)
 
     def test_other_namespaces_than_the_servers_are_404(self) -> None:
@@ -127,7 +131,11 @@ class WriteTests(SynchronousTestCase):
     def test_an_older_event_does_not_undo_a_write(self) -> None:
         """An event from before the write that arrives after it is ignored."""
         self.server.call("PUT", REPLICAS, b'{"replicas": 20}')
-        self.server.cache.apply(Changed(self.server.sources[1], [Put(deployment("web", replicas=8, version="999"))]))
+        self.server.cache.apply(
+            Changed(
+                self.server.sources[1], self.server.clock.seconds(), [Put(deployment("web", replicas=8, version="999"))]
+            )
+        )
         self.assertEqual(self.server.get(REPLICAS).json()["replicas"], 20)
 
     def test_the_bounds_of_the_count(self) -> None:

@@ -42,14 +42,14 @@ class HealthTests(SynchronousTestCase):
         self.assertEqual((answer.status, answer.header("Retry-After")), (503, "5"))
         self.assertEqual(server.get("/livez").status, 200)
         for source in server.sources:
-            server.cache.apply(Changed(source))
+            server.cache.apply(Changed(source, server.clock.seconds()))
         self.assertEqual(server.get("/readyz").status, 200)
 
     def test_the_most_silent_source_decides(self) -> None:
         """One watch that is heard does not hide another that is not."""
         server = MemoryServer(max_staleness=120).sync()
         server.clock.advance(121)
-        server.cache.apply(Changed(server.sources[0]))
+        server.cache.apply(Changed(server.sources[0], server.clock.seconds()))
         self.assertEqual(server.get("/readyz").status, 503)
 
     def test_a_dead_watch_loop_is_not_live(self) -> None:

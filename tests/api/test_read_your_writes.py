@@ -28,7 +28,7 @@ class WrittenTestCase(SynchronousTestCase):
 
     def change(self, *changes: Change) -> None:
         """Deliver events of the watch."""
-        self.cache.apply(Changed(SOURCE, changes))
+        self.cache.apply(Changed(SOURCE, 0, changes))
 
     def list_begun(self, at: float, *items: Deployment, version: str) -> None:
         """Deliver a list that was asked for at a time."""

@@ -48,7 +48,7 @@ class FreshnessTests(SynchronousTestCase):
     def test_half_a_sync_is_none(self) -> None:
         """Events alone, or the list of one source, make no answer: neither an empty one nor a 404."""
         server = MemoryServer()
-        server.cache.apply(Changed(server.sources[1]))
+        server.cache.apply(Changed(server.sources[1], server.clock.seconds()))
         self.assertEqual(server.get("/deployments").status, 503)
         self.assertEqual(server.get("/deployments/nowhere").status, 503)
 
@@ -69,7 +69,7 @@ class FreshnessTests(SynchronousTestCase):
             answer = server.get(path)
             self.assertEqual((answer.status, answer.header("Retry-After")), (503, "5"), path)
         for source in server.sources:
-            server.cache.apply(Changed(source))
+            server.cache.apply(Changed(source, server.clock.seconds()))
         self.assertEqual([server.get(path).status for path in READS], [200] * len(READS))
 
     def test_a_client_may_accept_any_age(self) -> None:

@@ -44,7 +44,7 @@ class LoopTests(FeedTestCase):
     def test_events_are_applied_in_the_reactor(self) -> None:
         """What a cycle emits is applied when the reactor gets to it, never in the thread, and in order."""
         cycle = FakeCycle()
-        one, two = Changed(SOURCE), Changed(Source(Resource.NAMESPACES))
+        one, two = Changed(SOURCE, 0), Changed(Source(Resource.NAMESPACES), 0)
 
         def emit_two(emit: Callable[[Event], object]) -> None:
             emit(one)
@@ -70,7 +70,7 @@ class LoopTests(FeedTestCase):
     def test_loops_are_independent(self) -> None:
         """A source that fails, or hangs, does not keep another one from being read."""
         failing, good, hung = FakeCycle(), FakeCycle(), FakeCycle()
-        good.outcome = lambda emit: emit(Changed(SOURCE))
+        good.outcome = lambda emit: emit(Changed(SOURCE, 0))
         self.start(hung, failing, good)
         stuck = self.pool.pending.popleft()
         for _ in range(4):

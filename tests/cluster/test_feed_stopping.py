@@ -48,7 +48,7 @@ class StoppingTests(FeedTestCase):
     def test_good_end_of_a_cycle_is_the_last(self) -> None:
         """A cycle that ends in good order while stopping is not followed by another."""
         cycle = FakeCycle()
-        cycle.outcome = lambda emit: emit(Changed(SOURCE))
+        cycle.outcome = lambda emit: emit(Changed(SOURCE, 0))
         feed = self.start(cycle)
         stopped = self.stop(feed)
         self.run_one()

@@ -71,7 +71,7 @@ class StreamedListTests(StreamingTestCase):
         stream = self.watched(first, END + event_line("MODIFIED", later), event_line("DELETED", two))
         events = self.cycle(stream)
         listed = Listed(SOURCE, "100", 0, deployments={"shop": {"web": one, "api": two}})
-        self.assertEqual(events, [listed, Changed(SOURCE, [Put(later)]), Changed(SOURCE, [Deleted(two)])])
+        self.assertEqual(events, [listed, Changed(SOURCE, 20, [Put(later)]), Changed(SOURCE, 20, [Deleted(two)])])
         self.assertEqual(self.queries(), ["stream"])
 
     def test_changes_among_the_first_events(self) -> None:

@@ -26,7 +26,7 @@ class WatchTests(ReflectorTestCase):
         events = self.cycle(self.listed(deployment(), two, version="100"), self.watched(lines))
         by_name = {"shop": {"web": deployment(), "api": two}}
         self.assertEqual(events[0], Listed(SOURCE, "100", 0, deployments=by_name))
-        self.assertEqual(events[1:], [Changed(SOURCE), Changed(SOURCE, [Put(one), Deleted(two)])])
+        self.assertEqual(events[1:], [Changed(SOURCE, 20), Changed(SOURCE, 20, [Put(one), Deleted(two)])])
         paths = [(method, path) for method, path, _ in self.cluster.requests]
         self.assertEqual(paths, [("GET", "/apis/apps/v1/deployments")] * 2)
 

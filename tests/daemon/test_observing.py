@@ -37,7 +37,7 @@ class ObserverTests(SynchronousTestCase):
 
     def changed(self, *found: Deployment) -> None:
         """Let the watch tell of these."""
-        self.cache.apply(Changed(DEPLOYMENTS, [Put(each) for each in found]))
+        self.cache.apply(Changed(DEPLOYMENTS, self.clock.seconds(), [Put(each) for each in found]))
 
     def reverts(self) -> float | None:
         """How many reverts were seen."""
@@ -97,7 +97,7 @@ class ObserverTests(SynchronousTestCase):
         """Another Deployment, one of the same name that was made anew, and one that was deleted are no reverts."""
         self.cache.written(deployment(replicas=20, version="200"))
         self.changed(deployment("api", replicas=1, version="201"), deployment(namespace="pay", version="202"))
-        self.cache.apply(Changed(DEPLOYMENTS, [Deleted(deployment(replicas=20, version="203"))]))
+        self.cache.apply(Changed(DEPLOYMENTS, self.clock.seconds(), [Deleted(deployment(replicas=20, version="203"))]))
         self.changed(deployment(replicas=1, version="204", uid="another"))
         self.assertEqual(self.reverts(), 0)
 
