@@ -36,12 +36,16 @@ setup(
         "zope.interface>=8",
     ],
     extras_require={
+        "redis": [
+            "redis>=8.1,<9",
+        ],
         "test": [
             "hypothesis>=6.170",
             "kubernetes-validate>=1.37",
             "openapi-spec-validator>=0.9",
             "packaging>=25",
             "pytest>=9.2",
+            "redis>=8.1,<9",
             "schemathesis>=4.32",
             "trustme>=1.2.1",
         ],

@@ -4,21 +4,25 @@ import time
 from typing import cast
 
 from twisted.application.service import IService, Service
+from twisted.logger import Logger
 
-from sre_server.api.factory import Guards, make_api
+from sre_server.api.factory import Guards, make_api, make_ops_site
+from sre_server.api.health import Health
 from sre_server.cache import ClusterCache
-from sre_server.cluster.factory import make_cluster
+from sre_server.cluster.factory import identify, make_cluster, make_feed, make_lease, make_watches
 from sre_server.daemon.clusters import IServerReactor, find_cluster
 from sre_server.daemon.config import Authorization, ServerConfig
 from sre_server.daemon.lifecycle import OrderedServices, Unreadiness
 from sre_server.daemon.observing import CacheObserver, LogCounter, observe_trust
 from sre_server.daemon.options import Options
 from sre_server.daemon.resources import SettledHeap, raise_descriptor_limit, shorten_switch_interval
+from sre_server.daemon.sharing import Sharing
 from sre_server.model import Deployment, sources_of
 from sre_server.security.audit import Record
 from sre_server.security.authorization import Verb
 from sre_server.security.factory import make_security
 from sre_server.security.tls import ServerTLS
+from sre_server.store.factory import make_follower, make_publisher
 from sre_server.telemetry.logs import StdlibLogs
 from sre_server.telemetry.metrics import Metrics
 from sre_server.telemetry.output import Output
@@ -27,6 +31,7 @@ from sre_server.web.service import SiteService, endpoint_of
 from sre_server.web.transport import MutualTLSEndpoint
 
 __all__ = ["Options", "makeService"]
+log = Logger()
 
 
 def makeService(options: Options) -> IService:
@@ -34,7 +39,13 @@ def makeService(options: Options) -> IService:
     from twisted.internet import reactor  # noqa: PLC0415  # the one place that may, once twistd has chosen which
 
     shorten_switch_interval()
-    return make_service(options.config, options.tls, cast("IServerReactor", reactor), options.stdout)
+    serving = cast("IServerReactor", reactor)
+    sharing = options.config.sharing
+    if options.tls is not None:
+        return make_service(options.config, options.tls, serving, options.stdout)
+    if sharing is None:
+        raise SystemExit("sre-server: only a watcher does without --tls-certificate")
+    return make_watcher(options.config, sharing, serving)
 
 
 def make_service(config: ServerConfig, tls: ServerTLS, reactor: IServerReactor, stdout: Output) -> Service:
@@ -48,13 +59,18 @@ def make_service(config: ServerConfig, tls: ServerTLS, reactor: IServerReactor, 
     cache = ClusterCache(time.monotonic, sources_of(config.namespaces), config.max_staleness)
     observer = CacheObserver(cache, metrics, time.monotonic)
     credentials, beside = find_cluster(config, reactor)
+    follow = None
+    if config.sharing is not None:
+        whose = identify(credentials, metrics.kube_request)
+        follow = make_follower(config.sharing.store, sources_of(config.namespaces), whose, metrics)
     cluster = make_cluster(
         reactor,
         credentials,
         config.namespaces,
         cache.apply,
         observe=metrics.kube_request,
-        cycle_ended=metrics.watch_ended,
+        cycle_ended=metrics.store_ended if follow else metrics.watch_ended,
+        follow=follow,
     )
 
     def abandoned(record: Record) -> None:
@@ -116,5 +132,47 @@ def make_service(config: ServerConfig, tls: ServerTLS, reactor: IServerReactor, 
         security.audit,
         SiteService(reactor, endpoint, api.site, "API"),
         Unreadiness(api.health),
+    ]
+    return OrderedServices(reactor, services)
+
+
+def make_watcher(config: ServerConfig, sharing: Sharing, reactor: IServerReactor) -> Service:
+    """Compose a watcher: the feed fills a cache, whose news the publisher shares while the Lease is this process's."""
+    metrics, sources = Metrics(), sources_of(config.namespaces)
+    cache = ClusterCache(time.monotonic, sources, config.max_staleness)
+    observer = CacheObserver(cache, metrics, time.monotonic)
+    credentials, beside = find_cluster(config, reactor)
+    observe = metrics.kube_request
+    lease = None
+    if sharing.lease is not None:
+        lease = make_lease(credentials, sharing.lease.namespace, sharing.lease.name, observe)
+    else:
+        log.warn("without --lease this watcher takes itself for the only one")
+    publisher = make_publisher(sharing.store, sources, identify(credentials, observe), lease, metrics)
+    cache.subscribe(publisher)
+    watches = make_watches(
+        reactor, credentials, config.namespaces, cache.apply, observe=observe, cycle_ended=metrics.watch_ended
+    )
+    # The Lease is let go once nothing is published any more, so that the next watcher begins after that.
+    leading = [make_feed(reactor, "Leases", [lease], cache.apply, metrics.watch_ended)] if lease else []
+    publishing = make_feed(reactor, "publishers", [publisher], cache.apply, metrics.store_ended)
+    health = Health(cache, lambda: watches.alive and publishing.alive)
+
+    def refresh() -> None:
+        observer.refresh()
+        metrics.ready.set(health.ready)
+
+    ops = endpoint_of(reactor, config.ops_listen, "--ops-listen") if config.ops_listen is not None else None
+    site = make_ops_site(reactor, metrics, health, refresh)
+    services: list[Service] = [
+        StdlibLogs(),
+        LogCounter(metrics),
+        *beside,
+        *([SiteService(reactor, ops, site, "ops port")] if ops is not None else []),
+        SettledHeap(reactor, lambda: health.ready),
+        watches,
+        *leading,
+        publishing,
+        Unreadiness(health),
     ]
     return OrderedServices(reactor, services)

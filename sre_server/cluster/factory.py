@@ -10,11 +10,13 @@ from sre_server.cluster.connection import Connection, Observe
 from sre_server.cluster.credentials import Credentials
 from sre_server.cluster.events import EventRecorder
 from sre_server.cluster.feed import Cycle, Feed
+from sre_server.cluster.lease import LeaseHolder
 from sre_server.cluster.polling import NamespacePoller
 from sre_server.cluster.reviews import Reviews
 from sre_server.cluster.scaling import Scaling
 from sre_server.cluster.version import streams_lists
 from sre_server.cluster.watching import Reflector
+from sre_server.cluster.whose import cluster_uid
 from sre_server.cluster.workers import Bounds, ConnectedWorkers, IThreadingReactor, Workers
 from sre_server.model import Event, Resource, Source, sources_of
 
@@ -37,11 +39,13 @@ def make_cluster(
     *,
     observe: Observe,
     cycle_ended: Callable[[str], object],
+    follow: Cycle | None = None,
 ) -> Cluster:
     """Talk to the cluster that `credentials` find; no thread runs, and nothing is sent, before the services start.
 
     `apply` is told in the reactor thread what is heard of `namespaces`, or of all where none is named; `observe`, of
-    each request, in the thread that made it; `cycle_ended`, in a word, why a cycle of a source ended.
+    each request, in the thread that made it; `cycle_ended`, in a word, why a cycle of a source ended. Where something
+    else is to be followed than the cluster's own watches, `follow` is it.
     """
 
     def connect() -> Connection:
@@ -50,14 +54,8 @@ def make_cluster(
     def workers(what: str, bounds: Bounds) -> ConnectedWorkers:
         return ConnectedWorkers(reactor, what, bounds, connect)
 
-    def cycle_of(source: Source) -> Cycle:
-        if namespaces and source.resource is Resource.NAMESPACES:
-            return NamespacePoller(namespaces, connect())
-        return Reflector(source, connect(), streams=streams_lists)
-
-    cycles = [cycle_of(source) for source in sources_of(namespaces)]
-    watches = Workers(reactor, "watches", Bounds(running=len(cycles), running_per_client=1))
-    feed = Feed(reactor, watches, cycles, apply, ended=cycle_ended)
+    cycles = [follow] if follow else _watches(namespaces, connect)
+    feed = make_feed(reactor, "watches", cycles, apply, cycle_ended)
     read_reviews = workers("permission checks", reviews.READ_BOUNDS)
     write_reviews = workers("permission checks of writes", reviews.WRITE_BOUNDS)
     writes = workers("writes", scaling.BOUNDS)
@@ -69,3 +67,49 @@ def make_cluster(
         EventRecorder(recording),
         [feed, read_reviews, write_reviews, writes, recording],
     )
+
+
+def make_watches(
+    reactor: IThreadingReactor,
+    credentials: Callable[[], Credentials],
+    namespaces: Sequence[str],
+    apply: Callable[[Event], object],
+    *,
+    observe: Observe,
+    cycle_ended: Callable[[str], object],
+) -> Feed:
+    """Only list and watch; see `make_cluster`."""
+    cycles = _watches(namespaces, lambda: Connection(credentials(), observe))
+    return make_feed(reactor, "watches", cycles, apply, cycle_ended)
+
+
+def make_feed(
+    reactor: IThreadingReactor,
+    what: str,
+    cycles: Sequence[Cycle],
+    apply: Callable[[Event], object],
+    cycle_ended: Callable[[str], object],
+) -> Feed:
+    """Run cycles, each in a thread of its own; `what` names them all, in the plural."""
+    workers = Workers(reactor, what, Bounds(running=len(cycles), running_per_client=1))
+    return Feed(reactor, workers, cycles, apply, ended=cycle_ended)
+
+
+def make_lease(credentials: Callable[[], Credentials], namespace: str, name: str, observe: Observe) -> LeaseHolder:
+    """Contend for a Lease; nothing is sent before its first cycle."""
+    return LeaseHolder(namespace, name, Connection(credentials(), observe))
+
+
+def identify(credentials: Callable[[], Credentials], observe: Observe) -> Callable[[], str]:
+    """Return what asks the cluster who it is; blocks, for one thread."""
+    connection = Connection(credentials(), observe)
+    return lambda: cluster_uid(connection)
+
+
+def _watches(namespaces: Sequence[str], connect: Callable[[], Connection]) -> list[Cycle]:
+    def cycle_of(source: Source) -> Cycle:
+        if namespaces and source.resource is Resource.NAMESPACES:
+            return NamespacePoller(namespaces, connect())
+        return Reflector(source, connect(), streams=streams_lists)
+
+    return [cycle_of(source) for source in sources_of(namespaces)]

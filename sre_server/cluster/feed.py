@@ -5,7 +5,7 @@ they make into the reactor is `callFromThread`, once per batch of events.
 """
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Final, Protocol
@@ -17,8 +17,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from sre_server.cluster.workers import IThreadingReactor, Workers
-from sre_server.errors import ClusterError
-from sre_server.model import Event, Source
+from sre_server.errors import ClusterError, StoreError
+from sre_server.model import Event
 
 FIRST_DELAY: Final = 0.8
 LAST_DELAY: Final = 30.0
@@ -29,7 +29,9 @@ STOP_SECONDS: Final = 2.0
 class Cycle(Protocol):
     """One source's blocking work; see `sre_server.cluster.watching.Reflector`."""
 
-    source: Source
+    @property
+    def source(self) -> Hashable:
+        """What it is the work of, as log lines name it."""
 
     def cycle(self, emit: Callable[[Event], object]) -> None:
         """Run once, in a thread."""
@@ -105,9 +107,9 @@ class Feed(Service):
             if delay and self.running:
                 await self._wait(delay)
 
-    def _delay_after(self, source: Source, error: Exception, failures: int) -> float:
+    def _delay_after(self, source: Hashable, error: Exception, failures: int) -> float:
         delay = backoff(failures, self._chance)
-        if isinstance(error, ClusterError):
+        if isinstance(error, ClusterError | StoreError):
             delay = max(delay, error.retry_after or 0)
             self.log.warn("{source}: {error} Next try in {delay:.1f} s.", source=source, error=error, delay=delay)
         else:
