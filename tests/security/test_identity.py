@@ -89,7 +89,15 @@ class NameTests(IdentityTests):
             "mailto:alice@example.org",
         ):
             self.assertIn("reads as a URI", self.refusal([name], ["sre"]))
-        for name in ("alice@example.org", "example.org/deployer", "//example.org", "10.0.0.1:8443", "host:8443", "team:alice", ":a"):
+        for name in (
+            "alice@example.org",
+            "example.org/deployer",
+            "//example.org",
+            "10.0.0.1:8443",
+            "host:8443",
+            "team:alice",
+            ":a",
+        ):
             self.assertEqual(self.identity([name]).name, name)
         self.assertEqual(self.identity([SPIFFE], uris=[SPIFFE]).name, SPIFFE)
 
