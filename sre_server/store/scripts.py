@@ -12,7 +12,7 @@ local epoch = string.format('%.0f', math.max(last + 1, tonumber(ARGV[1])))
 redis.call('HSET', KEYS[1], 'epoch', epoch, 'seq', '0')
 return epoch
 """
-"""ARGV: seconds since 1970. Returns the epoch that is the caller's from now on."""
+"""ARGV: microseconds since 1970. Returns the epoch that is the caller's from now on."""
 
 _FENCE: Final = """
 local now = redis.call('HMGET', KEYS[1], 'epoch', 'seq')

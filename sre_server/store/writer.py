@@ -143,5 +143,8 @@ class Writer:
 
 
 def claim(caller: Caller, keys: Keys) -> int:
-    """Begin a reign: return an epoch that is higher than every one before."""
-    return int(caller.call("EVAL", scripts.CLAIM, 1, keys.head, int(time.time())))
+    """Begin a reign: return an epoch that is higher than every one before.
+
+    In microseconds, so that one that was claimed just before all was lost is not claimed again.
+    """
+    return int(caller.call("EVAL", scripts.CLAIM, 1, keys.head, time.time_ns() // 1000))

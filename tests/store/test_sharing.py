@@ -246,6 +246,18 @@ class SharingTests(SynchronousTestCase):
         self.assertEqual(self.pod.deployments(), self.world.deployments)
         self.assertLessEqual(self.pod.cache.age(), 7)
 
+    def test_all_lost_at_once(self) -> None:
+        """A reign that begins just after another one was lost is another one: who followed that reads all again."""
+        play = Play(1.0)
+        for what in ("publish", "change", "read", "delete", "fail_over"):
+            play.world.advance(0.1)
+            getattr(play, what)(0 if what != "change" else 1)
+        for _ in range(20):
+            play.publish()
+            play.read(0)
+            play.wait(1)
+        self.assertEqual(play.pods[0].deployments(), play.world.deployments)
+
 
 class Play:
     """Two watchers, two pods, and what may happen to them."""
