@@ -124,7 +124,7 @@ class SharedCacheTests(SynchronousTestCase):
 
     def test_a_forged_entry(self) -> None:
         """What is not sealed is believed by nobody, and what it is in the way of begins anew."""
-        self.redis.call("XADD", self.key("sre:1:*:log"), "99999999999-1", "r", b"?" * 60)
+        self.redis.call("XADD", self.key("sre:1:*:log"), "9999999999999999-1", "r", b"?" * 60)
         self.api.wait_for_line("is not sealed with a key of --cache-seal.*loaded again")
         self.follows(44)
 
