@@ -6,6 +6,8 @@ PYTHON ?= $(eval PYTHON := $(shell for p in python3.13 python3.12 python3.11 pyt
 OPENSSL ?= $(shell for o in /opt/homebrew/opt/openssl@3/bin/openssl /usr/local/opt/openssl@3/bin/openssl openssl; do \
 	command -v $$o && break; done)
 PORT ?= 8443
+SECOND_PORT ?= 8444
+REDIS_PORT ?= 6399
 VENV := .venv
 BIN := $(VENV)/bin
 CERTS := .run
@@ -62,7 +64,7 @@ export BUILDAH_FORMAT := docker
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run unit trial image-python test integration-tests bench lint format sslyze packaging certs clean lock build local-run image-check \
+.PHONY: help run run-scaled unit trial image-python test integration-tests bench lint format sslyze packaging certs clean lock build local-run image-check \
 	release local-deploy local-undeploy push push_docker create_cluster delete_cluster
 
 help: ## Show this list
@@ -79,6 +81,27 @@ run: $(VENV)/.installed certs ## Serve the simulated cluster, or that of $KUBECO
 	@echo
 	@exec $(BIN)/twistd -n --pidfile= sre-server --listen=tcp:$(PORT):interface=127.0.0.1 $(CLUSTER) \
 		--tls-certificate=$(CERTIFICATE) --tls-private-key=$(KEY) --tls-client-ca=$(CERTIFICATE)
+
+run-scaled: $(VENV)/.installed certs ## The same, scaled out: a watcher and two api processes that share a cache in redis-server
+	@command -v redis-server >/dev/null || { echo "redis-server is not installed; it is in Debian's and Homebrew's \
+	packages, or: PATH=\$$(.ci/redis):\$$PATH make run-scaled" >&2; exit 1; }
+	@rm -f $(CERTS)/simulated && test -s $(CERTS)/seal || $(OPENSSL) rand -hex 32 >$(CERTS)/seal
+	@echo "Two api processes and a watcher, by way of redis-server. Stop them with Ctrl-C. In another terminal:"
+	@echo
+	@echo "  $(CURL) https://localhost:$(PORT)/deployments/shop/cart/replicas"
+	@echo "  $(CURL) -X PUT -H 'Content-Type: application/json' -d '{\"replicas\": 5}' https://localhost:$(PORT)/deployments/shop/cart/replicas"
+	@echo "  $(CURL) https://localhost:$(SECOND_PORT)/deployments/shop/cart/replicas"
+	@echo
+	@trap 'kill $$pids 2>/dev/null; wait' EXIT; trap 'exit 0' INT TERM; \
+	redis-server --port $(REDIS_PORT) --bind 127.0.0.1 --save "" --loglevel warning & pids=$$!; \
+	$(BIN)/python -m sre_server.simulator --kubeconfig=$(CERTS)/simulated & pids="$$pids $$!"; \
+	until test -s $(CERTS)/simulated; do sleep 0.1; done; \
+	shared="--kubeconfig=$(CERTS)/simulated --cache=redis://127.0.0.1:$(REDIS_PORT) --cache-seal=$(CERTS)/seal"; \
+	$(BIN)/twistd -n --pidfile= sre-server --role=watcher --lease=default/sre-server $$shared & pids="$$pids $$!"; \
+	for port in $(PORT) $(SECOND_PORT); do \
+		$(BIN)/twistd -n --pidfile= sre-server --role=api $$shared --listen=tcp:$$port:interface=127.0.0.1 \
+			--tls-certificate=$(CERTIFICATE) --tls-private-key=$(KEY) --tls-client-ca=$(CERTIFICATE) & pids="$$pids $$!"; \
+	done; wait
 
 unit: $(VENV)/.installed ## Run the tests in memory, in seconds: the edit loop
 	@$(PYTEST) $(IN_MEMORY)
@@ -199,7 +222,7 @@ set-%:
 	@test -n "$($*)" || { echo "$* is not set: make $(MAKECMDGOALS) $*=..." >&2; exit 1; }
 
 lock: $(VENV)/.lock ## Pin anew, by version and hash, what goes into the image and what makes releases; UPGRADE=--upgrade takes the newest
-	$(LOCK) setup.py --output-file=requirements/image.txt
+	$(LOCK) setup.py --extra=redis --output-file=requirements/image.txt
 	$(LOCK) requirements/build.in --output-file=requirements/build.txt
 	$(LOCK) requirements/release.in --output-file=requirements/release.txt
 

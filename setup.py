@@ -36,6 +36,9 @@ setup(
         "zope.interface>=8",
     ],
     extras_require={
+        "redis": [
+            "redis>=8.1,<9",
+        ],
         "test": [
             "hypothesis>=6.170",
             "kubernetes-validate>=1.37",
@@ -43,6 +46,7 @@ setup(
             "packaging>=25",
             "pytest>=9.2",
             "pytest-xdist>=3.8",
+            "redis>=8.1,<9",
             "schemathesis>=4.32",
             "trustme>=1.2.1",
         ],

@@ -139,3 +139,29 @@ class Silent(ClusterError):
 
 class TooShort(ClusterError):
     """A watch ended at once, with nothing said: asking again at once would be a busy loop."""
+
+
+class StoreError(Exception):
+    """The shared cache in Redis did not do what it was asked: no client is ever told, the operator is, in the log."""
+
+    retry_after: int | None = None
+
+
+class StoreUnreachable(StoreError):
+    """Redis cannot be reached, or did not answer: what was asked of it may have been done."""
+
+
+class StoreRefused(StoreError):
+    """Redis, or what is in it, is not what this server was configured for: somebody has to mend that."""
+
+
+class StoreIncomplete(StoreError):
+    """What is in Redis does not make a whole at present: a watcher completes it."""
+
+
+class StoreFenced(StoreError):
+    """Another watcher publishes now."""
+
+
+class StoreForged(StoreRefused):
+    """What is in Redis is not sealed with a key of ours."""

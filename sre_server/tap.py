@@ -4,10 +4,12 @@ import time
 from typing import cast
 
 from twisted.application.service import IService, Service
+from twisted.logger import Logger
 
-from sre_server.api.factory import Guards, make_api
+from sre_server.api.factory import Guards, make_api, make_ops_site
+from sre_server.api.health import Health
 from sre_server.cache import ClusterCache
-from sre_server.cluster.factory import make_cluster
+from sre_server.cluster.factory import identify, make_cluster, make_feed, make_lease, make_watches
 from sre_server.cluster.permissions import CREATE_REVIEWS, Permissions
 from sre_server.daemon.clusters import IServerReactor, find_cluster
 from sre_server.daemon.config import Authorization, ServerConfig
@@ -15,11 +17,13 @@ from sre_server.daemon.lifecycle import OrderedServices, Unreadiness
 from sre_server.daemon.observing import CacheObserver, LogCounter, observe_trust
 from sre_server.daemon.options import Options
 from sre_server.daemon.resources import SettledHeap, raise_descriptor_limit, shorten_switch_interval
+from sre_server.daemon.sharing import Sharing
 from sre_server.model import Deployment, sources_of
 from sre_server.security.audit import Record
 from sre_server.security.authorization import Verb
 from sre_server.security.factory import make_security
 from sre_server.security.tls import ServerTLS
+from sre_server.store.factory import make_follower, make_publisher
 from sre_server.telemetry.logs import StdlibLogs
 from sre_server.telemetry.metrics import Metrics
 from sre_server.telemetry.output import Output
@@ -28,6 +32,7 @@ from sre_server.web.service import SiteService, endpoint_of
 from sre_server.web.transport import MutualTLSEndpoint
 
 __all__ = ["Options", "makeService"]
+log = Logger()
 
 
 def makeService(options: Options) -> IService:
@@ -35,7 +40,13 @@ def makeService(options: Options) -> IService:
     from twisted.internet import reactor  # noqa: PLC0415  # the one place that may, once twistd has chosen which
 
     shorten_switch_interval()
-    return make_service(options.config, options.tls, cast("IServerReactor", reactor), options.stdout)
+    serving = cast("IServerReactor", reactor)
+    sharing = options.config.sharing
+    if options.tls is not None:
+        return make_service(options.config, options.tls, serving, options.stdout)
+    if sharing is None:
+        raise SystemExit("sre-server: only a watcher does without --tls-certificate")
+    return make_watcher(options.config, sharing, serving)
 
 
 def make_service(config: ServerConfig, tls: ServerTLS, reactor: IServerReactor, stdout: Output) -> Service:
@@ -54,15 +65,20 @@ def make_service(config: ServerConfig, tls: ServerTLS, reactor: IServerReactor, 
         [CREATE_REVIEWS] if asks_reviews else [],
         lambda what, missing: metrics.permission_missing.labels(what).set(missing),
     )
+    follow = None
+    if config.sharing is not None:
+        whose = identify(credentials, metrics.kube_request)
+        follow = make_follower(config.sharing.store, sources_of(config.namespaces), whose, metrics)
     cluster = make_cluster(
         reactor,
         credentials,
         config.namespaces,
         cache.apply,
         observe=metrics.kube_request,
-        cycle_ended=metrics.watch_ended,
+        cycle_ended=metrics.store_ended if follow else metrics.watch_ended,
         permissions=permissions,
         probe=asks_reviews,
+        follow=follow,
     )
 
     def abandoned(record: Record) -> None:
@@ -130,5 +146,59 @@ def make_service(config: ServerConfig, tls: ServerTLS, reactor: IServerReactor, 
         security.audit,
         SiteService(reactor, endpoint, api.site, "API"),
         Unreadiness(api.health),
+    ]
+    return OrderedServices(reactor, services)
+
+
+def make_watcher(config: ServerConfig, sharing: Sharing, reactor: IServerReactor) -> Service:
+    """Compose a watcher: the feed fills a cache, whose news the publisher shares while the Lease is this process's."""
+    metrics, sources = Metrics(), sources_of(config.namespaces)
+    cache = ClusterCache(time.monotonic, sources, config.max_staleness)
+    observer = CacheObserver(cache, metrics, time.monotonic)
+    credentials, beside = find_cluster(config, reactor)
+    observe = metrics.kube_request
+    lease = None
+    if sharing.lease is not None:
+        lease = make_lease(credentials, sharing.lease.namespace, sharing.lease.name, observe)
+    else:
+        log.warn("without --lease this watcher takes itself for the only one")
+    publisher = make_publisher(sharing.store, sources, identify(credentials, observe), lease, metrics)
+    cache.subscribe(publisher)
+    permissions = Permissions((), lambda what, missing: metrics.permission_missing.labels(what).set(missing))
+    watches = make_watches(
+        reactor,
+        credentials,
+        config.namespaces,
+        cache.apply,
+        observe=observe,
+        cycle_ended=metrics.watch_ended,
+        permissions=permissions,
+    )
+    # The Lease is let go once nothing is published any more, so that the next watcher begins after that.
+    leading = [make_feed(reactor, "Leases", [lease], cache.apply, metrics.watch_ended)] if lease else []
+    publishing = make_feed(reactor, "publishers", [publisher], cache.apply, metrics.store_ended)
+    health = Health(
+        cache,
+        permissions,
+        lambda: watches.alive and publishing.alive,
+        troubles=lambda: [*watches.troubles, *publishing.troubles],
+    )
+
+    def refresh() -> None:
+        observer.refresh()
+        metrics.ready.set(health.ready)
+
+    ops = endpoint_of(reactor, config.ops_listen, "--ops-listen") if config.ops_listen is not None else None
+    site = make_ops_site(reactor, metrics, health, refresh)
+    services: list[Service] = [
+        StdlibLogs(),
+        LogCounter(metrics),
+        *beside,
+        *([SiteService(reactor, ops, site, "ops port")] if ops is not None else []),
+        SettledHeap(reactor, lambda: health.ready),
+        watches,
+        *leading,
+        publishing,
+        Unreadiness(health),
     ]
     return OrderedServices(reactor, services)

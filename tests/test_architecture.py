@@ -26,8 +26,9 @@ BELOW: dict[str, set[str]] = {
     "security": _INNER,
     "web": {*_INNER, "security"},
     "api": {*_INNER, "cache", "security", "web"},
-    "daemon": {*_INNER, "cache", "cluster", "security", "web", "api", "simulator"},
-    "tap": {*_INNER, "cache", "cluster", "security", "web", "api", "daemon"},
+    "store": _INNER,
+    "daemon": {*_INNER, "cache", "cluster", "security", "store", "web", "api", "simulator"},
+    "tap": {*_INNER, "cache", "cluster", "security", "store", "web", "api", "daemon"},
 }
 """What each room may import of the others; the simulator and the synthetic query are strangers to all."""
 
@@ -129,7 +130,7 @@ class ArchitectureTests(SynchronousTestCase):
     def test_there_is_something_to_read(self) -> None:
         """Every room is there, so that no rule holds for want of modules."""
         rooms = {module.room for module in self.modules}
-        expected = {"api", "cache", "cluster", "daemon", "errors", "model", "security", "telemetry", "web"}
+        expected = {"api", "cache", "cluster", "daemon", "errors", "model", "security", "store", "telemetry", "web"}
         self.assertEqual((expected | {"simulator", "synthetic", "tap", ""}) - rooms, set())
 
     def test_no_circles(self) -> None:
@@ -190,6 +191,16 @@ class ArchitectureTests(SynchronousTestCase):
     def test_kubernetes_is_imported_in_one_room(self) -> None:
         """The client and its HTTP library are the cluster's business."""
         self.assert_never({"cluster"}, "kubernetes", "urllib3", allowed=True)
+
+    def test_redis_is_imported_in_one_module(self) -> None:
+        """redis-py is an extra: whoever shares no cache starts without it."""
+        users = {module.name for module in self.modules if module.imports_any("redis")}
+        self.assertEqual(users, {"sre_server.store.connection"})
+        (user,) = [module for module in self.modules if module.name in users]
+        imports = [
+            found for found in user.imports if f"{found.module}.{found.name}".removeprefix(".").startswith("redis")
+        ]
+        self.assertEqual([found.name for found in imports if not found.inside], ["Connection"], "for its types only")
 
     def test_klein_is_imported_in_two_rooms(self) -> None:
         """Klein and werkzeug belong to those who speak HTTP."""

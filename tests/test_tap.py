@@ -53,6 +53,7 @@ class MakeServiceTests(SynchronousTestCase):
             namespaces=namespaces,
             authorization=authorization,
         )
+        assert options.tls is not None
         made = tap.make_service(config, options.tls, cast("IServerReactor", self.reactor), options.stdout)
         assert isinstance(made, OrderedServices)
         return made
@@ -80,6 +81,27 @@ class MakeServiceTests(SynchronousTestCase):
         names = [type(service).__name__ for service in self.make(ClusterKind.SIMULATED)._services]
         expected = ["StdlibLogs", "LogCounter", "SimulatorService", *core]
         self.assertEqual(names, expected)
+
+    def test_a_watcher(self) -> None:
+        """It serves the ops port only; the Lease is let go after the last thing was published."""
+        seal = temporary_folder(self) / "seal"
+        seal.write_text("a key of the tests")
+        shared = ["--cache=redis://r", f"--cache-seal={seal}", "--ops-listen=tcp:8080", "--namespace=shop"]
+        options = Options({"KUBERNETES_SERVICE_HOST": ""})
+        self.patch(options, "_check_files", lambda: None)
+        options.parseOptions(["--role=watcher", "--cluster=kubeconfig", *shared, "--lease=sre/watch"])
+        assert options.config.sharing is not None
+        self.assertIsNone(options.tls)
+        reactor = cast("IServerReactor", self.reactor)
+        made = tap.make_watcher(options.config, options.config.sharing, reactor)
+        assert isinstance(made, OrderedServices)
+        names = [type(service).__name__ for service in made._services]
+        expected = ["StdlibLogs", "LogCounter", "SiteService", "SettledHeap", "Feed", "Feed", "Feed", "Unreadiness"]
+        self.assertEqual(names, expected)
+        self.assertEqual([cycle.source for cycle in made._services[5]._cycles], ["Lease sre/watch"])  # type: ignore[attr-defined]
+        made.privilegedStartService()
+        self.assertEqual([port for port, *_ in self.reactor.tcpServers], [8080])
+        self.assertEqual(self.statuses(self.site(0))["/livez"], 200)
 
     def site(self, index: int) -> APISite:
         """What is listening as the nth port."""

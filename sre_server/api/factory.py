@@ -114,8 +114,11 @@ def make_api(
         guards.connections,
         FastLane([family_a, family_b], metrics),
     )
-    ops = {b"metrics": MetricsAPI(metrics, refresh_all).resource()}
-    ops_site = APISite(
-        Root(ops, otherwise=HealthAPI(health).resource()), reactor, limits=ConnectionLimits(total=OPS_CONNECTIONS)
-    )
-    return API(site, ops_site, health)
+    return API(site, make_ops_site(reactor, metrics, health, refresh_all), health)
+
+
+def make_ops_site(reactor: IReactorTime, metrics: Metrics, health: Health, refresh: Callable[[], None]) -> APISite:
+    """Serve the platform only; `refresh` brings those metrics up to date that are read off something else."""
+    resources = {b"metrics": MetricsAPI(metrics, refresh).resource()}
+    root = Root(resources, otherwise=HealthAPI(health).resource())
+    return APISite(root, reactor, limits=ConnectionLimits(total=OPS_CONNECTIONS))

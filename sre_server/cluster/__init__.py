@@ -3,12 +3,13 @@
 `factory` makes what the other rooms use. `credentials` finds the cluster, and says for each request what it takes
 (`access`): a `session` of a `kubeconfig` that keeps to `kubeconfig_rules`, with its `tokens`, `exec_plugin` and
 `proxies`, what `documents` reads, and `tls`. `transport` is the interface of a connection, `connection` the one over
-the network, out of a `pool`, with `chunked` and `lines` to cut what it receives; `decoding` turns objects into those of
-the model, `unpacking` takes lists and watches of them apart, `heads` tells which one it is that cannot be read, and
-`single` is what writes need. `watching` (with `paging`, `gathering`, and `version` for whether lists are streamed) and
-`polling` run one blocking cycle in a thread; `feed` runs the cycles, backs off and hands events to the reactor.
-`scaling` writes, after `looking` one Deployment up if need be, and `refusals` says what the cluster's no means;
-`events` records each write in the cluster, `reviews` asks what clients, and the server, may do, and `probing` whether
-that may be asked at all; `permissions` knows what the cluster refused. Whatever blocks runs in the threads of
-`workers`, and nowhere else. `loading` keeps most of the `kubernetes` package from being imported.
+the network, out of a `pool`, with `chunked` and `lines` to cut what it receives; `decoding` turns objects into those
+of the model, `unpacking` takes lists and watches of them apart, `heads` tells which one it is that cannot be read,
+and `single` is what writes need. `watching` (with `paging`, `gathering`, and `version` for whether lists are
+streamed) and `polling` run one blocking cycle in a thread; `feed` runs the cycles, backs off and hands events to the
+reactor. `scaling` writes, after `looking` one Deployment up if need be, and `refusals` says what the cluster's no
+means; `events` records each write in the cluster, `reviews` asks what clients, and the server, may do, and `probing`
+whether that may be asked at all; `permissions` knows what the cluster refused. `lease` tells which of several
+watchers leads, `whose` which cluster it is. Whatever blocks runs in the threads of `workers`, and nowhere else.
+`loading` keeps most of the `kubernetes` package from being imported.
 """

@@ -11,13 +11,15 @@ from sre_server.cluster.access import Credentials
 from sre_server.cluster.connection import Connection, Observe
 from sre_server.cluster.events import EventRecorder
 from sre_server.cluster.feed import Cycle, Feed
-from sre_server.cluster.permissions import Permissions
+from sre_server.cluster.lease import LeaseHolder
+from sre_server.cluster.permissions import Permissions, Told
 from sre_server.cluster.polling import NamespacePoller
 from sre_server.cluster.probing import ReviewProbe
 from sre_server.cluster.reviews import Reviews
 from sre_server.cluster.scaling import Scaling
 from sre_server.cluster.version import streams_lists
 from sre_server.cluster.watching import Reflector
+from sre_server.cluster.whose import cluster_uid
 from sre_server.cluster.workers import Bounds, ConnectedWorkers, IThreadingReactor, Workers
 from sre_server.model import Event, Resource, Source, sources_of
 
@@ -42,13 +44,14 @@ def make_cluster(
     cycle_ended: Callable[[str], object],
     permissions: Permissions,
     probe: bool,
+    follow: Cycle | None = None,
 ) -> Cluster:
     """Talk to the cluster that `credentials` find; no thread runs, and nothing is sent, before the services start.
 
     `apply` is told in the reactor thread what is heard of `namespaces`, or of all where none is named; `observe`, of
     each request, in the thread that made it; `cycle_ended`, in a word, why a cycle of a source ended; `permissions`,
     what the server itself turned out to be permitted, or not. With `probe`, whether it may ask for reviews is found out
-    before anybody needs one.
+    before anybody needs one. Where something else is to be followed than the cluster's own watches, `follow` is it.
     """
 
     def connect() -> Connection:
@@ -57,16 +60,9 @@ def make_cluster(
     def workers(what: str, bounds: Bounds) -> ConnectedWorkers:
         return ConnectedWorkers(reactor, what, bounds, connect)
 
-    def cycle_of(source: Source) -> Cycle:
-        """Make what keeps up with a source: no Role can grant a watch of the Namespace object that it is in."""
-        if source.resource is Resource.NAMESPACES and source.namespace:
-            return NamespacePoller(source, connect(), told=told)
-        return Reflector(source, connect(), streams=partial(streams_lists, told=told), told=told)
-
     told = permissions.told
-    cycles = [cycle_of(source) for source in sources_of(namespaces)]
-    watches = Workers(reactor, "watches", Bounds(running=len(cycles), running_per_client=1))
-    feed = Feed(reactor, watches, cycles, apply, ended=cycle_ended)
+    cycles = [follow] if follow else _watches(namespaces, connect, told)
+    feed = make_feed(reactor, "watches", cycles, apply, cycle_ended)
     read_reviews = workers("permission checks", reviews.READ_BOUNDS)
     write_reviews = workers("permission checks of writes", reviews.WRITE_BOUNDS)
     writes = workers("writes", scaling.BOUNDS)
@@ -80,3 +76,51 @@ def make_cluster(
         EventRecorder(recording, told, permissions.pauses),
         [feed, read_reviews, write_reviews, *probes, writes, recording],
     )
+
+
+def make_watches(
+    reactor: IThreadingReactor,
+    credentials: Callable[[], Credentials],
+    namespaces: Sequence[str],
+    apply: Callable[[Event], object],
+    *,
+    observe: Observe,
+    cycle_ended: Callable[[str], object],
+    permissions: Permissions,
+) -> Feed:
+    """Only list and watch; see `make_cluster`."""
+    cycles = _watches(namespaces, lambda: Connection(credentials(), observe), permissions.told)
+    return make_feed(reactor, "watches", cycles, apply, cycle_ended)
+
+
+def make_feed(
+    reactor: IThreadingReactor,
+    what: str,
+    cycles: Sequence[Cycle],
+    apply: Callable[[Event], object],
+    cycle_ended: Callable[[str], object],
+) -> Feed:
+    """Run cycles, each in a thread of its own; `what` names them all, in the plural."""
+    workers = Workers(reactor, what, Bounds(running=len(cycles), running_per_client=1))
+    return Feed(reactor, workers, cycles, apply, ended=cycle_ended)
+
+
+def make_lease(credentials: Callable[[], Credentials], namespace: str, name: str, observe: Observe) -> LeaseHolder:
+    """Contend for a Lease; nothing is sent before its first cycle."""
+    return LeaseHolder(namespace, name, Connection(credentials(), observe))
+
+
+def identify(credentials: Callable[[], Credentials], observe: Observe) -> Callable[[], str]:
+    """Return what asks the cluster who it is; blocks, for one thread."""
+    connection = Connection(credentials(), observe)
+    return lambda: cluster_uid(connection)
+
+
+def _watches(namespaces: Sequence[str], connect: Callable[[], Connection], told: Told) -> list[Cycle]:
+    def cycle_of(source: Source) -> Cycle:
+        """Make what keeps up with a source: no Role can grant a watch of the Namespace object that it is in."""
+        if source.resource is Resource.NAMESPACES and source.namespace:
+            return NamespacePoller(source, connect(), told=told)
+        return Reflector(source, connect(), streams=partial(streams_lists, told=told), told=told)
+
+    return [cycle_of(source) for source in sources_of(namespaces)]

@@ -9,7 +9,7 @@ they make into the reactor is `callFromThread`, once per batch of events.
 """
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Final, Protocol
@@ -22,8 +22,8 @@ from twisted.python.failure import Failure
 
 from sre_server.cluster.permissions import FORBIDDEN
 from sre_server.cluster.workers import IThreadingReactor, Workers
-from sre_server.errors import ClusterError, ClusterRefused, ClusterUnreachable, Expired, Silent
-from sre_server.model import Event, Source
+from sre_server.errors import ClusterError, ClusterRefused, ClusterUnreachable, Expired, Silent, StoreError
+from sre_server.model import Event
 
 FIRST_DELAY: Final = 0.8
 LAST_DELAY: Final = 30.0
@@ -36,7 +36,9 @@ STOP_SECONDS: Final = 2.0
 class Cycle(Protocol):
     """One source's blocking work; see `sre_server.cluster.watching.Reflector`."""
 
-    source: Source
+    @property
+    def source(self) -> Hashable:
+        """What it is the work of, as log lines name it."""
 
     def cycle(self, emit: Callable[[Event], object]) -> None:
         """Run once, in a thread."""
@@ -74,7 +76,7 @@ class Feed(Service):
         self._waits: set[Deferred[None]] = set()
         self._ended = ended
         self._died = False
-        self._troubles: dict[Source, str] = {}
+        self._troubles: dict[Hashable, str] = {}
 
     @property
     def alive(self) -> bool:
@@ -127,11 +129,11 @@ class Feed(Service):
             if delay and self.running:
                 await self._wait(delay)
 
-    def _delay_after(self, source: Source, error: Exception, failures: int) -> float:
+    def _delay_after(self, source: Hashable, error: Exception, failures: int) -> float:
         # Its subclasses say that there was no way to connect, which may be costly to find out.
         unconnected = type(error) is ClusterUnreachable
         delay = backoff(failures, self._chance, LAST_DELAY_UNCONNECTED if unconnected else LAST_DELAY)
-        if isinstance(error, ClusterError):
+        if isinstance(error, ClusterError | StoreError):
             delay = max(delay, error.retry_after or 0)
             # What is forbidden is told once, by `Permissions`: it stays so until somebody changes it.
             forbidden = isinstance(error, ClusterRefused) and error.status == FORBIDDEN

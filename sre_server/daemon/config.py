@@ -6,6 +6,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from sre_server.daemon.sharing import Sharing
 from sre_server.security.limits import Rate
 from sre_server.security.tls import TLSFiles
 
@@ -27,11 +28,14 @@ class Authorization(Enum):
 
 
 class ServerConfig(Struct, frozen=True, kw_only=True):
-    """Everything that an operator can decide. Endpoints are Twisted endpoint strings; `max_staleness` is in seconds."""
+    """Everything that an operator can decide. Endpoints are Twisted endpoint strings; `max_staleness` is in seconds.
+
+    A watcher has no `tls`, as it serves no clients; `sharing` is a process's part in a shared cache, if it has any.
+    """
 
     listen: str
     ops_listen: str | None
-    tls: TLSFiles
+    tls: TLSFiles | None
     authorization: Authorization
     policy: Path | None
     pass_system_names: bool
@@ -50,3 +54,4 @@ class ServerConfig(Struct, frozen=True, kw_only=True):
     namespaces: tuple[str, ...]
     max_staleness: float
     simulated_deployments: int
+    sharing: Sharing | None = None

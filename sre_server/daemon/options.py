@@ -13,6 +13,7 @@ from twisted.python.usage import UsageError
 from sre_server import __version__
 from sre_server.cluster.credentials import DEFAULT_KUBECONFIG, InCluster, Kubeconfig
 from sre_server.daemon.config import Authorization, ClusterKind, ServerConfig
+from sre_server.daemon.sharing import PARAMETERS, Role, parse_role, parse_sharing
 from sre_server.errors import CredentialsError
 from sre_server.model import is_namespace_name
 from sre_server.security.documents import DocumentError
@@ -32,6 +33,7 @@ _UNITS: Final = {"s": timedelta(seconds=1), "m": timedelta(minutes=1), "h": time
 class Options(UsageOptions):
     """The command line of `twistd sre-server`; `config` and `tls` hold what it came to, once it is parsed.
 
+    A watcher serves no clients, and has no `tls`.
     `stdout` is for whatever writes to standard output: the log, and perhaps the audit log.
     """
 
@@ -63,10 +65,11 @@ class Options(UsageOptions):
         ("ops-listen", None, None, "endpoint of a plain-HTTP port with /livez, /readyz and /metrics [default: none]"),
         ("max-staleness", None, "120", "seconds without news of the cluster after which reads answer 503"),
         ("log-format", None, "text", "text or json"),
+        *PARAMETERS,
         ("simulated-deployments", None, "12", "how many Deployments the simulated cluster starts with"),
     )
     config: ServerConfig
-    tls: ServerTLS
+    tls: ServerTLS | None
     parent: UsageOptions | None = None
 
     def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
@@ -110,16 +113,17 @@ class Options(UsageOptions):
 
     def postOptions(self) -> None:
         """Check everything that can be checked without a reactor, and freeze it; raises UsageError."""
+        role = parse_role(self["role"])
         for name in ("tls-certificate", "tls-private-key", "tls-client-ca"):
-            if not self[name]:
+            if not self[name] and role is not Role.WATCHER:
                 raise UsageError(f"--{name} is required")
         if self["system-names"] not in ("refuse", "pass"):
             raise UsageError(f"--system-names is refuse or pass, not '{self['system-names']}'")
         if self["log-format"] not in ("text", "json"):
             raise UsageError(f"--log-format is text or json, not '{self['log-format']}'")
         try:
-            self.config = self._config()
-            self.tls = ServerTLS(self.config.tls)
+            self.config = self._config(role)
+            self.tls = ServerTLS(self.config.tls) if self.config.tls is not None else None
             self._check_files()
         except (TLSFilesError, CredentialsError, DocumentError) as error:
             raise UsageError(str(error)) from error
@@ -149,17 +153,18 @@ class Options(UsageOptions):
 
         twistd.postOptions = choose_logger  # type: ignore[method-assign]
 
-    def _config(self) -> ServerConfig:
+    def _config(self, role: Role) -> ServerConfig:
         authorization, policy = self._authorization()
+        sharing, cluster = parse_sharing(role, self), self._cluster()
+        if sharing is not None and cluster is ClusterKind.SIMULATED:
+            raise UsageError(
+                f"--role {role.value}: --cluster=simulated would be another cluster in each process; "
+                "run one with python -m sre_server.simulator --kubeconfig FILE"
+            )
         return ServerConfig(
             listen=self["listen"],
             ops_listen=self["ops-listen"] or None,
-            tls=TLSFiles(
-                Path(self["tls-certificate"]).absolute(),
-                Path(self["tls-private-key"]).absolute(),
-                Path(self["tls-client-ca"]).absolute(),
-                self._path("tls-crl"),
-            ),
+            tls=self._tls() if role is not Role.WATCHER else None,
             authorization=authorization,
             policy=policy,
             pass_system_names=self["system-names"] == "pass",
@@ -172,12 +177,21 @@ class Options(UsageOptions):
             max_connections_per_address=int(self._number("max-connections-per-address", int, 1, 1_000_000)),
             max_connections_per_identity=int(self._number("max-connections-per-identity", int, 1, 1_000_000)),
             expiry_warning=self._duration("expiry-warning"),
-            cluster=self._cluster(),
+            cluster=cluster,
             kubeconfig=self._kubeconfig(),
             context=self["context"],
             namespaces=tuple(self._namespaces),
             max_staleness=self._number("max-staleness", float, 1, 86_400),
             simulated_deployments=int(self._number("simulated-deployments", int, 0, 200_000)),
+            sharing=sharing,
+        )
+
+    def _tls(self) -> TLSFiles:
+        return TLSFiles(
+            Path(self["tls-certificate"]).absolute(),
+            Path(self["tls-private-key"]).absolute(),
+            Path(self["tls-client-ca"]).absolute(),
+            self._path("tls-crl"),
         )
 
     def _check_files(self) -> None:

@@ -117,17 +117,27 @@ class KubernetesAPI:
             request, Call("list", plural), lambda: list_page(collection, namespace, options, self._cluster.version)
         )
 
-    @_route("/<plural>/<name>", "GET", "DELETE")
-    @_route("/namespaces/<namespace>/<plural>/<name>", "GET", "DELETE")
+    @_route("/<plural>/<name>", "GET", "PUT", "DELETE")
+    @_route("/namespaces/<namespace>/<plural>/<name>", "GET", "PUT", "DELETE")
     async def item(
         self, request: IRequest, version: str, plural: str, name: str, group: str = "", namespace: str = ""
     ) -> bytes:
-        """Read or delete one object."""
+        """Read, replace or delete one object."""
         kind, options = _find(group, version, plural, namespace), queries.options(request)
 
         def delete() -> bytes:
             return kind.single(self._cluster.delete(kind, namespace, name, dry_run=bool(options.dry_run)).body)
 
+        def replace() -> bytes:
+            written = queries.json_body(request)
+            return kind.single(
+                self._cluster.replace(kind, name, namespace, written, dry_run=bool(options.dry_run)).body
+            )
+
+        if request.method == b"PUT":
+            if "update" not in kind.verbs:
+                raise Refusal(405, f"the simulator does not replace {kind.plural}")
+            return await self._serve(request, Call("update", plural), replace)
         if request.method == b"DELETE":
             return await self._serve(request, Call("delete", plural), delete)
 

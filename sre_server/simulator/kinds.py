@@ -38,7 +38,8 @@ class Kind(msgspec.Struct, frozen=True):
 NAMESPACES = Kind("", "v1", "namespaces", "Namespace", namespaced=False, short_names=("ns",))
 EVENTS = Kind("", "v1", "events", "Event", short_names=("ev",))
 DEPLOYMENTS = Kind("apps", "v1", "deployments", "Deployment", short_names=("deploy",))
-STORED = (NAMESPACES, EVENTS, DEPLOYMENTS)
+LEASES = Kind("coordination.k8s.io", "v1", "leases", "Lease", verbs=("create", "get", "list", "update", "watch"))
+STORED = (NAMESPACES, EVENTS, DEPLOYMENTS, LEASES)
 REVIEWS = Kind(
     "authorization.k8s.io", "v1", "subjectaccessreviews", "SubjectAccessReview", namespaced=False, verbs=("create",)
 )

@@ -135,6 +135,17 @@ class SimulatedCluster:
             self.delete(EVENTS, *next(iter(self.collection(EVENTS))).key)
         return stored
 
+    def replace(self, kind: Kind, name: str, namespace: str, written: Object, *, dry_run: bool = False) -> Stored:
+        """Replace an object by what a client wrote, if it is still the version that the client read."""
+        stored = self.get(kind, namespace, name)
+        read = msgspec.convert(written, _Written).metadata.resource_version
+        if (read or str(stored.version)) != str(stored.version):
+            problem = "the object has been modified; please apply your changes to the latest version and try again"
+            raise conflict(kind, name, problem)
+        fresh = {field: value for field, value in written.items() if field not in ("kind", "apiVersion")}
+        value = {**fresh, "metadata": stored.decoded()["metadata"]}
+        return self._commit(kind, "MODIFIED", stored.key, value, dry_run=dry_run)
+
     def scale(self, namespace: str, name: str, change: Callable[[Object], object], *, dry_run: bool = False) -> Stored:
         """Set the replicas of a Deployment to what `change` makes of its Scale; return the Deployment."""
         stored = self.get(DEPLOYMENTS, namespace, name)

@@ -81,6 +81,16 @@ class Metrics:
         self.kube_requests = counter("kube_requests", "Requests to the cluster; code 0 had no answer.", "verb", "code")
         self.kube_request_seconds = histogram("kube_request_duration_seconds", "Until the cluster's headers.", "verb")
 
+        self.store_leader = gauge("store_leader", "1 while this watcher publishes to the shared cache.")
+        self.store_epoch = gauge("store_epoch", "The reign in which the shared cache was last written.")
+        self.store_position = gauge("store_position", "The number of the last entry in that reign.")
+        self.store_append_seconds = histogram("store_append_duration_seconds", "An append to the shared cache.")
+        self.store_pending = gauge("store_pending_changes", "Objects whose changes are not published yet.")
+        self.store_lag = gauge("store_lag_seconds", "Seconds since an entry was appended, or came from the log.")
+        self.store_reloads = counter("store_reloads", "Times that all of the shared cache was read again.", "reason")
+        self.store_connects = counter("store_connects", "Connections to Redis.")
+        self.store_failures = counter("store_failures", "Cycles of publishing or following that ended.", "reason")
+
         self.scale_writes = counter("scale_writes", "Counts that clients wanted to set.", "result")
         self.admission_changes = counter("admission_changes", "Writes whose count the cluster's admission changed.")
         self.guardrail_denials = counter("guardrail_denials", "Writes that a guardrail refused.", "rule")
@@ -118,6 +128,10 @@ class Metrics:
     def watch_ended(self, reason: str) -> None:
         """Count a cycle of list and watch that ended."""
         self.watch_restarts.labels(reason).inc()
+
+    def store_ended(self, reason: str) -> None:
+        """Count a cycle of publishing or following that ended."""
+        self.store_failures.labels(reason).inc()
 
     def expose(self, accept: str) -> tuple[bytes, str]:
         """Return all of it and its media type: OpenMetrics for who accepts that, else Prometheus' plain text."""

@@ -123,6 +123,7 @@ class ValueTests(OptionsTests):
         variables = {f"SRE_SERVER_{name.upper().replace('-', '_')}": path for name, path in self.tls.items()}
         parsed = Options(variables)
         parsed.parseOptions(["--cluster=simulated"])
+        assert parsed.config.tls is not None
         self.assertEqual(str(parsed.config.tls.client_ca), self.tls["tls-client-ca"])
         self.assertTrue(parsed.config.tls.certificate.is_absolute())
 
@@ -144,6 +145,7 @@ class ValueTests(OptionsTests):
         """The TLS files are read while parsing, and what they came to is handed on."""
         parsed = Options({})
         parsed.parseOptions(self.arguments("--cluster=simulated"))
+        assert parsed.tls is not None
         self.assertEqual(parsed.tls.files, parsed.config.tls)
 
     def test_version(self) -> None:

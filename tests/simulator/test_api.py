@@ -38,13 +38,31 @@ class GetTests(SimulatorTestCase):
         self.assertEqual(self.wire.get("/version").json()["major"], "1")
         self.assertEqual(self.wire.get("/api").json()["versions"], ["v1"])
         groups = [group["name"] for group in self.wire.get("/apis").json()["groups"]]
-        self.assertEqual(groups, ["apps", "authorization.k8s.io"])
+        self.assertEqual(groups, ["apps", "coordination.k8s.io", "authorization.k8s.io"])
         resources = {item["name"]: item for item in self.wire.get("/apis/apps/v1").json()["resources"]}
         self.assertEqual(resources["deployments"]["kind"], "Deployment")
         scale = resources["deployments/scale"]
         self.assertEqual((scale["group"], scale["version"], scale["kind"]), ("autoscaling", "v1", "Scale"))
         core = self.wire.get("/api/v1").json()
         self.assertEqual((core["groupVersion"], len(core["resources"])), ("v1", 2))
+
+
+class LeaseTests(SimulatorTestCase):
+    """Leases, which are made and replaced."""
+
+    def test_replacing(self) -> None:
+        """The version that was read must still be the one there is; of other kinds nothing is replaced."""
+        leases = "/apis/coordination.k8s.io/v1/namespaces/default/leases"
+        made = self.wire.request(
+            "POST", leases, {"metadata": {"name": "watch"}, "spec": {"holderIdentity": "a"}}
+        ).json()
+        self.assertEqual((made["kind"], made["spec"]), ("Lease", {"holderIdentity": "a"}))
+        taken = self.wire.request("PUT", f"{leases}/watch", {**made, "spec": {"holderIdentity": "b"}})
+        self.assertEqual(taken.json()["spec"], {"holderIdentity": "b"})
+        self.assertNotEqual(taken.json()["metadata"]["resourceVersion"], made["metadata"]["resourceVersion"])
+        self.assert_status(self.wire.request("PUT", f"{leases}/watch", made), 409, "Conflict")
+        self.assertEqual(self.wire.get(f"{leases}/watch").json()["spec"], {"holderIdentity": "b"})
+        self.assert_status(self.wire.request("PUT", CART, made), 405, "MethodNotAllowed")
 
 
 class ScaleTests(SimulatorTestCase):

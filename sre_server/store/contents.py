@@ -1,0 +1,104 @@
+"""All objects that are shared, in the buckets of the snapshot; for one thread."""
+
+from collections.abc import Iterator, Sequence
+
+from sre_server.model import Change, Deleted, Deployment, Listed, Namespace, Put, Resource, Source
+from sre_server.store.records import CHUNKS, Object, Place, Row, bucket_of, object_of, place_of, row_of
+
+
+def belongs(place: Place, source: Source) -> bool:
+    """Tell whether the object of a place is one of those that a source lists."""
+    namespace, name = place
+    if source.resource is Resource.NAMESPACES:
+        return not namespace and source.namespace in (None, name)
+    return bool(namespace) and source.namespace in (None, namespace)
+
+
+class Contents:
+    """Objects by bucket and place, and how many each source has."""
+
+    def __init__(self, sources: Sequence[Source]) -> None:
+        self.sources = sources
+        self.counts = [0] * len(sources)
+        self._buckets: list[dict[Place, Object]] = [{} for _ in range(CHUNKS)]
+        self._sources: dict[str | Place, int | None] = {}
+
+    def __iter__(self) -> Iterator[tuple[Place, Object]]:
+        """Every object, with its place."""
+        for bucket in self._buckets:
+            yield from bucket.items()
+
+    def __eq__(self, other: object) -> bool:
+        """Tell whether the same objects are in both."""
+        return isinstance(other, Contents) and self._buckets == other._buckets
+
+    __hash__ = None  # type: ignore[assignment]  # it changes
+
+    def get(self, place: Place) -> Object | None:
+        """The object of a place."""
+        return self._buckets[bucket_of(place)].get(place)
+
+    def set(self, place: Place, item: Object | None) -> None:
+        """Have this object in a place, or none; objects of no source are passed over."""
+        self._set(self._buckets[bucket_of(place)], place, item)
+
+    def _set(self, bucket: dict[Place, Object], place: Place, item: Object | None) -> None:
+        group = place[0] or place
+        try:
+            source = self._sources[group]
+        except KeyError:
+            belonging = (number for number, source in enumerate(self.sources) if belongs(place, source))
+            source = self._sources[group] = next(belonging, None)
+        if source is None:
+            return
+        self.counts[source] -= place in bucket
+        if item is None:
+            bucket.pop(place, None)
+        else:
+            bucket[place] = item
+            self.counts[source] += 1
+
+    def fill(self, number: int, rows: Sequence[Row]) -> None:
+        """Take in a chunk."""
+        bucket = self._buckets[number]
+        for row in rows:
+            if (item := object_of(row)) is not None:
+                self._set(bucket, place_of(item), item)
+
+    def take(self, row: Row) -> Change | None:
+        """Take a row in; return the change that it is, None if it is none of ours."""
+        item = object_of(row)
+        if item is None:
+            return None
+        place = place_of(item)
+        if row.kind > 0:
+            self.set(place, item)
+            return Put(item)
+        known = self.get(place)
+        if known is None or known.uid != item.uid:
+            return None
+        self.set(place, None)
+        return Deleted(item)
+
+    def rows(self, bucket: int) -> list[Row]:
+        """The rows of a chunk."""
+        return [row_of(item) for item in self._buckets[bucket].values()]
+
+    def reuse(self, known: "Contents") -> None:
+        """Keep the object in `known` wherever an equal one is in the same place."""
+        for bucket in self._buckets:
+            for place, item in bucket.items():
+                before = known.get(place)
+                if before is not None and before == item:
+                    bucket[place] = before
+
+    def listed(self, version: str, source: Source, heard_at: float) -> Listed:
+        """Make the event that tells of all objects of a source."""
+        if source.resource is Resource.NAMESPACES:
+            named = {item.name: item for place, item in self if belongs(place, source) and isinstance(item, Namespace)}
+            return Listed(source, version, heard_at, namespaces=named)
+        tree: dict[str, dict[str, Deployment]] = {}
+        for place, item in self:
+            if isinstance(item, Deployment) and belongs(place, source):
+                tree.setdefault(item.namespace, {})[item.name] = item
+        return Listed(source, version, heard_at, deployments=tree)

@@ -1,0 +1,186 @@
+"""What an api pod has instead of a watch: a cycle that loads what is in Redis, then follows its log.
+
+Everything is applied here, in the thread, and told in the events that a watch would tell, with the times at which the
+cluster was heard by our own clock, or earlier. Nothing is told before it is known how far the watcher's clock is ahead.
+"""
+
+import random
+import time
+from collections.abc import Callable, Sequence
+from threading import Event as Flag
+from typing import Final
+
+from twisted.logger import Logger
+
+from sre_server.errors import StoreForged, StoreIncomplete
+from sre_server.model import Change, Changed, Event, Source
+from sre_server.store.ahead import Ahead
+from sre_server.store.connection import Interruptible, Store
+from sre_server.store.contents import Contents, belongs
+from sre_server.store.deciding import Shown
+from sre_server.store.loading import Found, Reader, check_counts, check_top, follow
+from sre_server.store.options import StoreOptions
+from sre_server.store.records import Entry, Keys, Position, Seal, place_of
+from sre_server.telemetry.metrics import Metrics
+
+Emit = Callable[[Event], object]
+BLOCK_SECONDS: Final = 2.0
+SILENT_SECONDS: Final = 5.0
+JITTER_SECONDS: Final = 10.0
+PROBE_SECONDS: Final = 10.0
+
+
+class _Following:
+    """A state that is followed: its contents, as of a position."""
+
+    def __init__(self, contents: Contents, position: Position, versions: Sequence[str], restored: int) -> None:
+        self.contents = contents
+        self.position = position
+        self.versions = versions
+        self.restored = restored
+        self.told = False
+
+
+class Follower:
+    """Follows the log of one cluster; all but `interrupt` belongs to one thread."""
+
+    log = Logger()
+
+    def __init__(
+        self,
+        options: StoreOptions,
+        sources: Sequence[Source],
+        identify: Callable[[], str],
+        metrics: Metrics,
+        chance: random.Random | None = None,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Follow what is published of `sources`; `identify` asks the cluster who it is."""
+        self.source = f"following {options}"
+        self._options = options
+        self._sources = sources
+        self._identify = identify
+        self._metrics = metrics
+        self._chance = chance or random.SystemRandom()
+        self._now = now
+        self._interruptible = Interruptible()
+        self._interrupted = Flag()
+        self._cluster: str | None = None
+        self._following: _Following | None = None
+        self._shown: Shown | None = None
+        self._ahead = Ahead()
+        self._told: Sequence[float] = ()
+        self._heard_at = self._checked_at = self._probed_at = now()
+        metrics.store_lag.set_function(lambda: max(0.0, now() - self._heard_at))
+
+    def interrupt(self) -> None:
+        """End a running cycle soon, and every later one at once; may be called from any thread."""
+        self._interrupted.set()
+        self._interruptible.interrupt()
+
+    def cycle(self, emit: Emit) -> None:
+        """Load if need be, then follow until something fails: raises StoreError, and the caller waits.
+
+        A loss of the connection loses nothing else: the next cycle goes on from the same position.
+        """
+        if self._cluster is None:
+            self._cluster = self._identify()
+        keys, seal = Keys(self._cluster, self._options.name), Seal.read(self._options.seal)
+        with Store(self._options, self._interruptible) as store:
+            self._metrics.store_connects.inc()
+            self.reconnected()
+            self.follow(Reader(store, keys, seal, self._sources, self._now), emit)
+
+    def reconnected(self) -> None:
+        """Learn that reads go another way from now on, perhaps to another copy of the log."""
+        self._ahead.reconnected()
+
+    def follow(self, reader: Reader, emit: Emit) -> None:
+        """Follow with what reads from a connection that is open."""
+        self._check_top(reader)
+        while not self._interrupted.is_set():
+            self.step(reader, emit)
+
+    def step(self, reader: Reader, emit: Emit) -> None:
+        """Take in what has come, or wait for it for 2 s; load if there is nothing to follow."""
+        following = self._following or self._load(reader)
+        # A read that does not wait finds nothing just after something came: it bounds the other clock best.
+        probe = self._now() - self._probed_at >= PROBE_SECONDS or self._ahead.seconds is None
+        try:
+            if probe:
+                self._probed_at = self._now()
+                self._take(following, reader.after(following.position), emit)
+            self._take(following, reader.after(following.position, BLOCK_SECONDS), emit)
+        except (StoreForged, StoreIncomplete) as error:
+            self._reload(error)
+            return
+        if self._now() - max(self._heard_at, self._checked_at) >= SILENT_SECONDS:
+            self._check_top(reader)
+
+    def _check_top(self, reader: Reader) -> None:
+        """See whether the log still goes on from our position: a read past its top would wait for ever."""
+        following, self._checked_at = self._following, self._now()
+        if following is None:
+            return
+        try:
+            check_top(reader.head(), following.position)
+        except (StoreForged, StoreIncomplete) as error:
+            self._reload(error)
+
+    def _reload(self, error: Exception) -> None:
+        """Forget the position, and wait a little, so that not all pods load at once; what is shown stays so."""
+        following, self._following = self._following, None
+        reason = "forged" if isinstance(error, StoreForged) else "incomplete"
+        self._metrics.store_reloads.labels(reason).inc()
+        delay = JITTER_SECONDS * self._chance.random()
+        self.log.warn("{error} Everything is loaded again in {delay:.1f} s.", error=error, delay=delay)
+        if following is not None and following.told:
+            self._shown = Shown(following.contents, following.versions, following.restored, self._now())
+        self._interrupted.wait(delay)
+
+    def _load(self, reader: Reader) -> _Following:
+        loaded = reader.load()
+        if self._shown is not None:
+            loaded.contents.reuse(self._shown.contents)
+        self._following = _Following(loaded.contents, loaded.position, loaded.versions, loaded.restored)
+        self._ahead.reconnected()
+        self._ahead.read(loaded.read_at)
+        self._metrics.store_position.set(loaded.position.seq)
+        self._metrics.store_epoch.set(loaded.position.epoch)
+        return self._following
+
+    def _take(self, following: _Following, found: Found, emit: Emit) -> None:
+        """Take in what was found, and tell of it."""
+        for at, entry in found.entries:
+            following.position = follow(following.position, at, entry)
+            self._ahead.entry(at, entry.answered)
+            changes = [change for row in entry.rows if (change := following.contents.take(row)) is not None]
+            check_counts(following.contents, entry.counts)
+            following.versions = entry.versions
+            self._tell(following, entry, changes, emit)
+            self._metrics.store_epoch.set(at.epoch)
+            self._metrics.store_position.set(at.seq)
+        if found.entries:
+            self._heard_at = self._now()
+        if not found.full:
+            self._ahead.read(found.sent_at)
+
+    def _tell(self, following: _Following, entry: Entry, changes: Sequence[Change], emit: Emit) -> None:
+        ahead = self._ahead.seconds
+        if not following.told:
+            shown, at = self._shown, self._now()
+            if ahead is None or (
+                shown and not shown.may_give_way(following.contents, entry.versions, following.restored, at)
+            ):
+                return
+            self._shown, following.told = None, True
+            self._told = [heard - ahead for heard in entry.heard]
+            for source, heard_at, version in zip(self._sources, self._told, entry.versions, strict=True):
+                emit(following.contents.listed(version, source, heard_at))
+            return
+        if ahead is not None:
+            # Else another watcher's clock is not bounded yet: its news counts as no younger than the last one's.
+            self._told = [max(told, heard - ahead) for told, heard in zip(self._told, entry.heard, strict=True)]
+        for source, heard_at in zip(self._sources, self._told, strict=True):
+            ours = [change for change in changes if belongs(place_of(change.object), source)]
+            emit(Changed(source=source, heard_at=heard_at, changes=ours))

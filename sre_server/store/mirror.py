@@ -1,0 +1,163 @@
+"""What a watcher has heard of the cluster, and which part of that is not published yet.
+
+News arrives in the reactor thread and is published by another one: a lock keeps the two apart. What waits is kept by
+object, the newest state of each, so that a slow Redis costs no more memory than the cluster has objects.
+"""
+
+from collections.abc import Mapping, Sequence
+from itertools import islice
+from threading import Lock
+from typing import Final
+
+from msgspec import Struct
+
+from sre_server.model import Event, Listed, Put, Resource, Source, at_least_as_new
+from sre_server.store.contents import Contents, belongs
+from sre_server.store.deciding import BEHIND_SECONDS, reaches
+from sre_server.store.records import Object, Place, Row, place_of, row_of
+
+ROWS_AT_ONCE: Final = 5000
+
+
+class Batch(Struct, frozen=True):
+    """What an entry tells: rows, and how the sources are once they are taken in."""
+
+    rows: Sequence[Row]
+    heard: Sequence[float]
+    versions: Sequence[str]
+    counts: Sequence[int]
+
+
+class _Known(Struct, frozen=True):
+    """Of a source: when it was last heard, and its resourceVersion then."""
+
+    heard_at: float
+    version: str
+
+
+class Mirror:
+    """All that was heard; `published` are the contents that followers have."""
+
+    def __init__(self, sources: Sequence[Source]) -> None:
+        self._lock = Lock()
+        self._sources = sources
+        self._known: dict[Source, _Known] = {}
+        self._told: Sequence[_Known] = ()
+        self._pending: dict[Place, Object | None] = {}
+        self._published = Contents(sources)
+        self._floor: tuple[Sequence[str], float] | None = None
+        self._restored = False
+
+    @property
+    def synced(self) -> bool:
+        """Whether every source was listed."""
+        return len(self._known) == len(self._sources)
+
+    @property
+    def pending(self) -> int:
+        """How many objects have changes that are not published."""
+        return len(self._pending)
+
+    def pop_restored(self) -> bool:
+        """Tell, once, whether the cluster went back to an earlier version since this was last asked."""
+        with self._lock:
+            restored, self._restored = self._restored, False
+            return restored
+
+    def apply(self, event: Event) -> None:
+        """Take in what was heard; in the reactor thread."""
+        with self._lock:
+            known = self._known.get(event.source)
+            version = known.version if known else ""
+            if isinstance(event, Listed):
+                self._restored |= known is not None and not at_least_as_new(event.resource_version, version)
+                self._replace(event)
+                version = event.resource_version
+            elif known is None:
+                return
+            else:
+                for change in event.changes:
+                    version = change.object.resource_version
+                    self._change(place_of(change.object), change.object, gone=not isinstance(change, Put))
+            self._known[event.source] = _Known(event.heard_at, version)
+
+    def _replace(self, listed: Listed) -> None:
+        """Turn a list into what differs from what was heard before."""
+        items: Mapping[Place, Object] = (
+            {place_of(item): item for item in listed.namespaces.values()}
+            if listed.source.resource is Resource.NAMESPACES
+            else {place_of(item): item for by_name in listed.deployments.values() for item in by_name.values()}
+        )
+        for place, known in [*self._published, *self._pending.items()]:
+            if known is not None and place not in items and belongs(place, listed.source):
+                self._set(place, None)
+        for place, item in items.items():
+            self._set(place, item)
+
+    def _change(self, place: Place, item: Object, *, gone: bool) -> None:
+        if not gone:
+            self._set(place, item)
+            return
+        known = self._pending[place] if place in self._pending else self._published.get(place)
+        if known is not None and known.uid == item.uid:
+            self._set(place, None)
+
+    def _set(self, place: Place, item: Object | None) -> None:
+        """Have an object, or none, in a place: pending if followers know it otherwise."""
+        if self._published.get(place) == item:
+            self._pending.pop(place, None)
+        else:
+            self._pending[place] = item
+
+    # What the publishing thread does.
+
+    def rebase(self, loaded: Contents, versions: Sequence[str], now: float) -> None:
+        """Go on from what another watcher has published; hold back what may be older than that."""
+        with self._lock:
+            heard = self._published
+            for place, item in self._pending.items():
+                heard.set(place, item)
+            loaded.reuse(heard)
+            self._published, self._pending = loaded, {}
+            places = {place for contents in (heard, loaded) for place, _ in contents}
+            for place in places:
+                self._set(place, heard.get(place))
+            self._floor = (versions, now) if self._pending else None
+
+    def restart(self) -> None:
+        """Count everything that was heard as published."""
+        with self._lock:
+            for place, item in self._pending.items():
+                self._published.set(place, item)
+            self._pending, self._floor = {}, None
+
+    def take(self, now: float) -> Batch:
+        """Take what is pending, as far as an entry has room; it counts as published from now on."""
+        with self._lock:
+            known = [self._known[source] for source in self._sources]
+            held = self._held([each.version for each in known], now)
+            rows = []
+            for place, item in list(islice(self._pending.items(), 0 if held else ROWS_AT_ONCE)):
+                before = self._published.get(place)
+                if item is not None:
+                    rows.append(row_of(item))
+                elif before is not None:
+                    rows.append(row_of(before, deleted=True))
+                self._published.set(place, item)
+                del self._pending[place]
+            if not self._pending or not self._told:
+                self._told = known
+            versions = self._floor[0] if held and self._floor else [each.version for each in self._told]
+            heard = [each.heard_at for each in (known if held else self._told)]
+            return Batch(rows, heard, versions, list(self._published.counts))
+
+    def _held(self, versions: Sequence[str], now: float) -> bool:
+        """Tell whether what was taken over is newer than what we have heard; see `deciding`."""
+        if self._floor is not None and (reaches(versions, self._floor[0]) or now - self._floor[1] >= BEHIND_SECONDS):
+            self._floor = None
+        return self._floor is not None
+
+    def rows(self, bucket: int) -> list[Row]:
+        """The rows of a chunk, as published."""
+        with self._lock:
+            return self._published.rows(bucket)

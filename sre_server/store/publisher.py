@@ -1,0 +1,196 @@
+"""What makes a watcher's knowledge everybody's: while it leads, it appends what is new every 100 ms.
+
+A publisher is run like a watch, over and over in a thread: a cycle ends when it no longer leads or when anything fails,
+and the next one, after the feed's usual wait, finds out how things stand.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from threading import Event as Flag
+from typing import Final, Protocol
+
+from twisted.logger import Logger
+
+from sre_server.errors import StoreError, StoreFenced, StoreForged, StoreIncomplete
+from sre_server.model import Deployment, Event, Source
+from sre_server.store.connection import Interruptible, Store
+from sre_server.store.loading import Caller, Reader
+from sre_server.store.mirror import Mirror
+from sre_server.store.options import StoreOptions
+from sre_server.store.records import CHUNKS, Keys, Row, Seal
+from sre_server.store.writer import Writer, claim
+from sre_server.telemetry.metrics import Metrics
+
+TICK_SECONDS: Final = 0.1
+HEARTBEAT_SECONDS: Final = 1.0
+ROTATION_SECONDS: Final = 50.0
+CHUNKS_AT_ONCE: Final = 128
+LOOK_SECONDS: Final = 0.2
+
+
+class Leadership(Protocol):
+    """Who of several watchers publishes."""
+
+    def holds(self) -> bool:
+        """Tell whether it is this one, for certain."""
+
+    def fresh(self) -> bool:
+        """Tell whether that was confirmed so lately that it may begin to publish."""
+
+
+class Alone:
+    """The leadership of a watcher that is the only one by assumption."""
+
+    def holds(self) -> bool:
+        """See `Leadership.holds`: always."""
+        return True
+
+    fresh = holds
+
+
+class Publisher:
+    """Publishes what `applied` is told; all else belongs to one thread."""
+
+    log = Logger()
+
+    def __init__(
+        self,
+        options: StoreOptions,
+        sources: Sequence[Source],
+        identify: Callable[[], str],
+        leadership: Leadership,
+        metrics: Metrics,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Publish while `leadership` has it; `identify` asks the cluster who it is."""
+        self.source = f"publishing to {options}"
+        self._options = options
+        self._sources = sources
+        self._identify = identify
+        self._leadership = leadership
+        self._metrics = metrics
+        self._now = now
+        self._mirror = Mirror(sources)
+        self._interruptible = Interruptible()
+        self._interrupted = Flag()
+        self._cluster: str | None = None
+        self._writer: Writer | None = None
+        self._appended_at = self._rotated_at = now()
+        self._next_chunk = 0
+        metrics.store_pending.set_function(lambda: self._mirror.pending)
+        metrics.store_lag.set_function(lambda: max(0.0, now() - self._appended_at))
+
+    # In the reactor thread.
+
+    def applied(self, event: Event) -> None:
+        """Learn what the cluster said."""
+        self._mirror.apply(event)
+
+    def written(self, deployment: Deployment) -> None:
+        """Learn of a write: a watcher makes none."""
+
+    def interrupt(self) -> None:
+        """End a running cycle soon, and every later one at once."""
+        self._interrupted.set()
+        self._interruptible.interrupt()
+
+    # In the thread.
+
+    def cycle(self, emit: Callable[[Event], object]) -> None:
+        """Wait until there is something to publish and the right to; publish until either ends."""
+        while not self._may_publish():
+            if self._interrupted.wait(LOOK_SECONDS):
+                return
+        if self._cluster is None:
+            self._cluster = self._identify()
+        keys, seal = Keys(self._cluster, self._options.name), Seal.read(self._options.seal)
+        try:
+            with Store(self._options, self._interruptible) as store:
+                self._metrics.store_connects.inc()
+                self._publish(store, keys, seal)
+        except StoreError as error:
+            self.failed(error)
+            raise
+        finally:
+            self._metrics.store_leader.set(0)
+
+    def _may_publish(self) -> bool:
+        return self._mirror.synced and self._leadership.holds()
+
+    def _publish(self, store: Caller, keys: Keys, seal: Seal) -> None:
+        self.resume(store)
+        while not self._interrupted.is_set():
+            started_at = self._now()
+            if not self.step(store, keys, seal):
+                return
+            self._interrupted.wait(max(0.0, TICK_SECONDS - (self._now() - started_at)))
+
+    def failed(self, error: StoreError) -> None:
+        """Give the reign up if another watcher has begun one, or if there is nothing left to go on from."""
+        if isinstance(error, StoreFenced | StoreIncomplete):
+            self._writer = None
+
+    def resume(self, store: Caller) -> None:
+        """On a new connection, find out what was done of what was sent on the last one."""
+        if self._writer is not None:
+            self._writer.reconcile(store)
+
+    def step(self, store: Caller, keys: Keys, seal: Seal) -> bool:
+        """Publish once what there is; return False if this watcher no longer leads."""
+        if not self._may_publish():
+            self._writer = None
+            self.log.info("this watcher no longer leads")
+            return False
+        restored = self._mirror.pop_restored()
+        if self._writer is None or restored:
+            if not self._leadership.fresh():
+                return True
+            self._writer = self._begin(store, keys, seal, restored=restored)
+        self._metrics.store_leader.set(1)
+        now = self._now()
+        if self._mirror.pending or now - self._appended_at >= HEARTBEAT_SECONDS:
+            self._append(store, self._writer, now)
+        return True
+
+    def _begin(self, store: Caller, keys: Keys, seal: Seal, *, restored: bool) -> Writer:
+        """Claim the log; go on from what is there, or begin anew if that makes no whole or the cluster went back."""
+        reader = Reader(store, keys, seal, self._sources, self._now)
+        with suppress(StoreIncomplete, StoreForged):
+            reader.head()  # what is of another scope is not claimed
+        epoch = claim(store, keys)
+        writer = Writer(keys, seal, self._sources, epoch, self._now, epoch if restored else 0)
+        self._rotated_at = self._now()
+        loaded = None
+        if not restored:
+            try:
+                loaded = reader.load()
+            except (StoreIncomplete, StoreForged) as error:
+                self.log.info("nothing to go on from: {error}", error=error)
+        if loaded is None:
+            self._mirror.restart()
+            writer.open(store, [self._mirror.rows(number) for number in range(CHUNKS)])
+            self.log.info("publishing from the start, in epoch {epoch}", epoch=epoch)
+        else:
+            self._mirror.rebase(loaded.contents, loaded.versions, self._now())
+            writer.take_over(loaded.position, loaded.restored)
+            self.log.info("publishing from {at} on, in epoch {epoch}", at=loaded.position.id, epoch=epoch)
+        self._metrics.store_epoch.set(epoch)
+        self._appended_at = self._now() - HEARTBEAT_SECONDS
+        return writer
+
+    def _append(self, store: Caller, writer: Writer, now: float) -> None:
+        batch = self._mirror.take(now)
+        writer.append(store, batch, self._due(now), now)
+        self._appended_at = self._now()
+        self._metrics.store_position.set(writer.position.seq)
+        self._metrics.store_append_seconds.observe(self._appended_at - now)
+
+    def _due(self, now: float) -> dict[int, Sequence[Row]]:
+        """Pick the chunks whose turn it is, so that each is written once in a rotation."""
+        due = min(CHUNKS_AT_ONCE, int((now - self._rotated_at) * CHUNKS / ROTATION_SECONDS))
+        if not due:
+            return {}
+        numbers = [(self._next_chunk + offset) % CHUNKS for offset in range(due)]
+        self._rotated_at, self._next_chunk = now, (numbers[-1] + 1) % CHUNKS
+        return {number: self._mirror.rows(number) for number in numbers}

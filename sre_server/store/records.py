@@ -1,0 +1,181 @@
+"""What the bytes in Redis mean: msgpack arrays under a seal.
+
+New columns go at the end of an array, where older readers pass them over, and kinds that a reader does not know are
+none of its business; what cannot be said so is another format, under another prefix. Guardrails are enforced on what is
+read here: hence the seal, an HMAC over the place of a record and its body. A first byte leaves room for compression.
+"""
+
+import hmac
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final, NamedTuple, TypeVar
+from zlib import crc32
+
+import msgspec
+from msgspec import Struct
+
+from sre_server.errors import StoreForged, StoreRefused
+from sre_server.model import Deployment, Guards, Namespace, Unreadable
+
+FORMAT: Final = 1
+CHUNKS: Final = 1024
+KEY_BYTES: Final = 16
+"""The least length of a key for the seal."""
+_PLAIN: Final = b"\0"
+_MAC_BYTES: Final = 32
+_DEPLOYMENT: Final = 1
+_NAMESPACE: Final = 2
+
+Object = Namespace | Deployment
+Place = tuple[str, str]
+"""The namespace of an object, empty for a namespace itself, and its name."""
+
+
+class Position(NamedTuple):
+    """A place in the log: who wrote there, and as its how-manieth entry; greater is later."""
+
+    epoch: int
+    seq: int
+
+    @property
+    def id(self) -> str:
+        """The id of the entry in the stream."""
+        return f"{self.epoch}-{self.seq}"
+
+
+class Row(Struct, frozen=True, array_like=True, gc=False):
+    """An object as it is now or, where `kind` is negative, was when it was deleted."""
+
+    kind: int
+    namespace: str
+    name: str
+    uid: str
+    version: str
+    replicas: int = 0
+    guards: tuple[str, str, str] | None = None
+    why: str = ""
+    """Why it cannot be read, of a Deployment that cannot; its count is -1."""
+
+
+class Entry(Struct, frozen=True, array_like=True):
+    """One entry of the log: the entry before it, the watcher's monotonic clock, and what there was to tell.
+
+    `answered` is when the append of the entry before was answered, where that is known. `heard`, `versions` and
+    `counts` are those of the sources: when each was last heard, its resourceVersion, the number of its objects.
+    """
+
+    before: tuple[int, int]
+    now: float
+    answered: float | None
+    heard: Sequence[float]
+    versions: Sequence[str]
+    counts: Sequence[int]
+    rows: Sequence[Row] = ()
+
+
+class Head(Struct, frozen=True, array_like=True):
+    """The top of the log; `restored` is the epoch in which the cluster was last found to have gone back, or 0."""
+
+    epoch: int
+    seq: int
+    scope: Sequence[str]
+    versions: Sequence[str]
+    counts: Sequence[int]
+    restored: int = 0
+
+
+class Chunk(Struct, frozen=True, array_like=True):
+    """The objects of a bucket as of a position in the log."""
+
+    position: tuple[int, int]
+    rows: Sequence[Row]
+
+
+Record = TypeVar("Record", Entry, Head, Chunk)
+_encoder = msgspec.msgpack.Encoder()
+
+
+class Keys:
+    """The names of everything in Redis that is about one cluster, under one name."""
+
+    def __init__(self, cluster: str, name: str) -> None:
+        prefix = f"sre:{FORMAT}:{{{cluster}:{name}}}:"
+        self.head = f"{prefix}head"
+        self.log = f"{prefix}log"
+        self.chunks = [f"{prefix}c:{number}" for number in range(CHUNKS)]
+
+    def entry(self, position: Position) -> str:
+        """The place of an entry, for its seal."""
+        return f"{self.log} {position.id}"
+
+
+class Seal:
+    """Closes and opens records: with the first of several keys, and with any of them."""
+
+    def __init__(self, keys: Sequence[bytes]) -> None:
+        self._keys = keys
+
+    @classmethod
+    def read(cls, path: Path) -> "Seal":
+        """Read the keys from a file, one a line; raises StoreRefused if there is none that is long enough."""
+        try:
+            keys = [line.strip() for line in path.read_bytes().splitlines() if line.strip()]
+        except OSError as error:
+            raise StoreRefused(f"--cache-seal cannot be read: {error}.") from error
+        if not keys or min(map(len, keys)) < KEY_BYTES:
+            raise StoreRefused(f"--cache-seal: {path} needs a key of at least {KEY_BYTES} characters on each line.")
+        return cls(keys)
+
+    def close(self, place: str, record: Entry | Head | Chunk) -> bytes:
+        """Encode a record for a place."""
+        body = _PLAIN + _encoder.encode(record)
+        return self._mac(self._keys[0], place, body) + body
+
+    def open(self, place: str, sealed: bytes, kind: type[Record]) -> Record:
+        """Decode the record of a place; raises StoreRefused unless it was sealed for there with one of our keys."""
+        mac, body = sealed[:_MAC_BYTES], sealed[_MAC_BYTES:]
+        if not any(hmac.compare_digest(mac, self._mac(key, place, body)) for key in self._keys):
+            raise StoreForged(
+                f"'{place}' in Redis is not sealed with a key of --cache-seal: give watchers and api pods the same."
+            )
+        if body[:1] != _PLAIN:
+            raise StoreRefused(f"'{place}' in Redis is of a newer format: update this server.")
+        try:
+            return msgspec.msgpack.decode(body[1:], type=kind)
+        except msgspec.DecodeError as error:
+            raise StoreRefused(f"'{place}' in Redis cannot be read: {error}.") from error
+
+    @staticmethod
+    def _mac(key: bytes, place: str, body: bytes) -> bytes:
+        return hmac.digest(key, place.encode() + b"\n" + body, "sha256")
+
+
+def place_of(item: Object) -> Place:
+    """Where an object is."""
+    return ("", item.name) if isinstance(item, Namespace) else (item.namespace, item.name)
+
+
+def bucket_of(place: Place) -> int:
+    """The number of the chunk that has the object of a place."""
+    return crc32(f"{place[0]}/{place[1]}".encode()) % CHUNKS
+
+
+def row_of(item: Object, *, deleted: bool = False) -> Row:
+    """Write an object down."""
+    sign = -1 if deleted else 1
+    if isinstance(item, Namespace):
+        return Row(sign * _NAMESPACE, "", item.name, item.uid, item.resource_version)
+    guards = None if item.guards is None else (item.guards.minimum, item.guards.maximum, item.guards.protected)
+    why = item.why if isinstance(item, Unreadable) else ""
+    kind = sign * _DEPLOYMENT
+    return Row(kind, item.namespace, item.name, item.uid, item.resource_version, item.replicas, guards, why)
+
+
+def object_of(row: Row) -> Object | None:
+    """Read an object, as it is or was; None if it is of a kind that a later release has."""
+    if abs(row.kind) == _DEPLOYMENT:
+        guards = None if row.guards is None else Guards(*row.guards)
+        if row.replicas < 0:
+            return Unreadable(row.namespace, row.name, row.uid, row.version, guards=guards, why=row.why)
+        return Deployment(row.namespace, row.name, row.uid, row.version, row.replicas, guards)
+    return Namespace(row.name, row.uid, row.version) if abs(row.kind) == _NAMESPACE else None

@@ -1,0 +1,81 @@
+"""The options of a shared cache: which belong together, in one line for each mistake."""
+
+from functools import partial
+
+from twisted.python.usage import UsageError
+from twisted.trial.unittest import SynchronousTestCase
+
+from sre_server.daemon import sharing
+from sre_server.daemon.options import Options
+from sre_server.daemon.sharing import PARAMETERS, Lease, Role, Sharing, parse_role, parse_sharing
+from tests.fakes import temporary_folder
+
+
+class SharingTests(SynchronousTestCase):
+    """Roles, and what each needs."""
+
+    def setUp(self) -> None:
+        """Have a key."""
+        self.seal = temporary_folder(self) / "seal"
+        self.seal.write_text("a key of the tests")
+
+    def parse(self, role: Role, **given: str) -> Sharing | None:
+        """Read options, underscores for hyphens."""
+        defaults: dict[str, str | None] = {name: default for name, _, default, _ in PARAMETERS}
+        return parse_sharing(role, defaults | {name.replace("_", "-"): value for name, value in given.items()})
+
+    def share(self, role: Role = Role.API, **given: str) -> Sharing:
+        """Read options that go with a Redis and a key."""
+        found = self.parse(role, **{"cache": "redis://r", "cache_seal": str(self.seal), **given})
+        assert found is not None
+        return found
+
+    def refusal(self, role: Role = Role.API, **given: str) -> str:
+        """The one line that options get."""
+        error = str(self.assertRaises(UsageError, partial(self.share, role, **given)))
+        self.assertEqual(len(error.splitlines()), 1)
+        return error
+
+    def test_alone(self) -> None:
+        """By default nothing is shared, and options of a shared cache are a mistake."""
+        self.assertIsNone(self.parse(Role.ALL))
+        for name, value in {"cache": "redis://r", "cache_name": "x", "lease": "a/b", "cache_ca": "f"}.items():
+            error = self.assertRaises(UsageError, partial(self.parse, Role.ALL, **{name: value}))
+            self.assertIn(f"--{name.replace('_', '-')}: only with --role watcher or --role api", str(error))
+
+    def test_together(self) -> None:
+        """A Redis and a key are all that must be said."""
+        store = self.share().store
+        self.assertEqual((store.host, store.port, store.name, store.seal), ("r", 6379, "default", self.seal))
+        self.assertEqual(str(store), "redis://r:6379/0")
+        files = dict.fromkeys(
+            ("cache_ca", "cache_certificate", "cache_private_key", "cache_password_file"), str(self.seal)
+        )
+        self.assertTrue(self.share(Role.API, cache="rediss://r:1", cache_user="me", **files).store.encrypted)
+        self.assertEqual(self.share(Role.WATCHER, lease="sre/watch").lease, Lease("sre", "watch"))
+
+    def test_mistakes(self) -> None:
+        """Each names the options that belong together."""
+        for role in (Role.API, Role.WATCHER):
+            error = self.assertRaises(UsageError, self.parse, role)
+            self.assertIn("needs --cache redis://HOST:PORT and --cache-seal FILE", str(error))
+        self.assertIn("--lease is for --role watcher", self.refusal(lease="a/b"))
+        self.assertIn("--lease is NAMESPACE/NAME", self.refusal(Role.WATCHER, lease="watch"))
+        self.assertIn("--cache-password-file", self.refusal(cache="redis://:secret@r"))
+        self.assertIn("only with --cache rediss://", self.refusal(cache_ca=str(self.seal)))
+        self.assertIn("belong together", self.refusal(cache="rediss://r", cache_certificate=str(self.seal)))
+        self.assertIn("--cache-user needs", self.refusal(cache_user="me"))
+        self.assertIn("--cache-name is of", self.refusal(cache_name="Blue!"))
+        self.assertIn("does not exist", self.refusal(cache_seal="/nowhere"))
+        self.assertIn("all, watcher or api", str(self.assertRaises(UsageError, parse_role, "reader")))
+
+    def test_without_the_extra(self) -> None:
+        """Without redis-py one line says how to get it."""
+        self.patch(sharing, "find_spec", lambda name: None)
+        self.assertIn("pip install 'sre-server[redis]'", self.refusal())
+
+    def test_a_simulated_cluster_is_not_shared(self) -> None:
+        """It would be another one in each process."""
+        arguments = ["--role=watcher", "--cache=redis://r", f"--cache-seal={self.seal}", "--cluster=simulated"]
+        error = self.assertRaises(UsageError, Options({}).parseOptions, arguments)
+        self.assertIn("python -m sre_server.simulator --kubeconfig FILE", str(error))

@@ -1,0 +1,264 @@
+"""A watcher, api processes and a real Redis, with whatever may happen to the latter, on the simulated cluster."""
+
+import re
+import signal
+import socket
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.certificates import Authority
+from tests.fakes import temporary_folder
+from tests.functional.daemon import Daemon, Process, environment, twistd
+from tests.functional.redis import RedisServer
+from tests.functional.simulated import Simulator
+
+CART = "/deployments/shop/cart/replicas"
+PASSWORD = "a password of the tests"
+
+
+class Watcher(Process):
+    """A watcher as its users run it."""
+
+    def __init__(self, folder: Path, *options: str) -> None:
+        command = twistd("sre-server", "--role=watcher", "--ops-listen=tcp:0:interface=127.0.0.1", *options)
+        super().__init__(command, environment(), folder)
+
+
+class SharedCacheTests(SynchronousTestCase):
+    """One watcher and one api process that have settled."""
+
+    def setUp(self) -> None:
+        """Start everything."""
+        self.folder = temporary_folder(self)
+        self.redis = RedisServer(password=PASSWORD)
+        self.redis.start()
+        self.addCleanup(self.redis.kill)
+        self.simulator = Simulator(self.folder)
+        self.addCleanup(self.simulator.close)
+        (self.folder / "seal").write_text("one key of the tests\n")
+        (self.folder / "password").write_text(PASSWORD)
+        self.options = [
+            f"--kubeconfig={self.simulator.kubeconfig}",
+            f"--cache={self.redis.url}",
+            f"--cache-seal={self.folder / 'seal'}",
+            f"--cache-password-file={self.folder / 'password'}",
+        ]
+        self.watcher = self.watch()
+        self.api = Daemon(self.folder, "--role=api", *self.options, authority=Authority(self.folder))
+        self.addCleanup(self.api.close)
+        self.api.wait_until_ready()
+
+    def watch(self) -> Watcher:
+        """Start a watcher, and wait until it watches."""
+        watcher = Watcher(self.folder, "--lease=default/sre-server", *self.options)
+        self.addCleanup(watcher.close)
+        watcher.wait_for_line("deployments: listed")
+        return watcher
+
+    def follows(self, replicas: int) -> None:
+        """Scale behind everybody's back, and wait until the api process shows it."""
+        self.simulator.scale("shop", "cart", replicas)
+        self.shows(replicas)
+
+    def shows(self, replicas: int) -> None:
+        """Wait until the api process answers so."""
+        self.api.wait_for(lambda: self.api.get(CART).json.get("replicas") == replicas, f"showing {replicas}")
+
+    def age(self) -> int:
+        """How old the api process says that its knowledge is."""
+        return int(self.api.get(CART).headers["age"])
+
+    def key(self, pattern: str) -> bytes:
+        """Find a key in Redis."""
+        found = self.redis.call("KEYS", pattern)
+        self.assertTrue(found)
+        key: bytes = found[0]
+        return key
+
+    def test_reads_and_writes(self) -> None:
+        """What the cluster does shows up; a write goes to the cluster itself; nothing is listed for the api process."""
+        self.follows(20)
+        self.assertEqual(self.api.put(CART, {"replicas": 21}).status, 200)
+        self.shows(21)
+        self.assertEqual(self.simulator.counts()["patch scale"], 2)
+        self.assertEqual(self.simulator.counts()["watch deployments"], 1)
+
+    def test_redis_restarts_empty(self) -> None:
+        """After kill -9 reads and writes go on; after a start without data everything is published anew."""
+        self.redis.kill()
+        self.api.wait_for_line("following redis://.*Next try")
+        self.assertEqual(self.api.get(CART).status, 200)
+        self.assertEqual(self.api.put(CART, {"replicas": 31}).status, 200)
+        self.redis.start()
+        self.follows(32)
+
+    def test_redis_stands_still(self) -> None:
+        """A Redis that does not answer is noticed within 5 s; age grows; afterwards all goes on without a reload."""
+        self.redis.kill(signal.SIGSTOP)
+        self.api.wait_for_line("did not answer in time")
+        self.assertGreaterEqual(self.age(), 5)
+        self.simulator.scale("shop", "cart", 33)
+        self.redis.kill(signal.SIGCONT)
+        self.shows(33)
+        self.assertNotIn("loaded again", self.api.said())
+
+    def test_flushall(self) -> None:
+        """Everything is published anew, and read again."""
+        self.redis.call("FLUSHALL")
+        self.api.wait_for_line("Everything is loaded again")
+        self.follows(34)
+
+    def test_an_entry_is_deleted(self) -> None:
+        """A hole in the log is found, and everything read again."""
+        log = self.key("sre:1:*:log")
+        length = self.redis.call("XLEN", log)
+        self.api.send_signal(signal.SIGSTOP)
+        self.simulator.scale("shop", "cart", 35)
+        self.api.wait_for(lambda: self.redis.call("XLEN", log) > length + 2, "more entries")
+        for identifier, _ in self.redis.call("XREVRANGE", log, "+", "-", "COUNT", 2)[1:]:
+            self.redis.call("XDEL", log, identifier)
+        self.api.send_signal(signal.SIGCONT)
+        self.api.wait_for_line("has a hole.*loaded again")
+        self.shows(35)
+
+    def test_a_forged_entry(self) -> None:
+        """What is not sealed is believed by nobody, and what it is in the way of begins anew."""
+        self.redis.call("XADD", self.key("sre:1:*:log"), "9999999999999999-1", "r", b"?" * 60)
+        self.api.wait_for_line("is not sealed with a key of --cache-seal.*loaded again")
+        self.follows(44)
+
+    def test_a_chunk_is_deleted(self) -> None:
+        """Whoever follows does not care; a process that starts waits for the rotation."""
+        self.redis.call("DEL", self.key("sre:1:*:c:7"))
+        self.follows(36)
+        late = Daemon(self.folder, "--role=api", *self.options, authority=self.api.authority)
+        self.addCleanup(late.close)
+        late.wait_for(lambda: late.ops("/readyz").status == 200, "ready", 90)
+        self.assertEqual(late.get(CART).json["replicas"], 36)
+
+    def test_wrong_password(self) -> None:
+        """It is one line, and everything else goes on; the file is read again for the next try."""
+        (self.folder / "password").write_text("wrong")
+        self.redis.kill()
+        self.redis.start()
+        self.api.wait_for_line("does not let us in")
+        self.assertEqual(self.api.get(CART).status, 200)
+        (self.folder / "password").write_text(PASSWORD)
+        self.follows(37)
+
+    def test_another_seal(self) -> None:
+        """A process with another key serves nothing, and says what to mend."""
+        (self.folder / "other").write_text("another key of the tests")
+        options = [option for option in self.options if not option.startswith("--cache-seal")]
+        other = Daemon(
+            self.folder,
+            "--role=api",
+            f"--cache-seal={self.folder / 'other'}",
+            *options,
+            authority=self.api.authority,
+        )
+        self.addCleanup(other.close)
+        other.wait_for_line("is not sealed with a key of --cache-seal")
+        self.assertEqual(other.get(CART).status, 503)
+        self.assertEqual(other.ops("/livez").status, 200)
+
+    def test_another_scope(self) -> None:
+        """A process that serves other namespaces than the watcher publishes serves nothing, and says so."""
+        other = Daemon(self.folder, "--role=api", "--namespace=shop", *self.options, authority=self.api.authority)
+        self.addCleanup(other.close)
+        other.wait_for_line("give watchers and api pods the same --namespace")
+        self.assertEqual(other.get(CART).status, 503)
+
+    def test_takeover(self) -> None:
+        """A second watcher waits; when the first one is told to end it takes over, and followers load nothing again."""
+        standby = self.watch()
+        self.watcher.send_signal(signal.SIGTERM)
+        self.watcher.wait()
+        standby.wait_for_line("publishing from .* on", 5)
+        self.follows(38)
+        self.assertNotIn("loaded again", self.api.said())
+
+    def test_a_watcher_is_killed(self) -> None:
+        """The next one takes over once the Lease has run out."""
+        standby = self.watch()
+        self.watcher.send_signal(signal.SIGKILL)
+        standby.wait_for_line("publishing from .* on", 25)
+        self.follows(39)
+
+    def test_a_watcher_is_paused_past_its_lease(self) -> None:
+        """When it wakes up, another one leads: it publishes nothing, and readers are none the wiser."""
+        standby = self.watch()
+        self.watcher.send_signal(signal.SIGSTOP)
+        standby.wait_for_line("publishing from .* on", 25)
+        self.follows(40)
+        self.watcher.send_signal(signal.SIGCONT)
+        self.watcher.wait_for_line("no longer leads|Another watcher publishes")
+        self.follows(41)
+        self.assertNotIn("loaded again", self.api.said())
+
+    def test_users_of_the_page(self) -> None:
+        """The users that docs/scale.md gives may do what their role does; an api process's may not write."""
+        page = (Path(__file__).parents[2] / "docs/scale.md").read_text(encoding="utf-8")
+        lines = re.findall(r"^ACL SETUSER .*$", page, re.MULTILINE)
+        self.assertEqual(len(lines), 2)
+        for line in lines:
+            self.redis.call(*line.replace(">...", ">secret").split())
+        (self.folder / "secret").write_text("secret")
+        options = [option for option in self.options if not option.startswith("--cache-password-file")]
+        options += [f"--cache-password-file={self.folder / 'secret'}", "--cache-name=users"]
+        watcher = Watcher(self.folder, "--cache-user=watcher", *options)
+        self.addCleanup(watcher.close)
+        watcher.wait_for_line("publishing from the start")
+        api = Daemon(self.folder, "--role=api", "--cache-user=api", *options, authority=self.api.authority)
+        self.addCleanup(api.close)
+        api.wait_until_ready()
+        wrong = Watcher(self.folder, "--cache-user=api", *options)
+        self.addCleanup(wrong.close)
+        wrong.wait_for_line("no permissions")
+
+    def test_redis_is_full(self) -> None:
+        """While Redis takes nothing age grows; afterwards what waited is published."""
+        self.redis.call("CONFIG", "SET", "maxmemory", 1)
+        self.watcher.wait_for_line("refused")
+        self.simulator.scale("shop", "cart", 43)
+        self.redis.call("CONFIG", "SET", "maxmemory", 0)
+        self.shows(43)
+
+
+class EncryptedTests(SynchronousTestCase):
+    """A Redis that speaks TLS."""
+
+    def test_whom_to_trust(self) -> None:
+        """With the right CA the roles work; with another one it is a line that says so, and nothing is served."""
+        folder = temporary_folder(self)
+        authority, stranger = Authority(folder), Authority(temporary_folder(self))
+        pair = authority.issue("localhost")
+        files = ("--tls-cert-file", str(pair.certificate), "--tls-key-file", str(pair.key))
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            port = probe.getsockname()[1]
+        trusted = ("--tls-ca-cert-file", str(authority.file))
+        redis = RedisServer("--tls-port", str(port), *files, *trusted)
+        redis.start()
+        self.addCleanup(redis.kill)
+        simulator = Simulator(folder)
+        self.addCleanup(simulator.close)
+        (folder / "seal").write_text("one key of the tests")
+        ours = authority.issue("watcher")
+        shared = [
+            f"--kubeconfig={simulator.kubeconfig}",
+            f"--cache=rediss://localhost:{port}",
+            f"--cache-seal={folder / 'seal'}",
+            f"--cache-certificate={ours.certificate}",
+            f"--cache-private-key={ours.key}",
+        ]
+        watcher = Watcher(folder, f"--cache-ca={authority.file}", *shared)
+        self.addCleanup(watcher.close)
+        watcher.wait_for_line("publishing from the start")
+        api = Daemon(folder, "--role=api", f"--cache-ca={authority.file}", *shared, authority=authority)
+        self.addCleanup(api.close)
+        api.wait_until_ready()
+        wrong = Daemon(folder, "--role=api", f"--cache-ca={stranger.file}", *shared, authority=authority)
+        self.addCleanup(wrong.close)
+        wrong.wait_for_line("rediss://localhost:.* cannot be reached: .*certificate")
+        self.assertEqual(wrong.get(CART).status, 503)

@@ -1,0 +1,1 @@
+"""Tests of `sre_server.store`."""

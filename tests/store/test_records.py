@@ -1,0 +1,115 @@
+"""What stands in Redis is read as it was written, by its own reader and by an older one, and not as anything else."""
+
+import msgspec
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from sre_server.errors import StoreForged, StoreRefused
+from sre_server.model import Deleted, Deployment, Guards, Namespace, Put, Resource, Source
+from sre_server.store.contents import Contents
+from sre_server.store.options import Address, parse_url
+from sre_server.store.records import Chunk, Entry, Keys, Position, Row, Seal, object_of, row_of
+from tests.fakes import deployment, namespace, temporary_folder
+from tests.store.memory import SOURCES
+
+TEXTS = st.text(max_size=20)
+GUARDS = st.none() | st.builds(Guards, TEXTS, TEXTS, TEXTS)
+OBJECTS = st.builds(Namespace, TEXTS, TEXTS, TEXTS) | st.builds(
+    Deployment, TEXTS, TEXTS, TEXTS, TEXTS, st.integers(0, 2**31 - 1), GUARDS
+)
+
+
+class RecordTests(SynchronousTestCase):
+    """Rows, entries and seals."""
+
+    def setUp(self) -> None:
+        """Have two keys."""
+        self.old, self.new = b"the key of before", b"the key of today"
+        self.seal = Seal([self.new, self.old])
+
+    @given(st.lists(OBJECTS, max_size=5))
+    def test_objects(self, items: list[Namespace | Deployment]) -> None:
+        """Every object comes out of a chunk as it went in, guards and all."""
+        seal = Seal([b"a key of the tests"])
+        sealed = seal.close("c:1", Chunk((7, 8), [row_of(item) for item in items]))
+        self.assertEqual([object_of(row) for row in seal.open("c:1", sealed, Chunk).rows], items)
+
+    def test_later_releases(self) -> None:
+        """Columns and kinds of a later release are passed over."""
+        row = msgspec.msgpack.decode(msgspec.msgpack.encode([1, "shop", "web", "u", "5", 3, None, "later"]), type=Row)
+        self.assertEqual(object_of(row), Deployment("shop", "web", "u", "5", 3))
+        contents = Contents(SOURCES)
+        self.assertIsNone(contents.take(Row(9, "shop", "web", "u", "5")))
+        self.assertEqual(list(contents), [])
+
+    def test_keys_change(self) -> None:
+        """The first key seals, each of them opens, and no other does."""
+        entry = Entry((1, 2), 3.0, None, [1.0], ["7"], [0])
+        for keys in ([self.old], [self.new]):
+            self.assertEqual(self.seal.open("log 1-3", Seal(keys).close("log 1-3", entry), Entry).before, (1, 2))
+        sealed = self.seal.close("log 1-3", entry)
+        self.assertRaises(StoreForged, Seal([self.old]).open, "log 1-3", sealed, Entry)
+
+    def test_forgeries(self) -> None:
+        """A record in another place, with a bit changed, cut off or empty is refused."""
+        sealed = self.seal.close("log 1-3", Entry((1, 2), 3.0, None, [1.0], ["7"], [0]))
+        for place, body in (
+            ("log 1-4", sealed),
+            ("log 1-3", sealed[:-1]),
+            ("log 1-3", b""),
+            ("log 1-3", b"?" + sealed),
+        ):
+            self.assertRaises(StoreForged, self.seal.open, place, body, Entry)
+
+    def test_key_files(self) -> None:
+        """A key stands on a line of its own; one that is short, missing or unreadable is none."""
+        path = temporary_folder(self) / "seal"
+        self.assertRaises(StoreRefused, Seal.read, path)
+        path.write_text("short\n")
+        self.assertRaises(StoreRefused, Seal.read, path)
+        path.write_bytes(self.new + b"\n\n" + self.old + b"\n")
+        head = Chunk((1, 2), [])
+        self.assertEqual(Seal.read(path).close("c:1", head), self.seal.close("c:1", head))
+
+    def test_positions_and_keys(self) -> None:
+        """Later is greater, and everything of one cluster is in one slot of its own."""
+        self.assertGreater(Position(2, 0), Position(1, 99))
+        keys = Keys("uid", "blue")
+        self.assertEqual(keys.head, "sre:1:{uid:blue}:head")
+        self.assertEqual(len(set(keys.chunks)), 1024)
+
+
+class ContentsTests(SynchronousTestCase):
+    """Objects by bucket."""
+
+    def test_rows(self) -> None:
+        """A row puts or deletes; what was deleted and made again is not deleted by what is late."""
+        contents = Contents(SOURCES)
+        self.assertEqual(contents.take(row_of(deployment())), Put(deployment()))
+        self.assertEqual(contents.take(row_of(namespace())), Put(namespace()))
+        self.assertEqual(contents.counts, [1, 1])
+        self.assertIsNone(contents.take(row_of(deployment(uid="another"), deleted=True)))
+        self.assertEqual(contents.take(row_of(deployment(), deleted=True)), Deleted(deployment()))
+        self.assertEqual(contents.counts, [1, 0])
+
+    def test_scopes(self) -> None:
+        """What is of no source is not taken in."""
+        contents = Contents([Source(Resource.DEPLOYMENTS, "shop")])
+        for item in (deployment(), deployment(namespace="staff"), namespace()):
+            contents.take(row_of(item))
+        self.assertEqual([item for _, item in contents], [deployment()])
+
+
+class AddressTests(SynchronousTestCase):
+    """`--cache`."""
+
+    def test_urls(self) -> None:
+        """Host, port, database and TLS."""
+        self.assertEqual(parse_url("redis://r"), Address("r", 6379, 0, encrypted=False))
+        self.assertEqual(parse_url("rediss://r:7/3"), Address("r", 7, 3, encrypted=True))
+
+    def test_what_is_none(self) -> None:
+        """No password, no query, no other scheme."""
+        for url in ("redis://:p@r", "redis://r?db=1", "http://r", "redis://", "redis://r/x", "redis://r:x"):
+            self.assertRaises(ValueError, parse_url, url)

@@ -1,0 +1,374 @@
+"""Watchers, a Redis and followers, step by step, in memory: what readers are promised, whatever happens in between."""
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from sre_server.model import Change, Deployment, at_least_as_new
+from tests.store.memory import KEYS, Pod, Watcher, World
+
+
+class SharingTests(SynchronousTestCase):
+    """One watcher, or two, and a pod."""
+
+    def setUp(self) -> None:
+        """Have a watcher that leads and has listed, and a pod."""
+        self.world = World()
+        self.world.change("web", 3)
+        self.watcher = Watcher(self.world, zero=5000)
+        self.world.leader = self.watcher
+        self.watcher.list()
+        self.pod = Pod(self.world, zero=100)
+
+    def rounds(self, count: int = 3, *watchers: Watcher) -> None:
+        """Let heartbeats pass, and the pod read each."""
+        for _ in range(count):
+            for watcher in watchers or (self.watcher,):
+                watcher.step()
+            self.pod.step()
+            self.world.advance(1)
+
+    def change(self, name: str, replicas: int | None, *watchers: Watcher) -> None:
+        """Change the cluster, and let watchers hear it."""
+        change = self.world.change(name, replicas)
+        for watcher in watchers or (self.watcher,):
+            watcher.hear(*([change] if change else []))
+
+    def test_what_is_heard_is_read(self) -> None:
+        """A pod has what the watcher listed, then each change; deleted means gone."""
+        self.rounds()
+        self.assertEqual(self.pod.deployments(), self.world.deployments)
+        self.change("api", 1)
+        self.change("web", 7)
+        self.rounds(1)
+        self.assertEqual(self.pod.deployments(), self.world.deployments)
+        self.change("web", None)
+        self.rounds(1)
+        self.assertEqual(self.pod.deployments(), self.world.deployments)
+
+    def test_a_list_is_published_as_a_difference(self) -> None:
+        """A list that says nothing new is a heartbeat; one that does is a row for each difference."""
+        self.rounds()
+        length = len(self.world.redis.log[-1][1])
+        self.watcher.list()
+        self.rounds(1)
+        self.assertEqual(len(self.world.redis.log[-1][1]), length)
+        self.world.change("web", None)
+        self.world.change("late", 2)
+        self.watcher.list()
+        self.rounds(1)
+        self.assertEqual(self.pod.deployments(), self.world.deployments)
+
+    def test_age_over_time(self) -> None:
+        """The age is at least the time since the cluster was heard, and at most two heartbeats more."""
+        self.rounds()
+        self.watcher.hear()
+        self.rounds(3)
+        self.assertGreaterEqual(self.pod.cache.age(), 3)
+        self.assertLessEqual(self.pod.cache.age(), 7)
+        self.world.leader = None
+        self.world.advance(60)
+        self.assertGreaterEqual(self.pod.cache.age(), 63)
+
+    def test_a_fresh_pod_of_a_dead_watcher(self) -> None:
+        """It loads, and is not synced: nobody can tell how old that is."""
+        self.rounds()
+        self.world.leader = None
+        self.world.advance(100)
+        pod = Pod(self.world, zero=0)
+        for _ in range(5):
+            pod.step()
+        self.assertFalse(pod.synced)
+
+    def test_takeover(self) -> None:
+        """The next watcher goes on from where the last one ended: followers load nothing again."""
+        standby = Watcher(self.world, zero=70)
+        standby.list()
+        self.rounds()
+        self.change("web", 5, self.watcher, standby)
+        self.world.leader = standby
+        self.change("api", 1, standby)
+        self.rounds(4, standby)
+        self.assertEqual(self.pod.deployments(), self.world.deployments)
+        self.assertEqual(self.pod.metrics.registry.get_sample_value("sre_server_store_connects_total"), 0)
+        self.assertEqual(self.reloads(), 0)
+        self.world.leader = self.watcher
+
+    def reloads(self) -> float:
+        """How often the pod has loaded everything again."""
+        names = ("forged", "incomplete")
+        value = self.pod.metrics.registry.get_sample_value
+        return sum(value("sre_server_store_reloads_total", {"reason": name}) or 0 for name in names)
+
+    def test_a_standby_that_has_heard_less(self) -> None:
+        """What it has not heard of yet is not taken back from readers."""
+        standby = Watcher(self.world, zero=70)
+        standby.list()
+        self.rounds()
+        late = [self.world.change("web", 8), self.world.change("new", 1)]
+        self.watcher.hear(*(change for change in late if change))
+        self.rounds(2)
+        self.world.leader = standby
+        self.rounds(3, standby)
+        self.assertEqual(self.pod.deployments(), self.world.deployments)
+        standby.hear(*(change for change in late if change))
+        self.rounds(2, standby)
+        self.assertEqual(self.pod.deployments(), self.world.deployments)
+
+    def test_a_lost_answer(self) -> None:
+        """Done or not, an append whose answer was lost is in the log once."""
+        self.rounds()
+        for done in (True, False):
+            self.change("web", 10 + done)
+            self.world.redis.lose_answer = done
+            self.rounds(3)
+            self.assertEqual(self.pod.deployments(), self.world.deployments)
+        self.assertEqual(self.reloads(), 0)
+
+    def test_a_failover_that_loses_writes(self) -> None:
+        """What Redis confirmed and lost is appended again under its ids: a pod that had it notices nothing."""
+        self.rounds()
+        kept = self.world.redis.kept()
+        self.change("web", 11)
+        self.rounds(2)
+        self.world.redis.fail_over(kept)
+        self.rounds(3)
+        self.assertEqual(self.pod.deployments(), self.world.deployments)
+        self.assertEqual(self.reloads(), 0)
+
+    def test_flushall(self) -> None:
+        """Everything is published anew, and the pod loads it; meanwhile it shows what it knew."""
+        self.rounds()
+        self.world.redis.flush()
+        self.change("web", 12)
+        self.pod.step()
+        self.assertEqual(self.pod.deployments()["shop", "web"].replicas, 3)
+        self.rounds(8)
+        self.assertEqual(self.pod.deployments(), self.world.deployments)
+        self.assertGreater(self.reloads(), 0)
+
+    def test_holes_and_forgeries(self) -> None:
+        """An entry that is missing or not sealed is found out, and what it said is read from the snapshot."""
+        for hurt in ("hole", "forged"):
+            self.rounds()
+            self.change("web", self.world.version)
+            self.watcher.step()
+            at, body = self.world.redis.log.pop()
+            if hurt == "forged":
+                self.world.redis.log.append((at, body[:-1] + b"?"))
+            before = self.reloads()
+            for _ in range(70):
+                self.rounds(1)
+            self.assertGreater(self.reloads(), before)
+            self.assertEqual(self.pod.deployments(), self.world.deployments)
+
+    def test_a_missing_chunk(self) -> None:
+        """A pod that follows does not care; one that loads waits for the rotation."""
+        self.rounds()
+        del self.world.redis.strings[KEYS.chunks[1000]]
+        self.rounds(1)
+        fresh = Pod(self.world, zero=9)
+        self.assertFalse(fresh.step())
+        self.rounds(70)
+        for _ in range(3):
+            fresh.step()
+            self.rounds(1)
+        self.assertEqual(fresh.deployments(), self.world.deployments)
+        self.assertEqual(self.reloads(), 0)
+
+    def test_a_watcher_that_was_paused(self) -> None:
+        """Whoever wakes up after another has begun is fenced, and publishes no more."""
+        self.rounds()
+        standby = Watcher(self.world, zero=70)
+        standby.list()
+        self.world.leader = standby
+        standby.step()
+        self.change("web", 99, standby)
+        standby.step()
+        self.world.leader = self.watcher  # it has yet to look at its Lease
+        self.assertFalse(self.watcher.step())
+        self.world.leader = standby
+        self.rounds(3, standby, self.watcher)
+        self.assertEqual(self.pod.deployments(), self.world.deployments)
+
+    def test_a_restored_cluster(self) -> None:
+        """When the cluster itself goes back, so do readers."""
+        self.rounds()
+        self.change("web", 42)
+        self.rounds(1)
+        self.world.version = 50
+        self.world.deployments["shop", "web"] = Deployment("shop", "web", "uid-101", "49", 1)
+        self.watcher.list()
+        self.rounds(8)
+        self.assertEqual(self.pod.deployments(), self.world.deployments)
+
+    def test_the_log_is_trimmed(self) -> None:
+        """After five minutes entries go, and a fresh pod still makes a whole of what there is."""
+        self.rounds(400)
+        self.assertLess(len(self.world.redis.log), 320)
+        fresh = Pod(self.world, zero=9)
+        for _ in range(3):
+            fresh.step()
+            self.rounds(1)
+        self.assertEqual(fresh.deployments(), self.world.deployments)
+
+    def test_writes_that_were_lost_bound_no_clock(self) -> None:
+        """What is appended again says nothing of when it was appended first: a pod would take itself for younger."""
+        self.rounds()
+        kept = self.world.redis.kept()
+        self.watcher.step()
+        self.world.advance(1)
+        self.watcher.step()
+        self.world.redis.fail_over(kept)
+        self.pod.follower.reconnected()
+        self.world.advance(60)
+        self.pod.step()
+        for _ in range(3):
+            self.watcher.step()
+            self.pod.step()
+            self.assertGreaterEqual(self.pod.cache.age(), self.world.time)
+            self.world.advance(1)
+
+    def test_all_is_lost_and_the_next_watcher_has_heard_less(self) -> None:
+        """What it publishes anew is shown once it has caught up with what readers saw."""
+        standby = Watcher(self.world, zero=70)
+        standby.list()
+        self.rounds()
+        late = [self.world.change("web", 8), self.world.change("new", 1)]
+        self.watcher.hear(*(change for change in late if change))
+        self.rounds(2)
+        self.world.redis.flush()
+        self.world.leader = standby
+        self.rounds(10, standby)
+        self.assertEqual(self.pod.deployments(), self.world.deployments)
+        standby.hear(*(change for change in late if change))
+        self.rounds(3, standby)
+        self.assertEqual(self.pod.deployments(), self.world.deployments)
+        self.assertLessEqual(self.pod.cache.age(), 7)
+
+    def test_all_lost_at_once(self) -> None:
+        """A reign that begins just after another one was lost is another one: who followed that reads all again."""
+        play = Play(1.0)
+        for what in ("publish", "change", "read", "delete", "fail_over"):
+            play.world.advance(0.1)
+            getattr(play, what)(0 if what != "change" else 1)
+        for _ in range(20):
+            play.publish()
+            play.read(0)
+            play.wait(1)
+        self.assertEqual(play.pods[0].deployments(), play.world.deployments)
+
+
+class Play:
+    """Two watchers, two pods, and what may happen to them."""
+
+    def __init__(self, rate: float) -> None:
+        self.world = World()
+        self.world.change("web0", 1)
+        self.watchers = [Watcher(self.world, zero=5000, rate=rate), Watcher(self.world, zero=3)]
+        self.world.leader = self.watchers[0]
+        self.pods = [Pod(self.world, zero=100), Pod(self.world, zero=77777, rate=1.001)]
+        self.seen: list[dict[str, Deployment]] = [{}, {}]
+        self.kept = self.world.redis.kept()
+        self.list()
+
+    def change(self, number: int = 0) -> None:
+        """Scale or make a Deployment."""
+        self._hear(self.world.change(f"web{number}", self.world.version))
+
+    def delete(self, number: int) -> None:
+        """Delete a Deployment."""
+        self._hear(self.world.change(f"web{number}", None))
+
+    def _hear(self, change: Change | None) -> None:
+        for watcher in self.watchers:
+            watcher.hear(*([change] if change else []))
+        self.told = self.world.time
+
+    def list(self, _: int = 0) -> None:
+        """Let both watchers list."""
+        for watcher in self.watchers:
+            watcher.list()
+        self.told = self.world.time
+
+    def publish(self, _: int = 0) -> None:
+        """Let both watchers publish, if they may."""
+        for watcher in self.watchers:
+            watcher.step()
+
+    def read(self, number: int) -> None:
+        """Let a pod read."""
+        self.pods[number % 2].step()
+
+    def lose(self, number: int) -> None:
+        """Lose the next answer, of a script that ran or did not."""
+        self.world.redis.lose_answer = bool(number % 2)
+
+    def keep(self, _: int) -> None:
+        """Have a replica receive all there is."""
+        self.kept = self.world.redis.kept()
+
+    def fail_over(self, _: int) -> None:
+        """Go on with what the replica had."""
+        self.world.redis.fail_over(self.kept)
+        for pod in self.pods:
+            pod.follower.reconnected()
+
+    def take_over(self, number: int) -> None:
+        """Let a watcher lead."""
+        self.world.leader = self.watchers[number % 2]
+
+    def flush(self, _: int) -> None:
+        """Lose everything."""
+        self.world.redis.flush()
+
+    def unchunk(self, number: int) -> None:
+        """Lose a chunk."""
+        self.world.redis.strings.pop(KEYS.chunks[number], None)
+
+    def wait(self, number: int) -> None:
+        """Let time pass."""
+        self.world.advance(float(number))
+
+    def check(self, test: SynchronousTestCase) -> None:
+        """Check that no pod understates its age or goes back."""
+        for pod, seen in zip(self.pods, self.seen, strict=True):
+            if not pod.synced:
+                continue
+            # The clocks' rates differ by a thousandth, and a bound counts for two minutes.
+            test.assertGreaterEqual(pod.cache.age() + 0.3, self.world.time - self.told)
+            shown = {item.uid: item for item in pod.deployments().values()}
+            for uid in shown.keys() & seen.keys():
+                test.assertTrue(at_least_as_new(shown[uid].resource_version, seen[uid].resource_version))
+            seen.update(shown)
+
+
+OFTEN = ["change", "publish", "read"]
+SELDOM = ["delete", "list", "lose", "keep", "fail_over", "take_over", "flush", "unchunk", "wait"]
+
+
+class PropertyTests(SynchronousTestCase):
+    """Any order of what may happen."""
+
+    @given(
+        st.lists(st.tuples(st.sampled_from([*OFTEN, *OFTEN, *SELDOM]), st.integers(0, 3)), max_size=60),
+        st.sampled_from([0.999, 1.0, 1.001]),
+    )
+    @settings(max_examples=150, deadline=None)
+    def test_any_interleaving(self, steps: list[tuple[str, int]], rate: float) -> None:
+        """No pod understates its age or goes back, and in the end every pod is as the cluster is."""
+        play = Play(rate)
+        for what, number in steps:
+            play.world.advance(0.1)
+            getattr(play, what)(number)
+            play.check(self)
+        play.world.redis.lose_answer = None
+        for _ in range(75):
+            play.publish()
+            for number in range(2):
+                play.read(number)
+            play.wait(1)
+            play.check(self)
+        for pod in play.pods:
+            self.assertTrue(pod.synced)
+            self.assertEqual(pod.deployments(), play.world.deployments)
