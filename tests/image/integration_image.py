@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from http.client import HTTPConnection, HTTPSConnection
 from pathlib import Path
 from typing import Any
@@ -88,12 +89,10 @@ class Container(Process):
         context.verify_flags &= ~ssl.VERIFY_X509_STRICT  # it has no keyUsage
         if certificate:
             context.load_cert_chain(ROOT / ".run/public-certificate.pem", ROOT / ".run/private-key.pem")
-        connection = HTTPSConnection("localhost", self.port, context=context, timeout=20)
-        connection.request(method, path)
-        response = connection.getresponse()
-        answer = response.status, json.loads(response.read())
-        connection.close()
-        return answer
+        with closing(HTTPSConnection("localhost", self.port, context=context, timeout=20)) as connection:
+            connection.request(method, path)
+            response = connection.getresponse()
+            return response.status, json.loads(response.read())
 
     def health(self) -> int:
         """Run the image's own HEALTHCHECK inside, and return its status."""
@@ -219,6 +218,7 @@ class ReleaseTests(SynchronousTestCase):
         version = __version__
         parts = {
             f"sre-server-{version}-image.tar",
+            f"sre-server-{version}-notes.md",
             f"sre-server-{version}.cdx.json",
             f"sre-server-{version}.tgz",
             f"sre_server-{version}-py3-none-any.whl",
