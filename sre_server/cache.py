@@ -212,6 +212,17 @@ class ClusterCache(Freshness):
             return self._revision
         return self._changed_at.get(namespace, 0)
 
+    def has_reached(self, version: str, namespace: str | None = None, name: str | None = None) -> bool:
+        """Tell whether all is known that had happened by a resourceVersion: in a namespace, or in all of them.
+
+        Of one Deployment enough is known if it is itself as new: so is one that was written through this server.
+        """
+        known = self._deployments.get(namespace or "", {}).get(name or "")
+        if known is not None and at_least_as_new(known.resource_version, version):
+            return True
+        told = [self._told.get(scope.namespace) for scope in self._covering(namespace)]
+        return all(newest is not None and at_least_as_new(newest, version) for newest in told)
+
     def find(self, namespace: str, name: str) -> Deployment | None:
         """The Deployment of that name, or None if there is none, or none that can be read."""
         known = self._deployments.get(namespace, {}).get(name)

@@ -10,6 +10,7 @@ from sre_server.api.bodies import Body, one
 from sre_server.api.counts import replicas_in_body
 from sre_server.api.gate import Gate
 from sre_server.api.lists import ListBodies
+from sre_server.api.newness import Newness
 from sre_server.api.routes import Read, list_route, read_route, write_route
 from sre_server.api.routing import json_app, json_route
 from sre_server.api.statuses import FAMILY_A
@@ -29,9 +30,10 @@ class DeploymentsAPI:
     _app: Klein = json_app(FAMILY_A)
     reads: list[Read] = []  # noqa: RUF012  # filled below, by the routes, and never after
 
-    def __init__(self, cache: ClusterCache, gate: Gate, writer: Writer, names: ListBodies) -> None:
+    def __init__(self, cache: ClusterCache, gate: Gate, newness: Newness, writer: Writer, names: ListBodies) -> None:
         self.cache = cache
         self.gate = gate
+        self.newness = newness
         self._writer = writer
         self._names = names
 

@@ -15,6 +15,7 @@ from sre_server.api.lane import FastLane
 from sre_server.api.lists import ListBodies, counts_in, names_in
 from sre_server.api.metrics import MetricsAPI
 from sre_server.api.namespaces import NamespacesAPI
+from sre_server.api.newness import Newness
 from sre_server.api.openapi import OpenAPI
 from sre_server.api.routing import Root
 from sre_server.api.slices import Slices
@@ -92,10 +93,10 @@ def make_api(
     judge = Judge(cache, look, guards.guardrails)
     health = Health(cache, permissions, watching, warnings, troubles)
     gate_a = gate(FAMILY_A)
-    slices = Slices(reactor)
+    slices, newness = Slices(reactor), Newness(reactor, cache)
     names, counts = ListBodies(cache, names_in, slices), ListBodies(cache, counts_in, slices)
-    family_a = DeploymentsAPI(cache, gate_a, writer(FAMILY_A), names)
-    family_b = NamespacesAPI(cache, gate(FAMILY_B), writer(FAMILY_B), names, counts)
+    family_a = DeploymentsAPI(cache, gate_a, newness, writer(FAMILY_A), names)
+    family_b = NamespacesAPI(cache, gate(FAMILY_B), newness, writer(FAMILY_B), names, counts)
     deployments = family_a.resource()
     health_api = HealthAPI(health, gate_a).resource()
     resources = {

@@ -10,6 +10,7 @@ from sre_server.api.bodies import Body, one
 from sre_server.api.counts import replicas_in_path
 from sre_server.api.gate import Gate
 from sre_server.api.lists import ListBodies
+from sre_server.api.newness import Newness
 from sre_server.api.routes import Read, list_route, read_route, write_route
 from sre_server.api.routing import WILDCARD, json_app
 from sre_server.api.statuses import FAMILY_B
@@ -28,9 +29,18 @@ class NamespacesAPI:
     _app: Klein = json_app(FAMILY_B)
     reads: list[Read] = []  # noqa: RUF012  # filled below, by the routes, and never after
 
-    def __init__(self, cache: ClusterCache, gate: Gate, writer: Writer, names: ListBodies, counts: ListBodies) -> None:
+    def __init__(
+        self,
+        cache: ClusterCache,
+        gate: Gate,
+        newness: Newness,
+        writer: Writer,
+        names: ListBodies,
+        counts: ListBodies,
+    ) -> None:
         self.cache = cache
         self.gate = gate
+        self.newness = newness
         self._writer = writer
         self._names = names
         self._counts = counts

@@ -17,6 +17,7 @@ from werkzeug.http import parse_cache_control_header
 
 from sre_server.api.bodies import Body, warning_of
 from sre_server.api.gate import Gate, map_now_or_later
+from sre_server.api.newness import Newness, Wanted, version_in
 from sre_server.api.routing import SEGMENT, Handler, is_known_to, json_route, template_of
 from sre_server.cache import ClusterCache
 from sre_server.errors import NotFound
@@ -42,10 +43,11 @@ class Read(Struct, frozen=True):
 
 
 class Family(Protocol):
-    """One of the two APIs: a cache to read, a gate before it, and the routes that read."""
+    """One of the two APIs: a cache to read, a gate before it, who waits for news of it, and the routes that read."""
 
     cache: ClusterCache
     gate: Gate
+    newness: Newness
     reads: list[Read]
 
 
@@ -58,15 +60,19 @@ def read_route(app: Klein, reads: list[Read], rule: str) -> Callable[[Handler], 
     def decorate(handler: Handler) -> Handler:
         def read(family: Family, request: APIRequest, namespace: str, name: str) -> object:
             identity = family.gate.admit(request, Verb.READ, namespace, name)
+            wanted = _wanted(request, namespace, name)
 
             def serve(_: None) -> object:
-                _check_fresh(family.cache, request, namespace)
+                _check_fresh(family, request, namespace, wanted)
                 try:
                     return handler(family, namespace, name)
                 except NotFound as error:
                     raise family.gate.missing(identity, namespace, name, error) from None
 
-            return map_now_or_later(family.gate.permit(request, identity, Verb.READ, namespace, name), serve)
+            def permitted(_: None) -> object:
+                return map_now_or_later(family.newness.wait(wanted), serve)
+
+            return map_now_or_later(family.gate.permit(request, identity, Verb.READ, namespace, name), permitted)
 
         def look(family: Family, _: View, namespace: str, name: str) -> object:
             return handler(family, namespace, name)
@@ -88,9 +94,13 @@ def list_route(app: Klein, reads: list[Read], rule: str) -> Callable[[Handler], 
     def decorate(handler: Handler) -> Handler:
         def read(family: Family, request: APIRequest, namespace: str | None = None) -> object:
             identity = family.gate.admit(request, Verb.READ, namespace, None)
+            wanted = _wanted(request, namespace)
+
+            def view(_: None) -> object:
+                return map_now_or_later(family.gate.view(request, identity, namespace, family.cache.tree), serve)
 
             def serve(view: View) -> object:
-                _check_fresh(family.cache, request, namespace)
+                _check_fresh(family, request, namespace, wanted)
                 return map_now_or_later(look(family, view, *named), charged)
 
             def charged(body: Body) -> Body:
@@ -99,7 +109,7 @@ def list_route(app: Klein, reads: list[Read], rule: str) -> Callable[[Handler], 
                 return body
 
             named = [] if namespace is None else [namespace]
-            return map_now_or_later(family.gate.view(request, identity, namespace, family.cache.tree), serve)
+            return map_now_or_later(family.newness.wait(wanted), view)
 
         def look(family: Family, view: View, *named: str) -> Body | Deferred[Body]:
             return cast("Body | Deferred[Body]", handler(family, view, *named))
@@ -138,8 +148,15 @@ def _read(rule: str, look: Callable[..., object]) -> Read:
     )
 
 
-def _check_fresh(cache: ClusterCache, request: APIRequest, namespace: str | None) -> None:
-    """Raise Unavailable unless what is known is fresh enough for this client; say how old it is, and what it lacks."""
+def _wanted(request: APIRequest, namespace: str | None, name: str | None = None) -> Wanted | None:
+    """Return how new the cache must be for this client, if it says so."""
+    version = version_in(request.getHeader(b"x-min-resource-version"))
+    return None if version is None else Wanted(version, namespace, name)
+
+
+def _check_fresh(family: Family, request: APIRequest, namespace: str | None, wanted: Wanted | None) -> None:
+    """Raise Unavailable unless what is known is new enough for this client; say how old it is, and what it lacks."""
+    cache = family.cache
     tolerance = max_stale(request.getHeader(b"cache-control"))
     if namespace is not None:
         cache.check_served(namespace)
@@ -147,6 +164,7 @@ def _check_fresh(cache: ClusterCache, request: APIRequest, namespace: str | None
     request.setHeader(b"Age", shown_age(cache.age(namespace)))
     request.setHeader(b"Cache-Control", b"no-cache")
     known = cache.check_fresh(namespace, tolerance)
+    family.newness.check(wanted)
     if known.missing:
         request.responseHeaders.addRawHeader(b"Warning", warning_of("what was not read yet is left out", known.missing))
 

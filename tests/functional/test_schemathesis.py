@@ -24,7 +24,7 @@ def filter_body(context, body):
     return not (isinstance(body, dict) and isinstance(body.get("replicas"), float))
 '''
 # What is well formed may still not exist (404, in /namespaces 410) or run into a guardrail (422); but nothing else.
-# Half of the names, and of the counts, are such that a request comes to something.
+# Half of the names, and of the counts, are such that a request comes to something; a read that waits takes 3 s.
 CONFIGURATION = """
 hooks = "{hooks}"
 
@@ -35,11 +35,13 @@ expected-statuses = ["2xx", "304", "404", "410", "412", "422"]
 namespaces = {{ values = ["shop"] }}
 deployments = {{ values = ["cart", "search"] }}
 counts = {{ values = [0, 1, 7, 1000] }}
+versions = {{ values = ["0", "1"] }}
 
 [parameters]
 "path.namespace" = {{ dictionary = "namespaces", probability = 0.5 }}
 "path.deployment" = {{ dictionary = "deployments", probability = 0.5 }}
 "path.replica_count" = {{ dictionary = "counts", probability = 0.5 }}
+"header.X-Min-Resource-Version" = {{ dictionary = "versions", probability = 1.0 }}
 "body.replicas" = {{ dictionary = "counts", probability = 0.5 }}
 """
 

@@ -84,6 +84,18 @@ class SharedCacheTests(SynchronousTestCase):
         self.assertEqual(self.simulator.counts()["patch scale"], 2)
         self.assertEqual(self.simulator.counts()["watch deployments"], 1)
 
+    def test_own_write_on_another_pod(self) -> None:
+        """A read that carries the version of a write shows it on whatever pod; one that nobody has heard of is 503."""
+        other = Daemon(self.folder, "--role=api", *self.options, authority=self.api.authority)
+        self.addCleanup(other.close)
+        other.wait_until_ready()
+        for replicas in range(21, 31):
+            version = self.api.put(CART, {"replicas": replicas}).headers["x-resource-version"]
+            read = other.get(CART, **{"X-Min-Resource-Version": version})
+            self.assertEqual((read.status, read.json["replicas"]), (200, replicas))
+        unheard = other.get(CART, **{"X-Min-Resource-Version": "9" * 18})
+        self.assertEqual((unheard.status, unheard.headers["retry-after"]), (503, "1"))
+
     def test_redis_restarts_empty(self) -> None:
         """After kill -9 reads and writes go on; after a start without data everything is published anew."""
         self.redis.kill()
