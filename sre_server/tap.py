@@ -153,6 +153,7 @@ def make_service(config: ServerConfig, tls: ServerTLS, reactor: IServerReactor, 
 def make_watcher(config: ServerConfig, sharing: Sharing, reactor: IServerReactor) -> Service:
     """Compose a watcher: the feed fills a cache, whose news the publisher shares while the Lease is this process's."""
     metrics, sources = Metrics(), sources_of(config.namespaces)
+    metrics.max_staleness.set(config.max_staleness)
     cache = ClusterCache(time.monotonic, sources, config.max_staleness)
     observer = CacheObserver(cache, metrics, time.monotonic)
     credentials, beside = find_cluster(config, reactor)

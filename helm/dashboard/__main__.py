@@ -7,13 +7,14 @@ from typing import Final
 from helm.dashboard.making import dashboard
 from helm.dashboard.running import CLIENTS, INSTANCES, SYNTHETIC, WRITES
 from helm.dashboard.serving import CLUSTER, OVERVIEW, TRAFFIC
+from helm.dashboard.sharing import SHARED_CACHE
 
 FILE: Final = Path(__file__).parents[1] / "sre-server/files/dashboard.json"
 
 
 def as_json() -> str:
     """Return the file's contents."""
-    rows = (OVERVIEW, TRAFFIC, CLUSTER, WRITES, CLIENTS, INSTANCES, SYNTHETIC)
+    rows = (OVERVIEW, TRAFFIC, CLUSTER, SHARED_CACHE, WRITES, CLIENTS, INSTANCES, SYNTHETIC)
     return json.dumps(dashboard(rows), indent=2) + "\n"
 
 

@@ -15,7 +15,9 @@ from tests.certificates import Authority, Pair
 from tests.fakes import temporary_folder
 from tests.functional.daemon import Daemon, environment
 from tests.functional.prometheus import Exporter, Prometheus, tool
+from tests.functional.redis import RedisServer
 from tests.functional.simulated import Simulator
+from tests.functional.test_shared_cache import Watcher
 from tests.monitoring import ALERTS, DASHBOARD, alerts, dashboard, known_metrics, metrics_in, panels, selectors_in
 
 POLICY = """\
@@ -187,6 +189,27 @@ class LiveServer:
         return subprocess.run(command, env=environment(), capture_output=True, text=True, check=True).stdout
 
 
+class SharedCache:
+    """A watcher and an api process, and a Redis that went away once and came back empty."""
+
+    def __init__(self, test: SynchronousTestCase, folder: Path, server: LiveServer) -> None:
+        redis = RedisServer()
+        redis.start()
+        test.addCleanup(redis.kill)
+        seal = folder / "seal"
+        seal.write_text("one key of the tests\n")
+        options = [f"--kubeconfig={server.simulator.kubeconfig}", f"--cache={redis.url}", f"--cache-seal={seal}"]
+        watcher = Watcher(folder, "--lease=default/sre-server", *options)
+        test.addCleanup(watcher.close)
+        self.api = Daemon(folder, "--role=api", *options, authority=server.authority)
+        test.addCleanup(self.api.close)
+        self.api.wait_until_ready()
+        redis.kill()
+        self.api.wait_for_line("following redis://.*Next try")
+        redis.start()
+        self.ports = [int(watcher.wait_for_line(r"ops port: listening on 127\.0\.0\.1:(\d+)")[1]), self.api.ops_port]
+
+
 _FETCH = "import sys, urllib.request as r; sys.stdout.write(r.urlopen(sys.argv[1]).read().decode())"
 
 
@@ -198,7 +221,8 @@ class DrawnTests(SynchronousTestCase):
         program, folder = tool(self, "prometheus"), temporary_folder(self)
         server = LiveServer(self, folder)
         others = Exporter(self, KUBE_STATE + server.synthetic())
-        targets = {"sre-server": [server.daemon.ops_port], "others": [others.server_port]}
+        shared = SharedCache(self, folder, server)
+        targets = {"sre-server": [server.daemon.ops_port], "shared": shared.ports, "others": [others.server_port]}
         prometheus = Prometheus(program, folder, targets, ALERTS)
         self.addCleanup(prometheus.close)
         server.read_and_write()  # a counter that is born at 1 has no rate until it grows
@@ -210,9 +234,13 @@ class DrawnTests(SynchronousTestCase):
         server.load()
 
         instance = f"127.0.0.1:{server.daemon.ops_port}"
+        sharing = "|".join(f"127.0.0.1:{port}" for port in shared.ports)
         self.check_variables(prometheus, instance)
         missing = {
-            f"{panel.title}: {query}": (filled(query, instance), set(re.findall(r"{{(\w+)}}", legend)))
+            f"{panel.title}: {query}": (
+                filled(query, sharing, "shared") if "_store_" in query else filled(query, instance),
+                set(re.findall(r"{{(\w+)}}", legend)),
+            )
             for panel in panels()
             for query, legend in panel.queries
         }
@@ -236,10 +264,10 @@ class DrawnTests(SynchronousTestCase):
     def check_gauges(self, prometheus: Prometheus) -> None:
         """Check the numbers that are read off something else whenever they are asked for."""
         for metric, value in (("ready", 1), ("cache_synced", 1), ("max_staleness_seconds", 120)):
-            self.assertEqual([found for _, found in prometheus.query(f"sre_server_{metric}")], [value], metric)
-        ((_, clients),) = prometheus.query("max_over_time(sre_server_clients_connected[10m])")
+            self.assertEqual([found for _, found in prometheus.query(f"sre_server_{metric}")], [value] * 3, metric)
+        ((_, clients),) = prometheus.query('max_over_time(sre_server_clients_connected{job="sre-server"}[10m])')
         self.assertGreaterEqual(clients, 1)
-        ((_, objects),) = prometheus.query('sre_server_cache_objects{resource="deployments"}')
+        ((_, objects),) = prometheus.query('sre_server_cache_objects{resource="deployments", job="sre-server"}')
         self.assertEqual(objects, 12)
 
     def check_variables(self, prometheus: Prometheus, instance: str) -> None:
@@ -250,7 +278,7 @@ class DrawnTests(SynchronousTestCase):
             assert parts is not None
             selector = filled(parts[1], instance)
             found[variable["name"]] = prometheus.call(f"label/{parts[2]}/values", **{"match[]": selector})
-        self.assertEqual(found, {"namespace": ["sre"], "job": ["sre-server"], "instance": [instance]})
+        self.assertEqual(found, {"namespace": ["sre"], "job": ["shared", "sre-server"], "instance": [instance]})
 
     def check_alerts(self, daemon: Daemon, prometheus: Prometheus) -> None:
         """Check that all are evaluated without an error, and that what is wrong here is noticed by some, no others."""
@@ -267,9 +295,9 @@ class DrawnTests(SynchronousTestCase):
             self.assertNotIn(quiet, noticed)
 
 
-def filled(expression: str, instance: str) -> str:
+def filled(expression: str, instance: str, job: str = "sre-server") -> str:
     """Return an expression with the dashboard's variables filled in, as Grafana would."""
-    values = {"$namespace": "sre", "$job": "sre-server", "$instance": instance, "$__rate_interval": "1m"}
+    values = {"$namespace": "sre", "$job": job, "$instance": instance, "$__rate_interval": "1m"}
     for name, value in values.items():
         expression = expression.replace(name, value)
     return expression
