@@ -72,8 +72,8 @@ class ClusterCache(Freshness):
         else:
             for change in event.changes:
                 self._change(change)
-            if event.changes and event.source.resource is Resource.DEPLOYMENTS:
-                self._told[event.source.namespace] = event.changes[-1].object.resource_version
+            if event.known_by and event.source.resource is Resource.DEPLOYMENTS:
+                self._told[event.source.namespace] = event.known_by
         self.heard(event.source, event.heard_at)
         for listener in self._listeners:
             listener.applied(event)

@@ -166,12 +166,19 @@ Change = Put | Deleted
 class Changed(Struct, frozen=True):
     """Changes of a source in the order in which the cluster made them; none at all is a sign of life.
 
-    `heard_at` is the monotonic time, in seconds, at which the cluster said so.
+    `heard_at` is the monotonic time, in seconds, at which the cluster said so. `version` is given where changes come in
+    another order: all is known that had happened by that resourceVersion.
     """
 
     source: Source
     heard_at: float
     changes: Sequence[Change] = ()
+    version: str = ""
+
+    @property
+    def known_by(self) -> str:
+        """The resourceVersion by which all is known; empty for a sign of life that does not say so."""
+        return self.version or (self.changes[-1].object.resource_version if self.changes else "")
 
 
 Event = Listed | Changed

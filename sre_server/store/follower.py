@@ -181,6 +181,6 @@ class Follower:
         if ahead is not None:
             # Else another watcher's clock is not bounded yet: its news counts as no younger than the last one's.
             self._told = [max(told, heard - ahead) for told, heard in zip(self._told, entry.heard, strict=True)]
-        for source, heard_at in zip(self._sources, self._told, strict=True):
+        for source, heard_at, version in zip(self._sources, self._told, entry.versions, strict=True):
             ours = [change for change in changes if belongs(place_of(change.object), source)]
-            emit(Changed(source=source, heard_at=heard_at, changes=ours))
+            emit(Changed(source=source, heard_at=heard_at, changes=ours, version=version))

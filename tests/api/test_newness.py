@@ -118,6 +118,15 @@ class NewnessTests(NewnessTestCase):
         self.tell()
         self.assertEqual(self.late(wire).status, 503)
 
+    def test_a_version_that_is_said(self) -> None:
+        """Where changes come in another order, as from a shared cache, what counts is the version that is said."""
+        wire = self.ask("/deployments", "150")
+        changes = [Put(deployment(version="150")), Put(deployment("other", version="149"))]
+        self.server.cache.apply(Changed(DEPLOYMENTS, 0, changes, version="148"))
+        self.assertEqual(self.statuses([wire]), [[]])
+        self.server.cache.apply(Changed(DEPLOYMENTS, 0, version="150"))
+        self.assertEqual(self.statuses([wire]), [[200]])
+
     def test_own_write(self) -> None:
         """What was written here is known here, whatever the watch has yet to tell; a list waits for the watch."""
         version = self.server.call("PUT", COUNT, b'{"replicas": 5}').header("X-Resource-Version")

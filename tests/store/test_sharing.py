@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from sre_server.model import Change, Deployment, at_least_as_new
+from sre_server.store import mirror
 from tests.store.memory import KEYS, Pod, Watcher, World
 
 
@@ -45,6 +46,20 @@ class SharingTests(SynchronousTestCase):
         self.change("web", None)
         self.rounds(1)
         self.assertEqual(self.pod.deployments(), self.world.deployments)
+
+    def test_by_which_version_all_is_known(self) -> None:
+        """That of the last change, once all are read: not in between, though changes may come in another order."""
+        self.patch(mirror, "ROWS_AT_ONCE", 1)
+        self.rounds()
+        for name, replicas in (("web", 4), ("api", 1), ("web", 5)):
+            self.change(name, replicas)
+        version = str(self.world.version)
+        for reached in (False, True):
+            self.assertFalse(self.pod.cache.has_reached(version))
+            self.rounds(1)
+            self.assertEqual(self.pod.cache.has_reached(version), reached)
+        self.assertEqual(self.pod.deployments(), self.world.deployments)
+        self.assertFalse(self.pod.cache.has_reached(str(self.world.version + 1)))
 
     def test_a_list_is_published_as_a_difference(self) -> None:
         """A list that says nothing new is a heartbeat; one that does is a row for each difference."""
