@@ -2,6 +2,7 @@
 
 - `options`: which Redis, which files, which name; `factory` makes the room of them.
 - `connection`: one thread's connection, on redis-py's; the only module that imports it.
+- `link`: opens one connection after the other, for one thread.
 - `scripts`: what Redis does in one step: claim, open, append.
 - `records`: what the bytes in Redis mean, and the seal on them; `contents`: the objects, in the snapshot's buckets.
 - `mirror`: what a watcher has heard and not yet published; `writer`: one reign over the log; `publisher`: the loop.

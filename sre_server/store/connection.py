@@ -8,6 +8,7 @@ happen twice; here nothing is repeated, and a connection that broke is not opene
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from threading import Event as Flag
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from sre_server.errors import StoreRefused, StoreUnreachable
@@ -41,12 +42,12 @@ class Interruptible:
 
     def __init__(self) -> None:
         self._socket: socket.socket | None = None
-        self.interrupted = False
+        self.interrupted = Flag()
 
     def hold(self, connected: socket.socket | None) -> None:
         """Learn of the socket in use; raises StoreUnreachable if the end has come meanwhile."""
         self._socket = connected
-        if self.interrupted:
+        if self.interrupted.is_set():
             raise StoreUnreachable("The server is shutting down.")
 
     def release(self) -> None:
@@ -58,7 +59,7 @@ class Interruptible:
 
         The raw socket is shut down; closing it here would take the descriptor from under the thread that reads.
         """
-        self.interrupted = True
+        self.interrupted.set()
         if self._socket is not None:
             with suppress(OSError):
                 socket.socket.shutdown(self._socket, socket.SHUT_RDWR)

@@ -7,7 +7,6 @@ cluster was heard by our own clock, or earlier. Nothing is told before it is kno
 import random
 import time
 from collections.abc import Callable, Sequence
-from threading import Event as Flag
 from typing import Final
 
 from twisted.logger import Logger
@@ -15,12 +14,12 @@ from twisted.logger import Logger
 from sre_server.errors import StoreForged, StoreIncomplete
 from sre_server.model import Change, Changed, Event, Source
 from sre_server.store.ahead import Ahead
-from sre_server.store.connection import Interruptible, Store
 from sre_server.store.contents import Contents, belongs
 from sre_server.store.deciding import Shown
+from sre_server.store.link import Link
 from sre_server.store.loading import Found, Reader, check_counts, check_top, follow
 from sre_server.store.options import StoreOptions
-from sre_server.store.records import Entry, Keys, Position, Seal, place_of
+from sre_server.store.records import Entry, Position, place_of
 from sre_server.telemetry.metrics import Metrics
 
 Emit = Callable[[Event], object]
@@ -57,15 +56,11 @@ class Follower:
     ) -> None:
         """Follow what is published of `sources`; `identify` asks the cluster who it is."""
         self.source = f"following {options}"
-        self._options = options
+        self._link = Link(options, identify, metrics)
         self._sources = sources
-        self._identify = identify
         self._metrics = metrics
         self._chance = chance or random.SystemRandom()
         self._now = now
-        self._interruptible = Interruptible()
-        self._interrupted = Flag()
-        self._cluster: str | None = None
         self._following: _Following | None = None
         self._shown: Shown | None = None
         self._ahead = Ahead()
@@ -75,19 +70,14 @@ class Follower:
 
     def interrupt(self) -> None:
         """End a running cycle soon, and every later one at once; may be called from any thread."""
-        self._interrupted.set()
-        self._interruptible.interrupt()
+        self._link.interrupt()
 
     def cycle(self, emit: Emit) -> None:
         """Load if need be, then follow until something fails: raises StoreError, and the caller waits.
 
         A loss of the connection loses nothing else: the next cycle goes on from the same position.
         """
-        if self._cluster is None:
-            self._cluster = self._identify()
-        keys, seal = Keys(self._cluster, self._options.name), Seal.read(self._options.seal)
-        with Store(self._options, self._interruptible) as store:
-            self._metrics.store_connects.inc()
+        with self._link.open() as (store, keys, seal):
             self.reconnected()
             self.follow(Reader(store, keys, seal, self._sources, self._now), emit)
 
@@ -98,7 +88,7 @@ class Follower:
     def follow(self, reader: Reader, emit: Emit) -> None:
         """Follow with what reads from a connection that is open."""
         self._check_top(reader)
-        while not self._interrupted.is_set():
+        while not self._link.interrupted.is_set():
             self.step(reader, emit)
 
     def step(self, reader: Reader, emit: Emit) -> None:
@@ -136,7 +126,7 @@ class Follower:
         self.log.warn("{error} Everything is loaded again in {delay:.1f} s.", error=error, delay=delay)
         if following is not None and following.told:
             self._shown = Shown(following.contents, following.versions, following.restored, self._now())
-        self._interrupted.wait(delay)
+        self._link.interrupted.wait(delay)
 
     def _load(self, reader: Reader) -> _Following:
         loaded = reader.load()

@@ -7,14 +7,13 @@ and the next one, after the feed's usual wait, finds out how things stand.
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from threading import Event as Flag
 from typing import Final, Protocol
 
 from twisted.logger import Logger
 
 from sre_server.errors import StoreError, StoreFenced, StoreForged, StoreIncomplete
-from sre_server.model import Deployment, Event, Source
-from sre_server.store.connection import Interruptible, Store
+from sre_server.model import Event, Source
+from sre_server.store.link import Link
 from sre_server.store.loading import Caller, Reader
 from sre_server.store.mirror import Mirror
 from sre_server.store.options import StoreOptions
@@ -65,16 +64,12 @@ class Publisher:
     ) -> None:
         """Publish while `leadership` has it; `identify` asks the cluster who it is."""
         self.source = f"publishing to {options}"
-        self._options = options
+        self._link = Link(options, identify, metrics)
         self._sources = sources
-        self._identify = identify
         self._leadership = leadership
         self._metrics = metrics
         self._now = now
         self._mirror = Mirror(sources)
-        self._interruptible = Interruptible()
-        self._interrupted = Flag()
-        self._cluster: str | None = None
         self._writer: Writer | None = None
         self._appended_at = self._rotated_at = now()
         self._next_chunk = 0
@@ -87,27 +82,19 @@ class Publisher:
         """Learn what the cluster said."""
         self._mirror.apply(event)
 
-    def written(self, deployment: Deployment) -> None:
-        """Learn of a write: a watcher makes none."""
-
     def interrupt(self) -> None:
         """End a running cycle soon, and every later one at once."""
-        self._interrupted.set()
-        self._interruptible.interrupt()
+        self._link.interrupt()
 
     # In the thread.
 
     def cycle(self, emit: Callable[[Event], object]) -> None:
         """Wait until there is something to publish and the right to; publish until either ends."""
         while not self._may_publish():
-            if self._interrupted.wait(LOOK_SECONDS):
+            if self._link.interrupted.wait(LOOK_SECONDS):
                 return
-        if self._cluster is None:
-            self._cluster = self._identify()
-        keys, seal = Keys(self._cluster, self._options.name), Seal.read(self._options.seal)
         try:
-            with Store(self._options, self._interruptible) as store:
-                self._metrics.store_connects.inc()
+            with self._link.open() as (store, keys, seal):
                 self._publish(store, keys, seal)
         except StoreError as error:
             self.failed(error)
@@ -120,11 +107,11 @@ class Publisher:
 
     def _publish(self, store: Caller, keys: Keys, seal: Seal) -> None:
         self.resume(store)
-        while not self._interrupted.is_set():
+        while not self._link.interrupted.is_set():
             started_at = self._now()
             if not self.step(store, keys, seal):
                 return
-            self._interrupted.wait(max(0.0, TICK_SECONDS - (self._now() - started_at)))
+            self._link.interrupted.wait(max(0.0, TICK_SECONDS - (self._now() - started_at)))
 
     def failed(self, error: StoreError) -> None:
         """Give the reign up if another watcher has begun one, or if there is nothing left to go on from."""

@@ -15,6 +15,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from tests.certificates import CERTIFICATE_AUTHORITY
+
 from .daemon import LOOPBACK
 
 VALIDITY = datetime.timedelta(days=1)
@@ -55,19 +57,8 @@ class Authority:
         self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "control plane for tests")])
         self.credentials = Credentials(folder / "ca.crt", folder / "ca.key")
         self._key = write_key(self.credentials.key)
-        usage = x509.KeyUsage(
-            digital_signature=True,
-            key_cert_sign=True,
-            crl_sign=True,
-            content_commitment=False,
-            key_encipherment=False,
-            data_encipherment=False,
-            key_agreement=False,
-            encipher_only=False,
-            decipher_only=False,
-        )
         builder = self._builder(self._name, self._key.public_key(), is_authority=True)
-        self._sign(builder.add_extension(usage, critical=True), self.credentials.certificate)
+        self._sign(builder.add_extension(CERTIFICATE_AUTHORITY, critical=True), self.credentials.certificate)
 
     def _builder(
         self, subject: x509.Name, key: ec.EllipticCurvePublicKey, *, is_authority: bool

@@ -35,6 +35,21 @@ class SharingTests(SynchronousTestCase):
         for watcher in watchers or (self.watcher,):
             watcher.hear(*([change] if change else []))
 
+    def standby(self) -> Watcher:
+        """Have another watcher list."""
+        standby = Watcher(self.world, zero=70)
+        standby.list()
+        return standby
+
+    def standby_behind(self) -> tuple[Watcher, list[Change]]:
+        """Have another one that has yet to hear of changes which are published; return it, and them."""
+        standby = self.standby()
+        self.rounds()
+        late = [change for name, count in (("web", 8), ("new", 1)) if (change := self.world.change(name, count))]
+        self.watcher.hear(*late)
+        self.rounds(2)
+        return standby, late
+
     def test_what_is_heard_is_read(self) -> None:
         """A pod has what the watcher listed, then each change; deleted means gone."""
         self.rounds()
@@ -97,8 +112,7 @@ class SharingTests(SynchronousTestCase):
 
     def test_takeover(self) -> None:
         """The next watcher goes on from where the last one ended: followers load nothing again."""
-        standby = Watcher(self.world, zero=70)
-        standby.list()
+        standby = self.standby()
         self.rounds()
         self.change("web", 5, self.watcher, standby)
         self.world.leader = standby
@@ -117,16 +131,11 @@ class SharingTests(SynchronousTestCase):
 
     def test_a_standby_that_has_heard_less(self) -> None:
         """What it has not heard of yet is not taken back from readers."""
-        standby = Watcher(self.world, zero=70)
-        standby.list()
-        self.rounds()
-        late = [self.world.change("web", 8), self.world.change("new", 1)]
-        self.watcher.hear(*(change for change in late if change))
-        self.rounds(2)
+        standby, late = self.standby_behind()
         self.world.leader = standby
         self.rounds(3, standby)
         self.assertEqual(self.pod.deployments(), self.world.deployments)
-        standby.hear(*(change for change in late if change))
+        standby.hear(*late)
         self.rounds(2, standby)
         self.assertEqual(self.pod.deployments(), self.world.deployments)
 
@@ -246,17 +255,12 @@ class SharingTests(SynchronousTestCase):
 
     def test_all_is_lost_and_the_next_watcher_has_heard_less(self) -> None:
         """What it publishes anew is shown once it has caught up with what readers saw."""
-        standby = Watcher(self.world, zero=70)
-        standby.list()
-        self.rounds()
-        late = [self.world.change("web", 8), self.world.change("new", 1)]
-        self.watcher.hear(*(change for change in late if change))
-        self.rounds(2)
+        standby, late = self.standby_behind()
         self.world.redis.flush()
         self.world.leader = standby
         self.rounds(10, standby)
         self.assertEqual(self.pod.deployments(), self.world.deployments)
-        standby.hear(*(change for change in late if change))
+        standby.hear(*late)
         self.rounds(3, standby)
         self.assertEqual(self.pod.deployments(), self.world.deployments)
         self.assertLessEqual(self.pod.cache.age(), 7)

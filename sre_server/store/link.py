@@ -1,0 +1,40 @@
+"""A thread's way to what is shared about one cluster: one connection after the other, until the server stops."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from threading import Event as Flag
+
+from sre_server.store.connection import Interruptible, Store
+from sre_server.store.options import StoreOptions
+from sre_server.store.records import Keys, Seal
+from sre_server.telemetry.metrics import Metrics
+
+
+class Link:
+    """Opens connections; all but `interrupt` belongs to one thread. `identify` asks the cluster who it is."""
+
+    def __init__(self, options: StoreOptions, identify: Callable[[], str], metrics: Metrics) -> None:
+        self._options = options
+        self._identify = identify
+        self._metrics = metrics
+        self._interruptible = Interruptible()
+        self._cluster: str | None = None
+
+    @property
+    def interrupted(self) -> Flag:
+        """Set once the server stops."""
+        return self._interruptible.interrupted
+
+    def interrupt(self) -> None:
+        """End what waits for Redis, and every later connection at once; may be called from any thread."""
+        self._interruptible.interrupt()
+
+    @contextmanager
+    def open(self) -> Iterator[tuple[Store, Keys, Seal]]:
+        """Connect, with the keys of the cluster and the seal as its file is now; raises StoreError and ClusterError."""
+        if self._cluster is None:
+            self._cluster = self._identify()
+        keys, seal = Keys(self._cluster, self._options.name), Seal.read(self._options.seal)
+        with Store(self._options, self._interruptible) as store:
+            self._metrics.store_connects.inc()
+            yield store, keys, seal
