@@ -16,6 +16,7 @@ from tests.controlplane.build import find_program
 CHART = Path(__file__).parents[2] / "helm/sre-server"
 RELEASE, NAMESPACE = "blue", "sre"
 FULL_NAME = "blue-sre-server"
+COMPONENT = "app.kubernetes.io/component"
 # Else helm takes the Kubernetes of its own day, which may be older than the chart allows.
 KUBERNETES = "--kube-version=1.37.0"
 
@@ -113,6 +114,50 @@ MODES: dict[str, Values] = {
     "synthetic queries, cert-manager": {"syntheticQueries": {"enabled": True}, "tls": {"source": "certManager"}},
     "another cluster": {"cluster": {"kind": "kubeconfig", "kubeconfig": {"secretName": "there", "context": "blue"}}},
     "simulated": {"cluster": {"kind": "simulated", "simulatedDeployments": 100000}},
+    "shared cache": {
+        "sharedCache": {
+            "enabled": True,
+            "url": "rediss://redis.example.org:6380/2",
+            "name": "blue",
+            "seal": {"secretName": "seal", "key": "keys"},
+            "ca": {"configMapName": "redis-ca"},
+            "certificate": {"secretName": "redis-client"},
+            "api": {"user": "api", "password": {"secretName": "redis-api"}},
+            "watcher": {
+                "user": "watcher",
+                "password": {"secretName": "redis-watcher", "key": "watcher"},
+                "replicaCount": 3,
+                "podDisruptionBudget": {"maxUnavailable": "50%"},
+                "podAnnotations": {"example.org/owner": "watchers"},
+                "podLabels": {"tier": "watchers"},
+                "serviceAccount": {"annotations": {"example.org/role": "w"}, "labels": {"a": "b"}},
+                "affinity": {"podAntiAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": []}},
+            },
+        },
+        "podAnnotations": {"example.org/owner": "sre"},
+        "guardrails": {"maximum": 9},
+    },
+    "shared cache, plain": {
+        "sharedCache": {"enabled": True, "url": "redis://redis", "seal": {"secretName": "seal"}},
+        "networkPolicy": {"enabled": True, "monitoring": []},
+        "serviceMonitor": {"enabled": True},
+        "autoscaling": {"enabled": True},
+        "strategy": {"type": "Recreate"},
+    },
+    "shared cache, namespaces": {
+        "sharedCache": {
+            "enabled": True,
+            "url": "redis://redis:7000",
+            "seal": {"secretName": "seal"},
+            "watcher": {"serviceAccount": {"create": False, "name": "given"}},
+        },
+        "namespaces": ["shop"],
+        "networkPolicy": {
+            "enabled": True,
+            "sharedCache": {"to": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "redis"}}}]},
+        },
+        "podMonitor": {"enabled": True},
+    },
     "load balancer": {
         "service": {
             "type": "LoadBalancer",
@@ -241,8 +286,14 @@ def pod_specs(documents: list[Document]) -> Iterator[tuple[str, Document]]:
             yield "Pod", spec
 
 
-def server_container(documents: list[Document]) -> Document:
-    """Return the server's container."""
-    (deployment,) = (document for document in documents if document["kind"] == "Deployment")
-    found: Document = deployment["spec"]["template"]["spec"]["containers"][0]
+def deployment(documents: list[Document], component: str = "server") -> Document:
+    """Return the Deployment of the pods that serve, or that of the watchers."""
+    of_component = ("Deployment", component)
+    (found,) = (d for d in documents if (d["kind"], d["metadata"].get("labels", {}).get(COMPONENT)) == of_component)
+    return found
+
+
+def server_container(documents: list[Document], component: str = "server") -> Document:
+    """Return the container of the server, in the role of this component."""
+    found: Document = deployment(documents, component)["spec"]["template"]["spec"]["containers"][0]
     return found

@@ -8,10 +8,18 @@ import yaml
 from twisted.trial.unittest import SynchronousTestCase
 
 import sre_server
-from tests.functional.helm import CHART, MODES, Values, kinds, named, refusal, render, run_helm
+from tests.functional.helm import CHART, MODES, Values, deployment, kinds, named, refusal, render, run_helm
 from tests.functional.manifests import faults
 
 pytestmark = pytest.mark.xdist_group("chart")
+
+SHARED: Values = {"sharedCache": {"enabled": True, "url": "redis://redis", "seal": {"secretName": "seal"}}}
+
+
+def shared(**more: Any) -> Values:
+    """Return values with a shared cache, of which some are others."""
+    return {"sharedCache": {**SHARED["sharedCache"], **more}}
+
 
 TYPOS: tuple[tuple[str, Values], ...] = (
     ("replicas", {"replicas": 3}),
@@ -44,6 +52,9 @@ OUT_OF_RANGE: tuple[tuple[str, Values], ...] = (
     ("/livenessProbe", {"livenessProbe": {"exec": {"command": ["true"]}}}),
     ("/prometheusRule/runbookBaseUrl", {"prometheusRule": {"runbookBaseUrl": "https://wiki/a: b"}}),
     ("/enabled", {"enabled": "yes"}),
+    ("/sharedCache/url", {"sharedCache": {"url": "redis://:password@redis:6379"}}),
+    ("/sharedCache/url", {"sharedCache": {"url": "redis:6379"}}),
+    ("/sharedCache/name", {"sharedCache": {"name": "Blue"}}),
 )
 CONTRADICTIONS: tuple[tuple[str, Values], ...] = (
     ("policy needs policy.rules", {"authorization": "policy"}),
@@ -64,6 +75,16 @@ CONTRADICTIONS: tuple[tuple[str, Values], ...] = (
     ("clientCertificate.secretName", {"syntheticQueries": {"enabled": True}}),
     ("set it to true", {"networkPolicy": {"extraEgress": [{"ports": [{"port": 9}]}]}}),
     ("charts that contain this one", {"enabled": False}),
+    ("needs sharedCache.url", {"sharedCache": {"enabled": True, "seal": {"secretName": "seal"}}}),
+    ("needs sharedCache.seal.secretName", {"sharedCache": {"enabled": True, "url": "redis://redis"}}),
+    ("needs a real cluster", {**SHARED, "cluster": {"kind": "simulated"}}),
+    ("needs sharedCache.api.password.secretName", shared(api={"user": "api"})),
+    ("needs sharedCache.watcher.password.secretName", shared(watcher={"user": "watcher"})),
+    ("not both", shared(url="rediss://redis", ca={"secretName": "a", "configMapName": "b"})),
+    ("no effect with redis://", shared(ca={"secretName": "a"})),
+    ("no effect with redis://", shared(certificate={"secretName": "a"})),
+    ("not both", shared(watcher={"podDisruptionBudget": {"minAvailable": 0, "maxUnavailable": 0}})),
+    ("must not be that of serviceAccount", shared(watcher={"serviceAccount": {"name": "blue-sre-server"}})),
 )
 
 
@@ -96,10 +117,10 @@ class MatrixTests(SynchronousTestCase):
                 expected = {"app.kubernetes.io/version": sre_server.__version__, "helm.sh/chart": "sre-server-0.1.0"}
                 self.assertEqual({key: labels[key] for key in expected}, expected, name)
                 self.assertEqual(labels["app.kubernetes.io/managed-by"], "Helm")
-            (deployment,) = (d for d in documents if d["kind"] == "Deployment")
+            spec = deployment(documents)["spec"]
             (service,) = (d for d in documents if d["kind"] == "Service" and d["spec"].get("clusterIP") != "None")
-            pod = deployment["spec"]["template"]["metadata"]["labels"]
-            for selector in (deployment["spec"]["selector"]["matchLabels"], service["spec"]["selector"]):
+            pod = spec["template"]["metadata"]["labels"]
+            for selector in (spec["selector"]["matchLabels"], service["spec"]["selector"]):
                 self.assertLessEqual(selector.items(), pod.items(), name)
 
     def test_numeric_release(self) -> None:
@@ -167,6 +188,7 @@ class FeatureTests(SynchronousTestCase):
             "rules and dashboard": default | {"PrometheusRule", "ConfigMap"},
             "synthetic queries": default | {"CronJob", "Role", "RoleBinding"},
             "another cluster": default - cluster_wide,
+            "shared cache": default | {"ConfigMap", "Role", "RoleBinding"},
         }
         for name, objects in expected.items():
             self.assertEqual(kinds(render(MODES[name])), objects, name)
@@ -191,9 +213,9 @@ class FeatureTests(SynchronousTestCase):
     def test_autoscaling(self) -> None:
         """Autoscaling leaves the count out where no Deployment is seen, and says so; the target is 40 % of the CPU."""
         documents = render(MODES["autoscaling"])
-        deployment = named(documents, "Deployment")
-        self.assertNotIn("replicas", deployment["spec"])
-        self.assertEqual(deployment["metadata"]["annotations"], {"sre-server/replicas": "autoscaled"})
+        scaled = named(documents, "Deployment")
+        self.assertNotIn("replicas", scaled["spec"])
+        self.assertEqual(scaled["metadata"]["annotations"], {"sre-server/replicas": "autoscaled"})
         self.assertNotIn("annotations", named(render({}), "Deployment")["metadata"])
         cpu = named(documents, "HorizontalPodAutoscaler")["spec"]["metrics"][0]["resource"]
         self.assertEqual(cpu, {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 40}})

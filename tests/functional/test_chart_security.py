@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.functional.helm import FULL_NAME, MODES, NAMESPACE, Document, Values, named, pod_specs, render
+from tests.functional.helm import FULL_NAME, MODES, NAMESPACE, Document, Values, deployment, named, pod_specs, render
 
 pytestmark = pytest.mark.xdist_group("chart")
 
@@ -68,7 +68,7 @@ class PermissionTests(SynchronousTestCase):
         for mode in ("another cluster", "simulated"):
             documents = render(MODES[mode])
             self.assertEqual(rules(documents, "ClusterRole"), {}, mode)
-            pod = named(documents, "Deployment")["spec"]["template"]["spec"]
+            pod = deployment(documents)["spec"]["template"]["spec"]
             self.assertIs(pod["automountServiceAccountToken"], False, mode)
 
     def test_synthetic_client(self) -> None:

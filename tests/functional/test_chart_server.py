@@ -29,8 +29,6 @@ pytestmark = pytest.mark.xdist_group("chart")
 
 MOUNT = "/etc/sre-server"
 SPARE_SECONDS = 1.0
-STORE = ("", "-name", "-seal", "-user", "-password-file", "-ca", "-certificate", "-private-key")
-SHARED_CACHE = {"role", "lease", *(f"cache{name}" for name in STORE)}
 NOWHERE = """
 apiVersion: v1
 kind: Config
@@ -40,8 +38,8 @@ clusters: [{name: nowhere, cluster: {server: "http://127.0.0.1:1"}}]
 """
 
 
-def options_of(documents: list[Document], folder: Path) -> Options:
-    """Parse the arguments of the chart's container, with what is mounted there put into a folder."""
+def options_of(documents: list[Document], folder: Path, component: str = "server") -> Options:
+    """Parse the arguments of a container of the chart's, with what is mounted there put into a folder."""
     authority = Authority(folder)
     pair = authority.issue("localhost")
     tls = folder / "tls"
@@ -55,11 +53,17 @@ def options_of(documents: list[Document], folder: Path) -> Options:
             (folder / "config").mkdir(exist_ok=True)
             for name, text in document["data"].items():
                 (folder / "config" / name).write_text(text)
-    arguments = [argument.replace(MOUNT, str(folder)) for argument in server_container(documents)["args"]]
+    (folder / "cache").mkdir()
+    for name in ("seal", "password", "ca.crt", "tls.crt", "tls.key"):
+        (folder / "cache" / name).write_text("one line")
+    (folder / "nowhere").write_text(NOWHERE)
+    arguments = [argument.replace(MOUNT, str(folder)) for argument in server_container(documents, component)["args"]]
+    # Of a shared cache, a simulated cluster is refused.
+    shared = any(argument.startswith("--cache=") for argument in arguments)
     elsewhere = {"--cluster=in-cluster", "--cluster=kubeconfig"}
-    simulated = ["--cluster=simulated" if argument in elsewhere else argument for argument in arguments]
-    options = Options({})
-    options.parseOptions(simulated)
+    here = "--cluster=kubeconfig" if shared else "--cluster=simulated"
+    options = Options({"KUBECONFIG": str(folder / "nowhere")})
+    options.parseOptions([here if argument in elsewhere else argument for argument in arguments])
     return options
 
 
@@ -97,12 +101,13 @@ class OptionsTests(SynchronousTestCase):
                 self.assertIsNotNone(serverFromString(MemoryReactor(), endpoint), mode)
 
     def test_every_option(self) -> None:
-        """Each option of the server is one that the chart can set, but for those of a cache that pods share."""
-        arguments = [argument for values in MODES.values() for argument in server_container(render(values))["args"]]
+        """Each option of the server is one that the chart can set, in one of the roles."""
+        containers = [server_container(render(values)) for values in MODES.values()]
+        containers.append(server_container(render(MODES["shared cache"]), "watcher"))
+        arguments = [argument for container in containers for argument in container["args"]]
         passed = {argument.partition("=")[0].removeprefix("--") for argument in arguments}
         known = {name for name, *_ in Options.optParameters} | {"namespace"}
-        self.assertEqual(known - passed, SHARED_CACHE)
-        self.assertEqual(passed - known, set())
+        self.assertEqual(passed, known)
 
     def test_defaults(self) -> None:
         """What the chart says where nobody says anything is what the server would do, but for four things."""

@@ -22,7 +22,7 @@ NAMES: Final[dict[str, Any]] = {"fullnameOverride": "front", "nameOverride": "do
 # What one pod can have all at once; and what it has in place of that, for the keys that only then matter.
 RICH: Final = (
     *("guardrails", "namespaces", "cert-manager, own issuer", "percent unavailable", "network policy, narrow"),
-    *("service monitor", "load balancer", "image", "extras", "autoscaling"),
+    *("service monitor", "load balancer", "image", "extras", "autoscaling", "shared cache"),
 )
 OTHERS: Final = ("policy", "cert-manager", "pod monitor", "rules and dashboard", "another cluster")
 ONLY_IN_OTHERS: Final = {"cluster", "policy", "podMonitor", "prometheusRule", "dashboard", "resources"}

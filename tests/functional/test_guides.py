@@ -16,6 +16,7 @@ NEEDS = {
     "a registry, and a tool that builds images",
     "a release",
     "an install by kubectl apply",
+    "an install without Helm's own upgrade, and a Redis",
     "cert-manager in the cluster",
     "cert-manager in the cluster, and an issuer",
     "nodes that run containers",

@@ -42,6 +42,7 @@ print(json.dumps({
     "modules": [name for name in ("pip", "setuptools", "wheel", "ensurepip") if importlib.util.find_spec(name)],
     "tools": [name for name in ("pip", "pip3", "gcc", "cc", "ld", "make", "curl", "wget", "git") if shutil.which(name)],
     "simulator": importlib.util.find_spec("sre_server.simulator").origin,
+    "redis": importlib.util.find_spec("redis") is not None,
 }))
 """
 
@@ -131,6 +132,7 @@ class ImageTests(SynchronousTestCase):
         self.assertEqual(int(seen["status"]["CapEff"][0], 16), 0)
         self.assertEqual(seen["status"]["NoNewPrivs"], ["1"])
         self.assertEqual((seen["writable"], seen["modules"], seen["tools"]), ([], [], []))
+        self.assertTrue(seen["redis"], "without redis-py, no pod can share a cache")
         base = docker("exec", NAME, "sh", "-c", "$(readlink -f $(which python)) -c 'import pip'", check=False)
         self.assertIn("No module named 'pip'", base.stderr)
 

@@ -15,10 +15,20 @@
 
 {{/* For objects outside of the release's namespace. Without the hash, "x" in "a-b" and "b-x" in "a" would be one. */}}
 {{- define "sre-server.clusterName" -}}
-{{- $namespace := include "sre-server.namespace" . -}}
-{{- $fullname := include "sre-server.fullname" . -}}
-{{- $hash := printf "%s/%s" $namespace $fullname | sha256sum | trunc 8 -}}
-{{- printf "%s-%s" (printf "%s-%s" $namespace $fullname | trunc 54 | trimAll "-") $hash -}}
+{{- include "sre-server.joined" (list (include "sre-server.namespace" .) (include "sre-server.fullname" .)) -}}
+{{- end }}
+
+{{- define "sre-server.watcherClusterName" -}}
+{{- include "sre-server.joined" (list (include "sre-server.namespace" .) (include "sre-server.watcherName" .)) -}}
+{{- end }}
+
+{{- define "sre-server.joined" -}}
+{{- $hash := printf "%s/%s" (index . 0) (index . 1) | sha256sum | trunc 8 -}}
+{{- printf "%s-%s" (printf "%s-%s" (index . 0) (index . 1) | trunc 54 | trimAll "-") $hash -}}
+{{- end }}
+
+{{- define "sre-server.watcherName" -}}
+{{- include "sre-server.fullname" . }}-watcher
 {{- end }}
 
 {{/* A CronJob's name has 52 characters at most, as its Jobs' names are made of it. */}}
@@ -86,6 +96,12 @@ app.kubernetes.io/component: {{ index . 1 }}
 {{- end -}}
 {{- end }}
 
+{{- define "sre-server.watcherAccountName" -}}
+{{- with .Values.sharedCache.watcher.serviceAccount -}}
+{{- default (ternary (include "sre-server.watcherName" $) "default" .create) .name -}}
+{{- end -}}
+{{- end }}
+
 {{- define "sre-server.host" -}}
 {{- printf "%s.%s.svc" (include "sre-server.fullname" .) (include "sre-server.namespace" .) -}}
 {{- end }}
@@ -146,6 +162,76 @@ secret:
       path: {{ index . 2 }}
 {{- end }}
 
+{{/* The options for a shared cache that both roles take: (list root component). */}}
+{{- define "sre-server.cacheOptions" -}}
+{{- $cache := (index . 0).Values.sharedCache -}}
+{{- $own := ternary $cache.api $cache.watcher (eq (index . 1) "server") -}}
+- {{ printf "--cache=%s" $cache.url | quote }}
+- {{ printf "--cache-name=%s" $cache.name | quote }}
+- --cache-seal=/etc/sre-server/cache/seal
+{{- with $own.user }}
+- {{ printf "--cache-user=%s" . | quote }}
+{{- end }}
+{{- if $own.password.secretName }}
+- --cache-password-file=/etc/sre-server/cache/password
+{{- end }}
+{{- if or $cache.ca.secretName $cache.ca.configMapName }}
+- --cache-ca=/etc/sre-server/cache/ca.crt
+{{- end }}
+{{- if $cache.certificate.secretName }}
+- --cache-certificate=/etc/sre-server/cache/tls.crt
+- --cache-private-key=/etc/sre-server/cache/tls.key
+{{- end }}
+{{- end }}
+
+{{/* The files that these name, as sources of a projected volume: (list root component). */}}
+{{- define "sre-server.cacheFiles" -}}
+{{- $cache := (index . 0).Values.sharedCache -}}
+{{- $own := ternary $cache.api $cache.watcher (eq (index . 1) "server") -}}
+- {{- include "sre-server.projection" (list $cache.seal "" "seal") | nindent 2 }}
+{{- if $own.password.secretName }}
+- {{- include "sre-server.projection" (list $own.password "" "password") | nindent 2 }}
+{{- end }}
+{{- if or $cache.ca.secretName $cache.ca.configMapName }}
+- {{- include "sre-server.projection" (list $cache.ca "" "ca.crt") | nindent 2 }}
+{{- end }}
+{{- with $cache.certificate }}
+{{- if .secretName }}
+- secret:
+    name: {{ .secretName | quote }}
+    items:
+      - key: {{ .certificateKey | quote }}
+        path: tls.crt
+      - key: {{ .privateKeyKey | quote }}
+        path: tls.key
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* The ports of Redis, and of its sentinels: a JSON list of those in the URL, or else the usual ones. */}}
+{{- define "sre-server.cachePorts" -}}
+{{- $url := default "" .Values.sharedCache.url -}}
+{{- $sentinels := contains "+sentinel:" $url -}}
+{{- $ports := ternary (list 6379) list $sentinels -}}
+{{- range regexReplaceAll "^[a-z+]+://([^/]*).*$" $url "${1}" | splitList "," -}}
+{{- $ports = append $ports (regexFind ":[0-9]+$" . | trimPrefix ":" | default (ternary "26379" "6379" $sentinels) | int) -}}
+{{- end -}}
+{{- $ports | uniq | toJson -}}
+{{- end }}
+
+{{/*
+"true" while pods may run that list and watch by themselves: the first upgrade with a shared cache must not take that from
+them before their successors serve. As of the next one nobody needs it any more.
+*/}}
+{{- define "sre-server.stillWatching" -}}
+{{- with lookup "apps/v1" "Deployment" (include "sre-server.namespace" .) (include "sre-server.fullname" .) -}}
+{{- $follows := contains "\"--role=api\"" (toJson .spec.template.spec.containers) -}}
+{{- $status := default dict .status -}}
+{{- $replaced := and (eq (int $status.updatedReplicas) (int $status.replicas)) (ge (int $status.observedGeneration) (int .metadata.generation)) -}}
+{{- if not (and $follows $replaced) }}true{{ end -}}
+{{- end -}}
+{{- end }}
+
 {{- define "sre-server.hasDocuments" -}}
 {{- if or .Values.guardrails (eq .Values.authorization "policy") }}true{{ end -}}
 {{- end }}
@@ -196,8 +282,15 @@ jobLabel: app.kubernetes.io/name
 namespaceSelector:
   matchNames: [{{ include "sre-server.namespace" (index . 0) | quote }}]
 selector:
+  {{- if and (eq (index . 1) "server") (index . 0).Values.sharedCache.enabled }}
+  matchLabels:
+    {{- omit (fromYaml (include "sre-server.selectorLabels" .)) "app.kubernetes.io/component" | toYaml | nindent 4 }}
+  matchExpressions:
+    - {key: app.kubernetes.io/component, operator: In, values: [server, watcher]}
+  {{- else }}
   matchLabels:
     {{- include "sre-server.selectorLabels" . | nindent 4 }}
+  {{- end }}
 {{- end }}
 
 {{/* And how. */}}
@@ -205,4 +298,39 @@ selector:
 port: ops
 path: /metrics
 {{ include "sre-server.given" (list . "interval" "scrapeTimeout" "honorLabels" "relabelings" "metricRelabelings") }}
+{{- end }}
+
+{{/* What may come in to pods of either role: monitoring, and what the values add. */}}
+{{- define "sre-server.opsIngress" -}}
+{{- with .Values.networkPolicy.monitoring -}}
+- ports:
+    - port: {{ $.Values.server.opsPort }}
+      protocol: TCP
+  from:
+    {{- toYaml . | nindent 4 }}
+{{- end }}
+{{- with .Values.networkPolicy.extraIngress }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{/* Where pods of either role may go besides DNS: the apiserver, Redis, and what the values add. */}}
+{{- define "sre-server.egress" -}}
+- ports:
+    {{- range .Values.networkPolicy.apiserver.ports }}
+    - port: {{ . }}
+      protocol: TCP
+    {{- end }}
+  {{- include "sre-server.given" (list .Values.networkPolicy.apiserver "to") | nindent 2 }}
+{{- if .Values.sharedCache.enabled }}
+- ports:
+    {{- range include "sre-server.cachePorts" . | fromJsonArray }}
+    - port: {{ int . }}
+      protocol: TCP
+    {{- end }}
+  {{- include "sre-server.given" (list .Values.networkPolicy.sharedCache "to") | nindent 2 }}
+{{- end }}
+{{- with .Values.networkPolicy.extraEgress }}
+{{ toYaml . }}
+{{- end }}
 {{- end }}

@@ -24,6 +24,9 @@
 {{- if and (eq $v.cluster.kind "kubeconfig") (not $v.cluster.kubeconfig.secretName) -}}
 {{- fail "cluster.kind: kubeconfig needs cluster.kubeconfig.secretName" -}}
 {{- end -}}
+{{- if $v.sharedCache.enabled -}}
+{{- include "sre-server.validateCache" . -}}
+{{- end -}}
 {{- if eq (int $v.server.port) (int $v.server.opsPort) -}}
 {{- fail "server.port and server.opsPort must differ" -}}
 {{- end -}}
@@ -52,8 +55,8 @@
 {{- end -}}
 {{- end -}}
 {{- with $v.networkPolicy -}}
-{{- if and (eq (toString .enabled) "ingress") (or .apiserver.to .dns.to .extraEgress) -}}
-{{- fail "networkPolicy.apiserver.to, dns.to and extraEgress have no effect with networkPolicy.enabled: ingress; set it to true" -}}
+{{- if and (eq (toString .enabled) "ingress") (or .apiserver.to .dns.to .sharedCache.to .extraEgress) -}}
+{{- fail "networkPolicy.apiserver.to, dns.to, sharedCache.to and extraEgress have no effect with networkPolicy.enabled: ingress; set it to true" -}}
 {{- end -}}
 {{- end -}}
 {{- if and $v.serviceMonitor.enabled $v.podMonitor.enabled -}}
@@ -61,5 +64,38 @@
 {{- end -}}
 {{- if and $v.syntheticQueries.enabled (not (include "sre-server.clientSecret" .)) -}}
 {{- fail "syntheticQueries needs syntheticQueries.clientCertificate.secretName with tls.source: existingSecret" -}}
+{{- end -}}
+{{- end }}
+
+{{- define "sre-server.validateCache" -}}
+{{- $v := .Values -}}
+{{- $cache := $v.sharedCache -}}
+{{- if not $cache.url -}}
+{{- fail "sharedCache needs sharedCache.url, such as rediss://redis.example.org:6379" -}}
+{{- end -}}
+{{- if not $cache.seal.secretName -}}
+{{- fail "sharedCache needs sharedCache.seal.secretName: the key that seals what Redis keeps" -}}
+{{- end -}}
+{{- if eq $v.cluster.kind "simulated" -}}
+{{- fail "sharedCache needs a real cluster: with cluster.kind: simulated each pod would have another one" -}}
+{{- end -}}
+{{- range $role, $own := dict "api" $cache.api "watcher" $cache.watcher -}}
+{{- if and $own.user (not $own.password.secretName) -}}
+{{- fail (printf "sharedCache.%s.user needs sharedCache.%s.password.secretName" $role $role) -}}
+{{- end -}}
+{{- end -}}
+{{- if and $cache.ca.secretName $cache.ca.configMapName -}}
+{{- fail "sharedCache.ca: set secretName or configMapName, not both" -}}
+{{- end -}}
+{{- if and (hasPrefix "redis:" $cache.url) (or $cache.ca.secretName $cache.ca.configMapName $cache.certificate.secretName) -}}
+{{- fail "sharedCache.ca and sharedCache.certificate have no effect with redis://; set sharedCache.url to rediss://" -}}
+{{- end -}}
+{{- with $cache.watcher.podDisruptionBudget -}}
+{{- if and (not (kindIs "invalid" .minAvailable)) (not (kindIs "invalid" .maxUnavailable)) -}}
+{{- fail "sharedCache.watcher.podDisruptionBudget: set minAvailable or maxUnavailable, not both" -}}
+{{- end -}}
+{{- end -}}
+{{- if and (include "sre-server.rbac" .) (eq (include "sre-server.watcherAccountName" .) (include "sre-server.serviceAccountName" .)) -}}
+{{- fail "sharedCache.watcher.serviceAccount.name must not be that of serviceAccount: each role has its own permissions" -}}
 {{- end -}}
 {{- end }}
