@@ -7,6 +7,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from unittest import SkipTest
 
 import msgspec
 
@@ -14,6 +15,7 @@ from tests.benchmarks.bench import Bench, Effort
 from tests.benchmarks.building import ensure_load_generator
 from tests.benchmarks.chart import NEEDED, chart
 from tests.benchmarks.load import BenchError
+from tests.benchmarks.model import explain
 from tests.benchmarks.processes import Identities
 from tests.benchmarks.report import Result, Verdict, report, skipped, table
 from tests.benchmarks.rows import ROWS
@@ -52,6 +54,8 @@ def run(bench: Bench, rows: Sequence[str]) -> list[Result]:
         else:
             try:
                 measured = row.measure(bench)
+            except SkipTest as reason:
+                measured = [skipped(name, row.what, row.goal, str(reason))]
             except BenchError as error:
                 measured = [skipped(name, row.what, row.goal, str(error).splitlines()[0], Verdict.FAILED)]
         for result in measured:
@@ -93,6 +97,8 @@ def main(argv: Sequence[str]) -> int:
         draw(results, options.chart)
     load = f"load average before it {before:.1f}, at its end {written.load_after:.1f}"
     say(f"\n{table(results)}\n\n{options.json}: {written.seconds:.0f} s, {load}")
+    if not options.smoke and any(result.row.startswith("shared-") for result in results):
+        say(f"\n{explain(results)}")
     return 1 if any(result.verdict is Verdict.FAILED for result in results) else 0
 
 

@@ -57,9 +57,13 @@ class Bench(Struct, frozen=True):
     def server(self, stack: ExitStack, cluster: Stub | int, *options: str, log: str = "server.log") -> Server:
         """Start the product in front of a stub, or a new one with so many Deployments, and wait until it is ready."""
         stub = stack.enter_context(Stub(self.folder, cluster)) if isinstance(cluster, int) else cluster
-        server = stack.enter_context(Server(self.folder, self.identities, stub.kubeconfig, *options, log=log))
+        server = stack.enter_context(self.starting(stub.kubeconfig, *options, log=log))
         server.wait_until_ready()
         return server
+
+    def starting(self, kubeconfig: Path, *options: str, log: str, noted: Path | None = None) -> Server:
+        """Start the product in front of the cluster of a kubeconfig; it listens, and may not be ready yet."""
+        return Server(self.folder, self.identities, kubeconfig, *options, log=log, noted=noted)
 
     def floor(self, stack: ExitStack, answer: bytes) -> Floor:
         """Start the floor with this answer."""

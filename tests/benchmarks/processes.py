@@ -1,10 +1,12 @@
 """The processes that are measured: started by `twistd`, as users do, their CPU time and memory read from the system."""
 
 import re
+import signal
 import subprocess
 import time
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Self
 
@@ -29,6 +31,19 @@ def resident_bytes(pid: int) -> int:
     if found is None:
         raise BenchError("the system does not say how much memory a process holds")
     return int(found[1]) * 1024
+
+
+def is_ready(ops: Target) -> bool:
+    """Ask an ops port whether its server is ready."""
+    host, _, port = ops.address.partition(":")
+    connection = HTTPConnection(host, int(port), timeout=5)
+    try:
+        connection.request("GET", "/readyz")
+        return connection.getresponse().status == 200
+    except (OSError, HTTPException):
+        return False
+    finally:
+        connection.close()
 
 
 class Identities:
@@ -67,6 +82,10 @@ class TwistdProcess:
     def pid(self) -> int:
         """The process id."""
         return self._process.pid
+
+    def send_signal(self, number: signal.Signals) -> None:
+        """Send a signal."""
+        self._process.send_signal(number)
 
     def wait_for_line(self, pattern: str) -> re.Match[str]:
         """Return the match of the first line of the log that has it."""
@@ -108,18 +127,37 @@ class Server(TwistdProcess):
     """The product with all of its trust boundary on, in front of the cluster of a kubeconfig."""
 
     def __init__(
-        self, folder: Path, identities: Identities, kubeconfig: Path, *options: str, log: str = "server.log"
+        self,
+        folder: Path,
+        identities: Identities,
+        kubeconfig: Path,
+        *options: str,
+        log: str = "server.log",
+        noted: Path | None = None,
     ) -> None:
-        arguments = ["sre-server", "--listen=tcp:0:interface=127.0.0.1", "--ops-listen=tcp:0:interface=127.0.0.1"]
+        """With `noted`, the process writes there when it takes in each count of the Deployment that is followed."""
+        arguments = ["--listen=tcp:0:interface=127.0.0.1", "--ops-listen=tcp:0:interface=127.0.0.1"]
         arguments += [*identities.options(), f"--kubeconfig={kubeconfig}", "--cluster=kubeconfig"]
         arguments += [*UNLIMITED, f"--audit-log={folder / log}.audit", *options]
-        super().__init__(folder, log, arguments)
+        if noted is None:
+            super().__init__(folder, log, ["sre-server", *arguments])
+        else:
+            script = Path(__file__).with_name("noting.py")
+            super().__init__(folder, log, [f"--python={script}"], {"NOTING": "\n".join([str(noted), *arguments])})
         try:
             self.target = identities.target(int(self.wait_for_line(r"API: listening on 127\.0\.0\.1:(\d+)")[1]))
             self.ops = Target("127.0.0.1:" + self.wait_for_line(r"ops port: listening on 127\.0\.0\.1:(\d+)")[1])
         except BaseException:
             self.close()
             raise
+
+    def wait_until_serving(self) -> None:
+        """Wait until readyz is 200."""
+        began = time.monotonic()
+        while not is_ready(self.ops):
+            if time.monotonic() - began > START_SECONDS:
+                raise BenchError(f"{self.log.stem} was never ready")
+            time.sleep(POLL_SECONDS)
 
     def wait_until_ready(self) -> None:
         """Wait until every list is in."""

@@ -102,7 +102,7 @@ class Handler(BaseHTTPRequestHandler):
         """Say nothing."""
 
     def do_GET(self) -> None:
-        """Answer a list or a watch."""
+        """Answer a list, a watch or, of namespaces, a single one."""
         url = urlsplit(self.path)
         query = {name: values[0] for name, values in parse_qs(url.query).items()}
         deployments = url.path.endswith("/deployments")
@@ -113,6 +113,8 @@ class Handler(BaseHTTPRequestHandler):
         elif deployments:
             page = self.cluster.page(int(query.get("continue", 0)), int(query.get("limit", 0)))
             self._send(200, page, "gzip" if self.cluster.compress else "")
+        elif not url.path.endswith("/namespaces"):
+            self._send(200, self.cluster.objects.namespace(url.path.rpartition("/")[2], FIRST_VERSION))
         else:
             self._send(200, self.cluster.namespaces())
 

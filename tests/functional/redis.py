@@ -39,6 +39,11 @@ class RedisServer:
         """Where it is, for `--cache`."""
         return f"redis://127.0.0.1:{self.port}"
 
+    @property
+    def pid(self) -> int:
+        """The process id; 0 while it does not run."""
+        return self._process.pid if self._process else 0
+
     def start(self) -> None:
         """Start it, and wait until it answers."""
         where = ["--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]

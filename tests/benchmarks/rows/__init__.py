@@ -7,13 +7,18 @@ from msgspec import Struct
 from tests.benchmarks.bench import Row
 from tests.benchmarks.rows import apiserver
 from tests.benchmarks.rows.decoding import list_page
+from tests.benchmarks.rows.following import following
 from tests.benchmarks.rows.growth import growth
 from tests.benchmarks.rows.handshakes import handshake
+from tests.benchmarks.rows.leading import leading
 from tests.benchmarks.rows.lists import compressed, lists, not_modified
 from tests.benchmarks.rows.reads import single_read
+from tests.benchmarks.rows.shared_reads import shared_reads
+from tests.benchmarks.rows.snapshots import snapshots
 from tests.benchmarks.rows.starting import starting
 from tests.benchmarks.rows.storm import storm
 from tests.benchmarks.rows.syncing import first_sync
+from tests.benchmarks.rows.warming import warming
 
 
 class Entry(Struct, frozen=True):
@@ -37,4 +42,11 @@ ROWS: Final = {
     "storm": Entry("change to visible, reads meanwhile", "p99 <= 10 ms; read p99 <= 2 x idle", storm),
     "growth": Entry("CPU of a single read as the cluster grows", "highest <= 1.1 x lowest", growth),
     "start": Entry("start to ready with 100 Deployments, and import", "< 1 s", starting, False),
+    "shared-following": Entry(
+        "1,000 changes/s at 50 api processes", "p99 <= 250 ms; 2 % and 4 % CPU", following, False
+    ),
+    "shared-requests": Entry("requests to the API server, takeover", "2 watchers'; 20 s, 3 s", leading, False),
+    "shared-start": Entry("start of an api process beside a full cache", "<= 2 x an empty one", warming, False),
+    "shared-bytes": Entry("memory in Redis, and what a load takes", "<= 130 bytes a Deployment", snapshots, False),
+    "shared-reads": Entry("CPU of a single read of an api process", "<= 1.05 x --role all", shared_reads),
 }

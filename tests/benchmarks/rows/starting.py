@@ -4,13 +4,15 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from contextlib import ExitStack
-from http.client import HTTPConnection, HTTPException
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Final
 
+from msgspec import Struct
+
 from tests.benchmarks.bench import Bench
-from tests.benchmarks.load import BenchError
-from tests.benchmarks.processes import TwistdProcess
+from tests.benchmarks.load import BenchError, Target
+from tests.benchmarks.processes import TwistdProcess, cpu_seconds, is_ready
 from tests.benchmarks.report import Result, verdict
 from tests.benchmarks.rounds import figure
 from tests.benchmarks.stubbed import Stub
@@ -31,6 +33,14 @@ POLL_SECONDS: Final = 0.005
 LIMIT_SECONDS: Final = 30.0
 
 
+class Start(Struct, frozen=True):
+    """A process that has become ready: after how many seconds, and with how many of CPU."""
+
+    pid: int
+    seconds: float
+    cpu: float
+
+
 def starting(bench: Bench) -> list[Result]:
     """Measure several starts, and as many imports."""
     with Stub(bench.folder, DEPLOYMENTS) as stub:
@@ -49,30 +59,28 @@ def starting(bench: Bench) -> list[Result]:
 
 def _start(bench: Bench, stub: Stub) -> float:
     """Start once; return the seconds until /readyz says 200."""
+    with started(bench, "--cluster=kubeconfig", f"--kubeconfig={stub.kubeconfig}") as start:
+        return start.seconds
+
+
+@contextmanager
+def started(bench: Bench, *options: str, poll: float = POLL_SECONDS) -> Iterator[Start]:
+    """Start a server, wait until /readyz says 200, and leave it running in the meantime."""
     with ExitStack() as stack:
         reserved = stack.enter_context(reserve_port())
         port = reserved.getsockname()[1]
         reserved.close()
         arguments = ["sre-server", "--listen=tcp:0:interface=127.0.0.1", f"--ops-listen=tcp:{port}:interface=127.0.0.1"]
-        arguments += [*bench.identities.options(), "--cluster=kubeconfig", f"--kubeconfig={stub.kubeconfig}"]
         began = time.monotonic()
-        stack.enter_context(TwistdProcess(bench.folder, "start.log", arguments))
-        while not _is_ready(port):
+        log = bench.folder / "start.log"
+        process = stack.enter_context(
+            TwistdProcess(bench.folder, log.name, [*arguments, *bench.identities.options(), *options])
+        )
+        while not is_ready(Target(f"127.0.0.1:{port}")):
             if time.monotonic() - began > LIMIT_SECONDS:
                 raise BenchError("the server was never ready")
-            time.sleep(POLL_SECONDS)
-        return time.monotonic() - began
-
-
-def _is_ready(port: int) -> bool:
-    connection = HTTPConnection("127.0.0.1", port, timeout=5)
-    try:
-        connection.request("GET", "/readyz")
-        return connection.getresponse().status == 200
-    except (OSError, HTTPException):
-        return False
-    finally:
-        connection.close()
+            time.sleep(poll)
+        yield Start(process.pid, time.monotonic() - began, cpu_seconds(process.pid))
 
 
 def _import(rounds: int) -> Result:
