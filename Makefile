@@ -129,7 +129,7 @@ lint: $(VENV)/.installed ## Check style and types
 	$(BIN)/ruff format --check $(CODE)
 	$(BIN)/mypy sre_server tests helm/dashboard setup.py $(wildcard .ci/*.py)
 	$(BIN)/hadolint Dockerfile
-	$(BIN)/shellcheck .ci/run .ci/kind .ci/publish
+	$(BIN)/shellcheck .ci/run .ci/kind .ci/publish .ci/redis
 
 format: $(VENV)/.installed ## Bring the code into the house style
 	$(BIN)/ruff check --fix $(CODE)

@@ -1,8 +1,8 @@
 """The service that keeps the cache fed: runs cycles in threads of its own, waits after failures, stops in time.
 
-After a failure it waits as client-go does. A cluster that cannot even be connected to is tried more often, which costs
-it nothing: whoever waits for its return wants to know at once. That only a list is of use is no failure, unless it is
-all that the list at once comes to.
+After a failure it waits as client-go does. A cluster, or a Redis, that cannot even be connected to is tried more often,
+which costs it nothing: whoever waits for its return wants to know at once. That only a list is of use is no failure,
+unless it is all that the list at once comes to.
 
 Decisions are made here, in the reactor thread; the other threads run blocking I/O and nothing else. The only call that
 they make into the reactor is `callFromThread`, once per batch of events.
@@ -22,7 +22,15 @@ from twisted.python.failure import Failure
 
 from sre_server.cluster.permissions import FORBIDDEN
 from sre_server.cluster.workers import IThreadingReactor, Workers
-from sre_server.errors import ClusterError, ClusterRefused, ClusterUnreachable, Expired, Silent, StoreError
+from sre_server.errors import (
+    ClusterError,
+    ClusterRefused,
+    ClusterUnreachable,
+    Expired,
+    Silent,
+    StoreError,
+    StoreUnreachable,
+)
 from sre_server.model import Event
 
 FIRST_DELAY: Final = 0.8
@@ -130,8 +138,8 @@ class Feed(Service):
                 await self._wait(delay)
 
     def _delay_after(self, source: Hashable, error: Exception, failures: int) -> float:
-        # Its subclasses say that there was no way to connect, which may be costly to find out.
-        unconnected = type(error) is ClusterUnreachable
+        # Subclasses say that there was no way to connect, which may be costly to find out.
+        unconnected = type(error) in (ClusterUnreachable, StoreUnreachable)
         delay = backoff(failures, self._chance, LAST_DELAY_UNCONNECTED if unconnected else LAST_DELAY)
         if isinstance(error, ClusterError | StoreError):
             delay = max(delay, error.retry_after or 0)

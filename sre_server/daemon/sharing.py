@@ -13,11 +13,19 @@ from sre_server.model import is_deployment_name, is_namespace_name
 from sre_server.store.options import DEFAULT_NAME, Address, StoreOptions, parse_url
 
 MEMORY: Final = "memory"
+SENTINELS: Final = "redis+sentinel://HOST:PORT,HOST:PORT/MASTER-NAME"
 PARAMETERS: Final = (
     ("role", None, "all", "all, or watcher (feeds a shared cache) or api (serves from it)"),
-    ("cache", None, MEMORY, "memory, or redis://HOST:PORT or rediss://HOST:PORT that watcher and api share"),
+    (
+        "cache",
+        None,
+        MEMORY,
+        "memory, or that of watcher and api: redis://HOST:PORT, rediss:// for TLS, or " + SENTINELS,
+    ),
     ("cache-user", None, None, "user at Redis [default: its default user]"),
     ("cache-password-file", None, None, "file with the password at Redis [default: none]"),
+    ("cache-sentinel-user", None, None, "user at the sentinels [default: their default user]"),
+    ("cache-sentinel-password-file", None, None, "file with the password at the sentinels [default: none]"),
     ("cache-ca", None, None, "PEM file with the CAs that vouch for rediss:// [default: the system's]"),
     ("cache-certificate", None, None, "PEM file with our certificate for rediss:// [default: none]"),
     ("cache-private-key", None, None, "PEM file with its private key"),
@@ -26,7 +34,8 @@ PARAMETERS: Final = (
     ("lease", None, None, "NAMESPACE/NAME of the Lease that lets one watcher of several publish"),
 )
 _TLS: Final = ("cache-ca", "cache-certificate", "cache-private-key")
-_FILES: Final = ("cache-password-file", "cache-seal", *_TLS)
+_SENTINEL: Final = ("cache-sentinel-user", "cache-sentinel-password-file")
+_FILES: Final = ("cache-password-file", "cache-sentinel-password-file", "cache-seal", *_TLS)
 
 
 class Role(Enum):
@@ -83,14 +92,13 @@ def parse_sharing(role: Role, given: Mapping[str, str | None]) -> Sharing | None
         if file is not None and not file.is_file():
             raise UsageError(f"--{option}: {file} does not exist")
     store = StoreOptions(
-        host=address.host,
-        port=address.port,
-        database=address.database,
-        encrypted=address.encrypted,
+        address=address,
         seal=Path(given["cache-seal"]).absolute(),
         name=name,
         user=given["cache-user"],
         password_file=paths["cache-password-file"],
+        sentinel_user=given["cache-sentinel-user"],
+        sentinel_password_file=paths["cache-sentinel-password-file"],
         ca=paths["cache-ca"],
         certificate=paths["cache-certificate"],
         private_key=paths["cache-private-key"],
@@ -108,8 +116,11 @@ def _address(cache: str, given: Mapping[str, str | None]) -> Address:
         raise UsageError(f"{', '.join(tls)}: only with --cache rediss://HOST:PORT")
     if bool(given["cache-certificate"]) != bool(given["cache-private-key"]):
         raise UsageError("--cache-certificate and --cache-private-key belong together")
-    if given["cache-user"] and not given["cache-password-file"]:
-        raise UsageError("--cache-user needs --cache-password-file")
+    if not address.master and (extra := [f"--{name}" for name in _SENTINEL if given[name]]):
+        raise UsageError(f"{', '.join(extra)}: only with --cache {SENTINELS}")
+    for who in ("cache", "cache-sentinel"):
+        if given[f"{who}-user"] and not given[f"{who}-password-file"]:
+            raise UsageError(f"--{who}-user needs --{who}-password-file")
     return address
 
 

@@ -1,8 +1,8 @@
 """The shared cache in Redis: a watcher publishes there what it hears of the cluster, api pods follow it.
 
 - `options`: which Redis, which files, which name; `factory` makes the room of them.
-- `connection`: one thread's connection, on redis-py's; the only module that imports it.
-- `link`: opens one connection after the other, for one thread.
+- `connection`: one thread's connection, to where `sentinels` say that the master is; `client`: redis-py as both use it.
+- `link`: opens one connection after the other, for one thread; `interruptible`: how another thread ends them.
 - `scripts`: what Redis does in one step: claim, open, append.
 - `records`: what the bytes in Redis mean, and the seal on them; `contents`: the objects, in the snapshot's buckets.
 - `mirror`: what a watcher has heard and not yet published; `writer`: one reign over the log; `publisher`: the loop.

@@ -5,26 +5,25 @@ happen twice; here nothing is repeated, and a connection that broke is not opene
 `interrupt` may be called from another thread.
 """
 
-import socket
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from threading import Event as Flag
-from typing import TYPE_CHECKING, Any, Final, Self
+from contextlib import contextmanager
+from typing import Any, Final, Self
+
+from msgspec.structs import replace
+from redis import exceptions
 
 from sre_server.errors import StoreRefused, StoreUnreachable
-from sre_server.store.options import StoreOptions
-
-if TYPE_CHECKING:
-    from redis import Connection
+from sre_server.store.client import kind, settings
+from sre_server.store.interruptible import Interruptible
+from sre_server.store.options import Address, StoreOptions
+from sre_server.store.sentinels import discover
 
 SECONDS: Final = 5.0
 
 
 @contextmanager
-def _translated(where: StoreOptions) -> Iterator[None]:
+def _translated(where: Address) -> Iterator[None]:
     """Turn what redis-py raises into errors that say what is known."""
-    from redis import exceptions  # noqa: PLC0415  # an extra: only those who share a cache have it
-
     try:
         yield
     except (exceptions.AuthenticationError, exceptions.AuthorizationError, exceptions.NoPermissionError) as error:
@@ -37,62 +36,42 @@ def _translated(where: StoreOptions) -> Iterator[None]:
         raise StoreUnreachable(f"{where} cannot be reached: {str(error).rstrip('.')}.") from error
 
 
-class Interruptible:
-    """Holds the socket of one connection after the other, and shuts them down from another thread."""
-
-    def __init__(self) -> None:
-        self._socket: socket.socket | None = None
-        self.interrupted = Flag()
-
-    def hold(self, connected: socket.socket | None) -> None:
-        """Learn of the socket in use; raises StoreUnreachable if the end has come meanwhile."""
-        self._socket = connected
-        if self.interrupted.is_set():
-            raise StoreUnreachable("The server is shutting down.")
-
-    def release(self) -> None:
-        """Learn that the socket is about to be closed."""
-        self._socket = None
-
-    def interrupt(self) -> None:
-        """End what the connection waits for, and every later one at once.
-
-        The raw socket is shut down; closing it here would take the descriptor from under the thread that reads.
-        """
-        self.interrupted.set()
-        if self._socket is not None:
-            with suppress(OSError):
-                socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
-
-
 class Store:
-    """A connection to the Redis server that `options` name, to be used in a `with`."""
+    """A connection to the Redis server that `options` name, or that their sentinels do, to be used in a `with`."""
 
     def __init__(self, options: StoreOptions, interruptible: Interruptible) -> None:
         """Connect at once; raises StoreUnreachable or StoreRefused, as for a server that is a replica."""
-        self._options = options
         self._interruptible = interruptible
-        interruptible.hold(None)
-        with _translated(options):
-            self._connection = _connection(options)
+        self._where = options.address
+        with _translated(self._where):
+            if options.address.master:
+                self._where = replace(options.address, servers=(discover(options, interruptible),), master="")
+        with _translated(self._where):
+            ((host, port),) = self._where.servers
+            how = settings(options, options.user, options.password_file, SECONDS)
+            self._connection = kind(options)(
+                interruptible=interruptible, host=host, port=port, db=self._where.database, **how
+            )
             self._connection.connect()
         try:
-            interruptible.hold(self._connection._sock)  # noqa: SLF001  # there is no other way to it
-            self._check_role()
+            self._check_role(options)
         except BaseException:
             self._connection.disconnect()
             raise
 
-    def _check_role(self) -> None:
+    def _check_role(self, options: StoreOptions) -> None:
         role = self.call("ROLE")[0]
-        if role != b"master":
-            raise StoreRefused(f"{self._options} is a {role.decode()}, not a master: name the master with --cache.")
+        if role == b"master":
+            return
+        if options.address.master:
+            raise StoreUnreachable(f"{self._where} is the master, the sentinels say, and itself: a {role.decode()}.")
+        raise StoreRefused(f"{self._where} is a {role.decode()}, not a master: name the master with --cache.")
 
     def call(self, *command: str | bytes | int | float, seconds: float = SECONDS) -> Any:  # noqa: ANN401  # Redis'
         """Send a command and return its answer; `seconds` bound the wait for each part of it."""
-        if self._connection._sock is None:  # noqa: SLF001  # it would connect again
-            raise StoreUnreachable(f"{self._options} closed the connection.")
-        with _translated(self._options):
+        if not self._connection.is_connected:  # it would connect again
+            raise StoreUnreachable(f"{self._where} closed the connection.")
+        with _translated(self._where):
             self._connection.send_command(*command, check_health=False)
             return self._connection.read_response(timeout=seconds)
 
@@ -104,31 +83,3 @@ class Store:
         """Close it."""
         self._interruptible.release()
         self._connection.disconnect()
-
-
-def _connection(options: StoreOptions) -> "Connection":
-    """Make a connection that never tries twice, from files as they are now."""
-    from redis import Connection, SSLConnection  # noqa: PLC0415
-    from redis.backoff import NoBackoff  # noqa: PLC0415
-    from redis.retry import Retry  # noqa: PLC0415
-
-    password = None
-    if options.password_file is not None:
-        password = options.password_file.read_text(encoding="utf-8").strip()
-    settings: dict[str, Any] = {
-        "host": options.host,
-        "port": options.port,
-        "db": options.database,
-        "username": options.user,
-        "password": password,
-        "socket_timeout": SECONDS,
-        "socket_connect_timeout": SECONDS,
-        "retry": Retry(NoBackoff(), 0),
-        "protocol": 2,
-        "driver_info": None,
-    }
-    if not options.encrypted:
-        return Connection(**settings)
-    files = {"ssl_ca_certs": options.ca, "ssl_certfile": options.certificate, "ssl_keyfile": options.private_key}
-    settings |= {name: str(path) for name, path in files.items() if path is not None}
-    return SSLConnection(**settings)

@@ -27,6 +27,8 @@ BLOCK_SECONDS: Final = 2.0
 SILENT_SECONDS: Final = 5.0
 JITTER_SECONDS: Final = 10.0
 PROBE_SECONDS: Final = 10.0
+REPAIR_SECONDS: Final = 10.0
+"""How long a watcher may take to append again what a failover of Redis has lost."""
 
 
 class _Following:
@@ -65,7 +67,7 @@ class Follower:
         self._shown: Shown | None = None
         self._ahead = Ahead()
         self._told: Sequence[float] = ()
-        self._heard_at = self._checked_at = self._probed_at = now()
+        self._heard_at = self._checked_at = self._probed_at = self._reconnected_at = now()
         metrics.store_lag.set_function(lambda: max(0.0, now() - self._heard_at))
 
     def interrupt(self) -> None:
@@ -84,6 +86,7 @@ class Follower:
     def reconnected(self) -> None:
         """Learn that reads go another way from now on, perhaps to another copy of the log."""
         self._ahead.reconnected()
+        self._reconnected_at = self._now()
 
     def follow(self, reader: Reader, emit: Emit) -> None:
         """Follow with what reads from a connection that is open."""
@@ -113,7 +116,9 @@ class Follower:
         if following is None:
             return
         try:
-            check_top(reader.head(), following.position)
+            head = reader.head()
+            if head.epoch != following.position.epoch or self._now() - self._reconnected_at >= REPAIR_SECONDS:
+                check_top(head, following.position)
         except (StoreForged, StoreIncomplete) as error:
             self._reload(error)
 

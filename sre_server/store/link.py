@@ -3,11 +3,15 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Event as Flag
+from typing import TYPE_CHECKING
 
-from sre_server.store.connection import Interruptible, Store
+from sre_server.store.interruptible import Interruptible
 from sre_server.store.options import StoreOptions
 from sre_server.store.records import Keys, Seal
 from sre_server.telemetry.metrics import Metrics
+
+if TYPE_CHECKING:
+    from sre_server.store.connection import Store
 
 
 class Link:
@@ -30,8 +34,10 @@ class Link:
         self._interruptible.interrupt()
 
     @contextmanager
-    def open(self) -> Iterator[tuple[Store, Keys, Seal]]:
+    def open(self) -> Iterator[tuple["Store", Keys, Seal]]:
         """Connect, with the keys of the cluster and the seal as its file is now; raises StoreError and ClusterError."""
+        from sre_server.store.connection import Store  # noqa: PLC0415  # redis-py is an extra
+
         if self._cluster is None:
             self._cluster = self._identify()
         keys, seal = Keys(self._cluster, self._options.name), Seal.read(self._options.seal)

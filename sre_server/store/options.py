@@ -6,46 +6,73 @@ from urllib.parse import urlsplit
 
 from msgspec import Struct
 
-SCHEMES: Final = ("redis", "rediss")
-DEFAULT_PORT: Final = 6379
 DEFAULT_NAME: Final = "default"
+_SENTINEL: Final = "+sentinel"
+_DEFAULT_PORTS: Final = {"redis": 6379, "rediss": 6379, "redis+sentinel": 26379, "rediss+sentinel": 26379}
+_FORMS: Final = "redis://HOST:PORT or redis+sentinel://HOST:PORT,HOST:PORT/MASTER-NAME, nor with rediss, for TLS"
+
+Server = tuple[str, int]
+"""A host and its port."""
+
+
+class Address(Struct, frozen=True):
+    """What a URL says: a server or, where there is a `master`, the sentinels that know where that one is."""
+
+    servers: tuple[Server, ...]
+    database: int
+    encrypted: bool
+    master: str = ""
+
+    def __str__(self) -> str:
+        """Write it as `parse_url` reads it."""
+        scheme = ("rediss" if self.encrypted else "redis") + (_SENTINEL if self.master else "")
+        servers = ",".join(named(server) for server in self.servers)
+        return f"{scheme}://{servers}/" + (f"{self.master}/" if self.master else "") + str(self.database)
 
 
 class StoreOptions(Struct, frozen=True, kw_only=True):
     """Where the shared cache is; `name` tells several of one cluster apart, `seal` has the keys of its records."""
 
-    host: str
-    port: int
-    database: int
-    encrypted: bool
+    address: Address
     seal: Path
     name: str = DEFAULT_NAME
     user: str | None = None
     password_file: Path | None = None
+    sentinel_user: str | None = None
+    sentinel_password_file: Path | None = None
     ca: Path | None = None
     certificate: Path | None = None
     private_key: Path | None = None
 
     def __str__(self) -> str:
         """Name the server as log lines show it."""
-        return f"{'rediss' if self.encrypted else 'redis'}://{self.host}:{self.port}/{self.database}"
+        return str(self.address)
 
 
-class Address(Struct, frozen=True):
-    """What a URL says: `redis://HOST:PORT/DATABASE`, or `rediss` for TLS."""
-
-    host: str
-    port: int
-    database: int
-    encrypted: bool
+def named(server: Server) -> str:
+    """Write host and port as in a URL."""
+    host, port = server
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def parse_url(url: str) -> Address:
-    """Read the URL of a Redis server; raises ValueError, as for one with a password, which belongs in a file."""
-    parts = urlsplit(url)
-    database = parts.path.strip("/") or "0"
-    if parts.scheme not in SCHEMES or not parts.hostname or not database.isdecimal():
-        raise ValueError(f"'{url}' is not redis://HOST:PORT or rediss://HOST:PORT")
-    if "@" in parts.netloc or parts.query or parts.fragment:
-        raise ValueError("the URL has only host, port and database: the password comes from --cache-password-file")
-    return Address(parts.hostname, parts.port or DEFAULT_PORT, int(database), parts.scheme == "rediss")
+    """Read the URL of a Redis server, or of its sentinels; raises ValueError, as for one with a password."""
+    scheme, _, rest = url.partition("://")
+    if any(sign in rest for sign in "@?#"):
+        raise ValueError("the URL has only hosts, ports, names and a database: passwords come from files")
+    hosts, *path = rest.removesuffix("/").split("/")
+    sentinel = scheme.endswith(_SENTINEL)
+    master = path.pop(0) if sentinel and path else ""
+    database = path.pop(0) if path else "0"
+    several = "," in hosts and not sentinel
+    if scheme not in _DEFAULT_PORTS or path or several or sentinel > bool(master) or not database.isdecimal():
+        raise ValueError(f"'{url}' is not {_FORMS}")
+    servers = tuple(_server(host, _DEFAULT_PORTS[scheme]) for host in hosts.split(","))
+    return Address(servers, int(database), scheme.startswith("rediss"), master)
+
+
+def _server(text: str, default_port: int) -> Server:
+    parts = urlsplit(f"//{text}")
+    if not parts.hostname or text != text.strip():
+        raise ValueError(f"'{text}' is not HOST:PORT; an IPv6 address stands in brackets")
+    return parts.hostname, parts.port or default_port

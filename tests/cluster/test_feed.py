@@ -8,7 +8,7 @@ from twisted.logger import LogLevel, capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from sre_server.cluster.feed import backoff
-from sre_server.errors import ClusterBroke, ClusterRefused, ClusterUnreachable, Expired, Silent
+from sre_server.errors import ClusterBroke, ClusterRefused, ClusterUnreachable, Expired, Silent, StoreUnreachable
 from sre_server.model import Changed, Event, Resource, Source
 from tests.feeding import SOURCE, Constant, FakeCycle, FeedTestCase, Outcome, run
 
@@ -116,10 +116,13 @@ class LoopTests(FeedTestCase):
         self.assertEqual(self.starts_within(120, cycle), [0.0, 0.8, 2.4, 5.6, 12.0, 24.8, 50.4, 80.4, 110.4])
 
     def test_waits_for_a_connection(self) -> None:
-        """A cluster that cannot be connected to is tried every 5 s, so that its return is noticed."""
-        cycle = FakeCycle()
-        self.start(cycle)
-        self.assertEqual(self.starts_within(21, cycle), [0.0, 0.8, 2.4, 5.6, 10.6, 15.6, 20.6])
+        """A cluster, or a Redis, that cannot be connected to is tried every 5 s, so that its return is noticed."""
+        for error in (ClusterUnreachable("refused"), StoreUnreachable("refused")):
+            self.setUp()
+            cycle = FakeCycle()
+            cycle.outcome = error
+            self.start(cycle)
+            self.assertEqual(self.starts_within(21, cycle), [0.0, 0.8, 2.4, 5.6, 10.6, 15.6, 20.6])
 
     def test_few_requests_in_the_first_minute(self) -> None:
         """A cluster that fails at once is asked at most ten times in the first minute, whatever chance does.

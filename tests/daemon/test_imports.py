@@ -22,7 +22,7 @@ class LoadedTests(SynchronousTestCase):
     """What is loaded when."""
 
     def test_tap(self) -> None:
-        """Options and wiring alone load neither the cluster's client nor the simulator, nor what only tests need."""
+        """Options and wiring alone load no client of cluster or Redis, not the simulator, nothing that tests need."""
         modules = loaded("import sre_server.tap")
         self.assertIn("sre_server.cluster.watching", modules)
         needless = {
@@ -31,6 +31,7 @@ class LoadedTests(SynchronousTestCase):
             "requests",
             "oauthlib",
             "pydantic",
+            "redis",
             "sre_server.simulator",
             "treq",
             "pytest",

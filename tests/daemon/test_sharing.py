@@ -46,12 +46,16 @@ class SharingTests(SynchronousTestCase):
     def test_together(self) -> None:
         """A Redis and a key are all that must be said."""
         store = self.share().store
-        self.assertEqual((store.host, store.port, store.name, store.seal), ("r", 6379, "default", self.seal))
+        self.assertEqual((store.name, store.seal), ("default", self.seal))
         self.assertEqual(str(store), "redis://r:6379/0")
         files = dict.fromkeys(
             ("cache_ca", "cache_certificate", "cache_private_key", "cache_password_file"), str(self.seal)
         )
-        self.assertTrue(self.share(Role.API, cache="rediss://r:1", cache_user="me", **files).store.encrypted)
+        self.assertTrue(self.share(Role.API, cache="rediss://r:1", cache_user="me", **files).store.address.encrypted)
+        sentinel = {"cache_sentinel_user": "me", "cache_sentinel_password_file": str(self.seal)}
+        store = self.share(Role.API, cache="redis+sentinel://a,b/main", **sentinel).store
+        self.assertEqual((store.address.master, store.sentinel_user, store.user), ("main", "me", None))
+        self.assertEqual(store.sentinel_password_file, self.seal)
         self.assertEqual(self.share(Role.WATCHER, lease="sre/watch").lease, Lease("sre", "watch"))
 
     def test_mistakes(self) -> None:
@@ -61,10 +65,14 @@ class SharingTests(SynchronousTestCase):
             self.assertIn("needs --cache redis://HOST:PORT and --cache-seal FILE", str(error))
         self.assertIn("--lease is for --role watcher", self.refusal(lease="a/b"))
         self.assertIn("--lease is NAMESPACE/NAME", self.refusal(Role.WATCHER, lease="watch"))
-        self.assertIn("--cache-password-file", self.refusal(cache="redis://:secret@r"))
+        self.assertIn("passwords come from files", self.refusal(cache="redis://:secret@r"))
+        self.assertIn("redis+sentinel://HOST:PORT,HOST:PORT/MASTER-NAME", self.refusal(cache="redis+sentinel://r"))
+        self.assertIn("--cache-sentinel-password-file: only", self.refusal(cache_sentinel_password_file=str(self.seal)))
         self.assertIn("only with --cache rediss://", self.refusal(cache_ca=str(self.seal)))
         self.assertIn("belong together", self.refusal(cache="rediss://r", cache_certificate=str(self.seal)))
         self.assertIn("--cache-user needs", self.refusal(cache_user="me"))
+        error = self.refusal(cache="redis+sentinel://r/main", cache_sentinel_user="me")
+        self.assertIn("--cache-sentinel-user needs --cache-sentinel-password-file", error)
         self.assertIn("--cache-name is of", self.refusal(cache_name="Blue!"))
         self.assertIn("does not exist", self.refusal(cache_seal="/nowhere"))
         self.assertIn("all, watcher or api", str(self.assertRaises(UsageError, parse_role, "reader")))

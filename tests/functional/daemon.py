@@ -223,4 +223,4 @@ class Daemon(Process):
             if condition():
                 return
             pause.wait(0.05)
-        raise AssertionError(f"not {what} within {seconds:.0f} s:\n" + "\n".join(self.lines[-30:]))
+        raise AssertionError(f"not {what} within {seconds:.0f} s:\n" + "\n".join(self.said().splitlines()[-30:]))

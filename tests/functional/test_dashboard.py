@@ -16,8 +16,8 @@ from tests.fakes import temporary_folder
 from tests.functional.daemon import Daemon, environment
 from tests.functional.prometheus import Exporter, Prometheus, tool
 from tests.functional.redis import RedisServer
+from tests.functional.sharing import Watcher
 from tests.functional.simulated import Simulator
-from tests.functional.test_shared_cache import Watcher
 from tests.monitoring import ALERTS, DASHBOARD, alerts, dashboard, known_metrics, metrics_in, panels, selectors_in
 
 POLICY = """\

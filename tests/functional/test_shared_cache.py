@@ -1,80 +1,19 @@
 """A watcher, api processes and a real Redis, with whatever may happen to the latter, on the simulated cluster."""
 
-import re
 import signal
-import socket
-from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.certificates import Authority
 from tests.fakes import temporary_folder
-from tests.functional.daemon import Daemon, Process, environment, twistd
-from tests.functional.redis import RedisServer
+from tests.functional.daemon import Daemon
+from tests.functional.redis import RedisServer, free_port
+from tests.functional.sharing import CART, PASSWORD, SharedTestCase, Watcher, user_of_the_page
 from tests.functional.simulated import Simulator
 
-CART = "/deployments/shop/cart/replicas"
-PASSWORD = "a password of the tests"
 
-
-class Watcher(Process):
-    """A watcher as its users run it."""
-
-    def __init__(self, folder: Path, *options: str) -> None:
-        command = twistd("sre-server", "--role=watcher", "--ops-listen=tcp:0:interface=127.0.0.1", *options)
-        super().__init__(command, environment(), folder)
-
-
-class SharedCacheTests(SynchronousTestCase):
-    """One watcher and one api process that have settled."""
-
-    def setUp(self) -> None:
-        """Start everything."""
-        self.folder = temporary_folder(self)
-        self.redis = RedisServer(password=PASSWORD)
-        self.redis.start()
-        self.addCleanup(self.redis.kill)
-        self.simulator = Simulator(self.folder)
-        self.addCleanup(self.simulator.close)
-        (self.folder / "seal").write_text("one key of the tests\n")
-        (self.folder / "password").write_text(PASSWORD)
-        self.options = [
-            f"--kubeconfig={self.simulator.kubeconfig}",
-            f"--cache={self.redis.url}",
-            f"--cache-seal={self.folder / 'seal'}",
-            f"--cache-password-file={self.folder / 'password'}",
-        ]
-        self.watcher = self.watch()
-        self.api = Daemon(self.folder, "--role=api", *self.options, authority=Authority(self.folder))
-        self.addCleanup(self.api.close)
-        self.api.wait_until_ready()
-
-    def watch(self) -> Watcher:
-        """Start a watcher, and wait until it watches."""
-        watcher = Watcher(self.folder, "--lease=default/sre-server", *self.options)
-        self.addCleanup(watcher.close)
-        watcher.wait_for_line("deployments: listed")
-        return watcher
-
-    def follows(self, replicas: int) -> None:
-        """Scale behind everybody's back, and wait until the api process shows it."""
-        self.simulator.scale("shop", "cart", replicas)
-        self.shows(replicas)
-
-    def shows(self, replicas: int) -> None:
-        """Wait until the api process answers so."""
-        self.api.wait_for(lambda: self.api.get(CART).json.get("replicas") == replicas, f"showing {replicas}")
-
-    def age(self) -> int:
-        """How old the api process says that its knowledge is."""
-        return int(self.api.get(CART).headers["age"])
-
-    def key(self, pattern: str) -> bytes:
-        """Find a key in Redis."""
-        found = self.redis.call("KEYS", pattern)
-        self.assertTrue(found)
-        key: bytes = found[0]
-        return key
+class SharedCacheTests(SharedTestCase):
+    """Whatever may happen to Redis, or to the watcher."""
 
     def test_reads_and_writes(self) -> None:
         """What the cluster does shows up; a write goes to the cluster itself; nothing is listed for the api process."""
@@ -86,8 +25,7 @@ class SharedCacheTests(SynchronousTestCase):
 
     def test_own_write_on_another_pod(self) -> None:
         """A read that carries the version of a write shows it on whatever pod; one that nobody has heard of is 503."""
-        other = Daemon(self.folder, "--role=api", *self.options, authority=self.api.authority)
-        self.addCleanup(other.close)
+        other = self.serve()
         other.wait_until_ready()
         for replicas in range(21, 31):
             version = self.api.put(CART, {"replicas": replicas}).headers["x-resource-version"]
@@ -144,8 +82,7 @@ class SharedCacheTests(SynchronousTestCase):
         """Whoever follows does not care; a process that starts waits for the rotation."""
         self.redis.call("DEL", self.key("sre:1:*:c:7"))
         self.follows(36)
-        late = Daemon(self.folder, "--role=api", *self.options, authority=self.api.authority)
-        self.addCleanup(late.close)
+        late = self.serve()
         late.wait_for(lambda: late.ops("/readyz").status == 200, "ready", 90)
         self.assertEqual(late.get(CART).json["replicas"], 36)
 
@@ -162,23 +99,14 @@ class SharedCacheTests(SynchronousTestCase):
     def test_another_seal(self) -> None:
         """A process with another key serves nothing, and says what to mend."""
         (self.folder / "other").write_text("another key of the tests")
-        options = [option for option in self.options if not option.startswith("--cache-seal")]
-        other = Daemon(
-            self.folder,
-            "--role=api",
-            f"--cache-seal={self.folder / 'other'}",
-            *options,
-            authority=self.api.authority,
-        )
-        self.addCleanup(other.close)
+        other = self.serve(f"--cache-seal={self.folder / 'other'}")
         other.wait_for_line("is not sealed with a key of --cache-seal")
         self.assertEqual(other.get(CART).status, 503)
         self.assertEqual(other.ops("/livez").status, 200)
 
     def test_another_scope(self) -> None:
         """A process that serves other namespaces than the watcher publishes serves nothing, and says so."""
-        other = Daemon(self.folder, "--role=api", "--namespace=shop", *self.options, authority=self.api.authority)
-        self.addCleanup(other.close)
+        other = self.serve("--namespace=shop")
         other.wait_for_line("give watchers and api pods the same --namespace")
         self.assertEqual(other.get(CART).status, 503)
 
@@ -211,21 +139,15 @@ class SharedCacheTests(SynchronousTestCase):
 
     def test_users_of_the_page(self) -> None:
         """The users that docs/scale.md gives may do what their role does; an api process's may not write."""
-        page = (Path(__file__).parents[2] / "docs/scale.md").read_text(encoding="utf-8")
-        lines = re.findall(r"^ACL SETUSER .*$", page, re.MULTILINE)
-        self.assertEqual(len(lines), 2)
-        for line in lines:
-            self.redis.call(*line.replace(">...", ">secret").split())
+        for name in ("watcher", "api"):
+            self.redis.call("ACL", "SETUSER", *user_of_the_page(name, "secret"))
         (self.folder / "secret").write_text("secret")
-        options = [option for option in self.options if not option.startswith("--cache-password-file")]
-        options += [f"--cache-password-file={self.folder / 'secret'}", "--cache-name=users"]
-        watcher = Watcher(self.folder, "--cache-user=watcher", *options)
+        options = [f"--cache-password-file={self.folder / 'secret'}", "--cache-name=users"]
+        watcher = Watcher(self.folder, *self.options, "--cache-user=watcher", *options)
         self.addCleanup(watcher.close)
         watcher.wait_for_line("publishing from the start")
-        api = Daemon(self.folder, "--role=api", "--cache-user=api", *options, authority=self.api.authority)
-        self.addCleanup(api.close)
-        api.wait_until_ready()
-        wrong = Watcher(self.folder, "--cache-user=api", *options)
+        self.serve("--cache-user=api", *options).wait_until_ready()
+        wrong = Watcher(self.folder, *self.options, "--cache-user=api", *options)
         self.addCleanup(wrong.close)
         wrong.wait_for_line("no permissions")
 
@@ -247,8 +169,7 @@ class EncryptedTests(SynchronousTestCase):
         authority, stranger = Authority(folder), Authority(temporary_folder(self))
         pair = authority.issue("localhost")
         files = ("--tls-cert-file", str(pair.certificate), "--tls-key-file", str(pair.key))
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            port = probe.getsockname()[1]
+        port = free_port()
         trusted = ("--tls-ca-cert-file", str(authority.file))
         redis = RedisServer("--tls-port", str(port), *files, *trusted)
         redis.start()

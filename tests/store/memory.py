@@ -14,7 +14,7 @@ from sre_server.model import Change, Changed, Deleted, Deployment, Event, Listed
 from sre_server.store import scripts
 from sre_server.store.follower import Follower
 from sre_server.store.loading import Reader
-from sre_server.store.options import StoreOptions
+from sre_server.store.options import StoreOptions, parse_url
 from sre_server.store.publisher import Publisher
 from sre_server.store.records import Keys, Position, Seal
 from sre_server.telemetry.metrics import Metrics
@@ -22,7 +22,7 @@ from tests.fakes import namespace
 from tests.feeding import Constant
 
 SOURCES = [Source(Resource.NAMESPACES), Source(Resource.DEPLOYMENTS)]
-OPTIONS = StoreOptions(host="redis", port=6379, database=0, encrypted=False, seal=Path("seal"))
+OPTIONS = StoreOptions(address=parse_url("redis://redis"), seal=Path("seal"))
 KEYS = Keys("cluster", "default")
 SEAL = Seal([b"a key of the tests"])
 

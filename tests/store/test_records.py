@@ -105,11 +105,23 @@ class AddressTests(SynchronousTestCase):
     """`--cache`."""
 
     def test_urls(self) -> None:
-        """Host, port, database and TLS."""
-        self.assertEqual(parse_url("redis://r"), Address("r", 6379, 0, encrypted=False))
-        self.assertEqual(parse_url("rediss://r:7/3"), Address("r", 7, 3, encrypted=True))
+        """Host, port, database and TLS; for sentinels several hosts, and the name of the master."""
+        for url, address in {
+            "redis://r": Address((("r", 6379),), 0, encrypted=False),
+            "rediss://r:7/3": Address((("r", 7),), 3, encrypted=True),
+            "redis://[::1]:7/": Address((("::1", 7),), 0, encrypted=False),
+            "redis+sentinel://a:1,b,[::1]/main": Address(
+                (("a", 1), ("b", 26379), ("::1", 26379)), 0, encrypted=False, master="main"
+            ),
+            "rediss+sentinel://a/main/2": Address((("a", 26379),), 2, encrypted=True, master="main"),
+        }.items():
+            self.assertEqual(parse_url(url), address)
+            self.assertEqual(parse_url(str(address)), address)
 
     def test_what_is_none(self) -> None:
-        """No password, no query, no other scheme."""
-        for url in ("redis://:p@r", "redis://r?db=1", "http://r", "redis://", "redis://r/x", "redis://r:x"):
+        """No password, no query, no other scheme; a name of the master for sentinels, and for them alone."""
+        for url in ("redis://:p@r", "redis://r?db=1", "http://r", "redis://", "redis://r/x", "redis://r:x", "r:6379"):
             self.assertRaises(ValueError, parse_url, url)
+        for url in ("a", "a/", "a//1", "a/main/x", "a/main/1/2", ",a/main", "::1/main", "a, b/main"):
+            self.assertRaises(ValueError, parse_url, f"redis+sentinel://{url}")
+        self.assertRaises(ValueError, parse_url, "redis://a,b")
