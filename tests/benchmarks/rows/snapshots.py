@@ -12,9 +12,10 @@ from msgspec import Struct
 
 from sre_server.model import Deployment, Listed, Namespace, Source, sources_of
 from sre_server.simulator.population import inhabitants
-from sre_server.store.connection import Interruptible, Store
+from sre_server.store.connection import Store
+from sre_server.store.interruptible import Interruptible
 from sre_server.store.loading import Reader
-from sre_server.store.options import StoreOptions
+from sre_server.store.options import StoreOptions, parse_url
 from sre_server.store.publisher import Alone, Publisher
 from sre_server.store.records import Keys, Seal
 from sre_server.telemetry.metrics import Metrics
@@ -70,7 +71,7 @@ def _measure(bench: Bench, size: int) -> _Snapshot:
     sources = sources_of(())
     with ExitStack() as stack:
         shared = Shared(bench, stack)
-        options = StoreOptions(host="127.0.0.1", port=shared.redis.port, database=0, encrypted=False, seal=shared.seal)
+        options = StoreOptions(address=parse_url(shared.redis.url), seal=shared.seal)
         before = shared.info("memory")["used_memory"]
         keys, seal = Keys(CLUSTER, options.name), Seal.read(shared.seal)
         with Store(options, Interruptible()) as store:
