@@ -101,9 +101,11 @@ class RedisServer:
 class Sentinel(RedisServer):
     """A sentinel that watches over one master, and is quick to find it dead."""
 
-    def __init__(self, folder: Path, *lines: str, name: str = "main", password: str | None = None) -> None:
+    def __init__(
+        self, folder: Path, *lines: str, name: str = "main", password: str | None = None, program: str = "redis-server"
+    ) -> None:
         """Have `lines` in the configuration, where the master is among them."""
-        super().__init__(password=password)
+        super().__init__(password=password, program=program)
         self._name = name
         self._file = folder / f"sentinel-{self.port}.conf"
         quick = (f"sentinel down-after-milliseconds {name} 500", f"sentinel failover-timeout {name} 4000")
@@ -112,7 +114,7 @@ class Sentinel(RedisServer):
         self._file.write_text("\n".join([*common, *secret, *lines, *quick, ""]))
 
     def _command(self) -> list[str]:
-        return [redis_server("redis-sentinel"), str(self._file), "--sentinel"]
+        return [redis_server(self._program), str(self._file), "--sentinel"]
 
     def start(self) -> None:
         """Start it, and have it look at its master every half a second, not every ten."""

@@ -19,19 +19,19 @@ from tests.functional.sharing import CART, PASSWORD, SharedTestCase, user_of_the
 SENTINEL_PASSWORD = "another-password-of-the-tests"
 
 
-class FailoverTests(SharedTestCase):
-    """A watcher and an api process that ask sentinels, of which one is there."""
+class SentinelTestCase(SharedTestCase):
+    """A watcher and an api process that ask sentinels, of which one is there. This has no tests of its own."""
 
     def start_redis(self) -> list[str]:
         """Start a master, a replica and a sentinel, all with passwords, and the user of docs/scale.md for sentinels."""
         user = user_of_the_page("sentinel", SENTINEL_PASSWORD)
         replicating = ("--masterauth", PASSWORD, "--user", *user)
-        self.redis = RedisServer(*replicating, password=PASSWORD)
+        self.redis = RedisServer(*replicating, password=PASSWORD, program=self.program)
         where = f"127.0.0.1 {self.redis.port}"
-        self.replica = RedisServer("--replicaof", where, *replicating, password=PASSWORD)
+        self.replica = RedisServer("--replicaof", where, *replicating, password=PASSWORD, program=self.program)
         secret = ("sentinel auth-user main sentinel", f"sentinel auth-pass main {SENTINEL_PASSWORD}")
         watched = f"sentinel monitor main {where} 1"
-        self.sentinel = Sentinel(self.folder, watched, *secret, password=SENTINEL_PASSWORD)
+        self.sentinel = Sentinel(self.folder, watched, *secret, password=SENTINEL_PASSWORD, program=self.program)
         for server in (self.redis, self.replica, self.sentinel):
             server.start()
             self.addCleanup(server.kill)
@@ -55,6 +55,10 @@ class FailoverTests(SharedTestCase):
         self.assertGreater(int(self.redis.call("HGET", head, "seq")), heard)
         self.redis.kill()
 
+
+class FailoverTests(SentinelTestCase):
+    """The master dies."""
+
     def test_the_master_is_killed(self) -> None:
         """Reads and writes go on meanwhile, and all goes on from the replica, without a reload."""
         self.follows(20)
@@ -66,6 +70,24 @@ class FailoverTests(SharedTestCase):
         self.assertNotIn("loaded again", self.api.said())
         self.assertNotIn("from the start", self.watcher.said().replace("from the start, in", "", 1))
 
+    def test_writes_are_lost(self) -> None:
+        """What the next master never heard of is appended there again: readers notice nothing."""
+        self.lose(25)
+        self.replica.kill(signal.SIGCONT)
+        self.wait_for_failover()
+        self.follows(26)
+        self.assertNotIn("loaded again", self.api.said())
+
+
+class ValkeyFailoverTests(FailoverTests):
+    """The same with Valkey."""
+
+    program = "valkey-server"
+
+
+class OtherFailoverTests(SentinelTestCase):
+    """It ends in good order, with a watcher, or for a while."""
+
     def test_a_graceful_failover(self) -> None:
         """The same when the operator asks for another master."""
         self.sentinel.call("SENTINEL", "FAILOVER", "main")
@@ -73,14 +95,6 @@ class FailoverTests(SharedTestCase):
         self.follows(23)
         wait_until(lambda: self.redis.call("ROLE")[0] == b"slave", "replicating", 20)
         self.follows(24)
-        self.assertNotIn("loaded again", self.api.said())
-
-    def test_writes_are_lost(self) -> None:
-        """What the next master never heard of is appended there again: readers notice nothing."""
-        self.lose(25)
-        self.replica.kill(signal.SIGCONT)
-        self.wait_for_failover()
-        self.follows(26)
         self.assertNotIn("loaded again", self.api.said())
 
     def test_writes_are_lost_with_who_wrote_them(self) -> None:

@@ -12,8 +12,8 @@ from tests.functional.sharing import CART, PASSWORD, SharedTestCase, Watcher, us
 from tests.functional.simulated import Simulator
 
 
-class SharedCacheTests(SharedTestCase):
-    """Whatever may happen to Redis, or to the watcher."""
+class RedisTests(SharedTestCase):
+    """Whatever may happen to Redis, and to what is in it."""
 
     def test_reads_and_writes(self) -> None:
         """What the cluster does shows up; a write goes to the cluster itself; nothing is listed for the api process."""
@@ -22,17 +22,6 @@ class SharedCacheTests(SharedTestCase):
         self.shows(21)
         self.assertEqual(self.simulator.counts()["patch scale"], 2)
         self.assertEqual(self.simulator.counts()["watch deployments"], 1)
-
-    def test_own_write_on_another_pod(self) -> None:
-        """A read that carries the version of a write shows it on whatever pod; one that nobody has heard of is 503."""
-        other = self.serve()
-        other.wait_until_ready()
-        for replicas in range(21, 31):
-            version = self.api.put(CART, {"replicas": replicas}).headers["x-resource-version"]
-            read = other.get(CART, **{"X-Min-Resource-Version": version})
-            self.assertEqual((read.status, read.json["replicas"]), (200, replicas))
-        unheard = other.get(CART, **{"X-Min-Resource-Version": "9" * 18})
-        self.assertEqual((unheard.status, unheard.headers["retry-after"]), (503, "1"))
 
     def test_redis_restarts_empty(self) -> None:
         """After kill -9 reads and writes go on; after a start without data everything is published anew."""
@@ -78,14 +67,6 @@ class SharedCacheTests(SharedTestCase):
         self.api.wait_for_line("is not sealed with a key of --cache-seal.*loaded again")
         self.follows(44)
 
-    def test_a_chunk_is_deleted(self) -> None:
-        """Whoever follows does not care; a process that starts waits for the rotation."""
-        self.redis.call("DEL", self.key("sre:1:*:c:7"))
-        self.follows(36)
-        late = self.serve()
-        late.wait_for(lambda: late.ops("/readyz").status == 200, "ready", 90)
-        self.assertEqual(late.get(CART).json["replicas"], 36)
-
     def test_wrong_password(self) -> None:
         """It is one line, and everything else goes on; the file is read again for the next try."""
         (self.folder / "password").write_text("wrong")
@@ -95,6 +76,57 @@ class SharedCacheTests(SharedTestCase):
         self.assertEqual(self.api.get(CART).status, 200)
         (self.folder / "password").write_text(PASSWORD)
         self.follows(37)
+
+    def test_users_of_the_page(self) -> None:
+        """The users that docs/scale.md gives may do what their role does; an api process's may not write."""
+        for name in ("watcher", "api"):
+            self.redis.call("ACL", "SETUSER", *user_of_the_page(name, "secret"))
+        (self.folder / "secret").write_text("secret")
+        options = [f"--cache-password-file={self.folder / 'secret'}", "--cache-name=users"]
+        watcher = Watcher(self.folder, *self.options, "--cache-user=watcher", *options)
+        self.addCleanup(watcher.close)
+        watcher.wait_for_line("publishing from the start")
+        self.serve("--cache-user=api", *options).wait_until_ready()
+        wrong = Watcher(self.folder, *self.options, "--cache-user=api", *options)
+        self.addCleanup(wrong.close)
+        wrong.wait_for_line("no permissions")
+
+    def test_redis_is_full(self) -> None:
+        """While Redis takes nothing age grows; afterwards what waited is published."""
+        self.redis.call("CONFIG", "SET", "maxmemory", 1)
+        self.watcher.wait_for_line("refused")
+        self.simulator.scale("shop", "cart", 43)
+        self.redis.call("CONFIG", "SET", "maxmemory", 0)
+        self.shows(43)
+
+
+class ValkeyTests(RedisTests):
+    """The same with Valkey."""
+
+    program = "valkey-server"
+
+
+class ProcessTests(SharedTestCase):
+    """Several watchers and api processes."""
+
+    def test_own_write_on_another_pod(self) -> None:
+        """A read that carries the version of a write shows it on whatever pod; one that nobody has heard of is 503."""
+        other = self.serve()
+        other.wait_until_ready()
+        for replicas in range(21, 31):
+            version = self.api.put(CART, {"replicas": replicas}).headers["x-resource-version"]
+            read = other.get(CART, **{"X-Min-Resource-Version": version})
+            self.assertEqual((read.status, read.json["replicas"]), (200, replicas))
+        unheard = other.get(CART, **{"X-Min-Resource-Version": "9" * 18})
+        self.assertEqual((unheard.status, unheard.headers["retry-after"]), (503, "1"))
+
+    def test_a_chunk_is_deleted(self) -> None:
+        """Whoever follows does not care; a process that starts waits for the rotation."""
+        self.redis.call("DEL", self.key("sre:1:*:c:7"))
+        self.follows(36)
+        late = self.serve()
+        late.wait_for(lambda: late.ops("/readyz").status == 200, "ready", 90)
+        self.assertEqual(late.get(CART).json["replicas"], 36)
 
     def test_another_seal(self) -> None:
         """A process with another key serves nothing, and says what to mend."""
@@ -136,28 +168,6 @@ class SharedCacheTests(SharedTestCase):
         self.watcher.wait_for_line("no longer leads|Another watcher publishes")
         self.follows(41)
         self.assertNotIn("loaded again", self.api.said())
-
-    def test_users_of_the_page(self) -> None:
-        """The users that docs/scale.md gives may do what their role does; an api process's may not write."""
-        for name in ("watcher", "api"):
-            self.redis.call("ACL", "SETUSER", *user_of_the_page(name, "secret"))
-        (self.folder / "secret").write_text("secret")
-        options = [f"--cache-password-file={self.folder / 'secret'}", "--cache-name=users"]
-        watcher = Watcher(self.folder, *self.options, "--cache-user=watcher", *options)
-        self.addCleanup(watcher.close)
-        watcher.wait_for_line("publishing from the start")
-        self.serve("--cache-user=api", *options).wait_until_ready()
-        wrong = Watcher(self.folder, *self.options, "--cache-user=api", *options)
-        self.addCleanup(wrong.close)
-        wrong.wait_for_line("no permissions")
-
-    def test_redis_is_full(self) -> None:
-        """While Redis takes nothing age grows; afterwards what waited is published."""
-        self.redis.call("CONFIG", "SET", "maxmemory", 1)
-        self.watcher.wait_for_line("refused")
-        self.simulator.scale("shop", "cart", 43)
-        self.redis.call("CONFIG", "SET", "maxmemory", 0)
-        self.shows(43)
 
 
 class EncryptedTests(SynchronousTestCase):
