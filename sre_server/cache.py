@@ -64,19 +64,28 @@ class ClusterCache(Freshness):
         self._listeners.append(listener)
 
     def apply(self, event: Event) -> None:
-        """Take in what a watch thread has seen; the only entrance for news from the cluster."""
+        """Take in what a watch thread has seen; the only entrance for news from the cluster.
+
+        What is told of other sources than the cache's own is passed on to the listeners.
+        """
+        if event.source in self._heard_at and not self._take(event):
+            return
+        for listener in self._listeners:
+            listener.applied(event)
+
+    def _take(self, event: Event) -> bool:
+        """Take in what is told of a source of ours; return False for changes of what was never listed."""
         if isinstance(event, Listed):
             self._replace(event)
         elif self._heard_at[event.source] is None:
-            return
+            return False
         else:
             for change in event.changes:
                 self._change(change)
             if event.known_by and event.source.resource is Resource.DEPLOYMENTS:
                 self._told[event.source.namespace] = event.known_by
         self.heard(event.source, event.heard_at)
-        for listener in self._listeners:
-            listener.applied(event)
+        return True
 
     def written(self, deployment: Deployment) -> None:
         """Remember the state that a successful write left, until the watch is known to have passed it.
@@ -88,9 +97,8 @@ class ClusterCache(Freshness):
         told = self._told.get(None) or self._told.get(deployment.namespace, "")
         newest = known.resource_version if known else told
         if at_least_as_new(deployment.resource_version, newest):
-            if known and known.guards and known.uid == deployment.uid:
-                # A Scale, which is what a write answers, has no annotations.
-                deployment = replace(deployment, guards=known.guards)
+            if known and known.uid == deployment.uid:
+                deployment = _with_what_is_known(deployment, known)
             self._put(deployment)
             self._written[key] = _Written(deployment, self._now())
 
@@ -255,3 +263,14 @@ class ClusterCache(Freshness):
 def _is_known_by_write(known: Deployment | None, unreadable: Unreadable) -> bool:
     """Tell whether a write of ours was answered with this very state of a Deployment, which the watch cannot read."""
     return known is not None and known.uid == unreadable.uid and known.resource_version == unreadable.resource_version
+
+
+def _with_what_is_known(scaled: Deployment, known: Deployment) -> Deployment:
+    """Add what a Scale, which is what a write answers, does not say.
+
+    A changed count is a new generation, which the controller has not observed yet.
+    """
+    progress = known.progress
+    if progress is not None and scaled.replicas != known.replicas:
+        progress = replace(progress, generation=progress.generation + 1)
+    return replace(scaled, guards=known.guards or scaled.guards, progress=progress, owners=known.owners)

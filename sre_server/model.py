@@ -5,7 +5,7 @@ build it and hand it to the reactor thread without locks.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum
 from typing import Final
 
@@ -40,8 +40,44 @@ class Guards(Struct, frozen=True, gc=False):
     protected: str = ""
 
 
+class Progress(Struct, frozen=True, array_like=True, gc=False):
+    """How far the controller of a Deployment has come, by its status; counts are of pods.
+
+    What it says is of the spec of generation `observed`: it is out of date while that is less than `generation`.
+    `trouble` is its own reason and words for not getting on, empty while it does.
+    """
+
+    generation: int = 0
+    observed: int = 0
+    total: int = 0
+    ready: int = 0
+    available: int = 0
+    updated: int = 0
+    paused: bool = False
+    trouble: str = ""
+
+
+class Owners(Struct, frozen=True, array_like=True, gc=False):
+    """Who else sets the count of a Deployment, by its metadata.
+
+    `manager` is the field manager that has `spec.replicas`, if there is one, as `operation` (Apply or Update) through
+    the `subresource`; `appliers` are those that apply the Deployment from the server's side (KEP-555). `applied` tells
+    whether the last configuration of `kubectl apply` has a count, `controller` is the object that it belongs to.
+    """
+
+    manager: str = ""
+    operation: str = ""
+    subresource: str = ""
+    appliers: tuple[str, ...] = ()
+    applied: bool = False
+    controller: str = ""
+
+
 class Deployment(Struct, frozen=True, gc=False):
-    """One Deployment; `replicas` is the desired count (`spec.replicas`), never the current one."""
+    """One Deployment; `replicas` is the desired count (`spec.replicas`), never the current one.
+
+    `progress` is None where the status is not known, or cannot be read; `owners`, where nobody else sets the count.
+    """
 
     namespace: str
     name: str
@@ -49,6 +85,28 @@ class Deployment(Struct, frozen=True, gc=False):
     resource_version: str
     replicas: int
     guards: Guards | None = None
+    progress: Progress | None = None
+    owners: Owners | None = None
+
+
+class Autoscaler(Struct, frozen=True, gc=False):
+    """One HorizontalPodAutoscaler: it holds the count of the Deployment `target` (empty: of something else) in bounds.
+
+    `active` is False while it does not scale, as where the count is 0; `owner` is what made it, as a ScaledObject.
+    """
+
+    namespace: str
+    name: str
+    uid: str
+    resource_version: str
+    target: str
+    minimum: int
+    maximum: int
+    active: bool = True
+    owner: str = ""
+
+
+Object = Namespace | Deployment | Autoscaler
 
 
 class State(Struct, frozen=True, gc=False):
@@ -89,10 +147,15 @@ class Written(Struct, frozen=True):
 
 
 class Resource(Enum):
-    """The two kinds of Kubernetes objects that the cache holds."""
+    """The kinds of Kubernetes objects that are listed and watched."""
 
     NAMESPACES = "namespaces"
     DEPLOYMENTS = "deployments"
+    AUTOSCALERS = "horizontalpodautoscalers"
+
+
+_ESSENTIAL: Final = (Resource.NAMESPACES, Resource.DEPLOYMENTS)
+_BESIDE: Final = (Resource.AUTOSCALERS,)
 
 
 class Source(Struct, frozen=True):
@@ -101,6 +164,11 @@ class Source(Struct, frozen=True):
     resource: Resource
     namespace: str | None = None
 
+    @property
+    def essential(self) -> bool:
+        """Whether nothing can be served without it."""
+        return self.resource in _ESSENTIAL
+
     def __str__(self) -> str:
         """Name the source as log lines and readyz show it, as in `deployments in shop`."""
         return self.resource.value + (f" in {self.namespace}" if self.namespace else "")
@@ -108,7 +176,12 @@ class Source(Struct, frozen=True):
 
 def sources_of(namespaces: Sequence[str]) -> list[Source]:
     """Return the sources that serve these namespaces, each on its own, or, where none is named, all of the cluster."""
-    return [Source(resource, namespace) for namespace in namespaces or (None,) for resource in Resource]
+    return [Source(resource, namespace) for namespace in namespaces or (None,) for resource in _ESSENTIAL]
+
+
+def sources_beside(namespaces: Sequence[str]) -> list[Source]:
+    """Return the sources that tell more of these namespaces, and without which they are served all the same."""
+    return [Source(resource, namespace) for resource in _BESIDE for namespace in namespaces or (None,)]
 
 
 class Occasion(Enum):
@@ -130,7 +203,7 @@ class Occasion(Enum):
 class Listed(Struct, frozen=True):
     """A complete list of a source, read from one snapshot of the cluster.
 
-    `namespaces` (by name) or `deployments` (by namespace, then name) holds the objects, whichever the source is of.
+    `namespaces` (by name), `deployments` or `others` (by namespace, then name) has the objects, as the source is of.
     `started_at` is the monotonic time, in seconds, at which the list was asked for: what was written to the cluster
     after it may be missing.
     """
@@ -140,7 +213,16 @@ class Listed(Struct, frozen=True):
     started_at: float
     namespaces: Mapping[str, Namespace] = {}
     deployments: Mapping[str, Mapping[str, Deployment]] = {}
+    others: Mapping[str, Mapping[str, Autoscaler]] = {}
     occasion: Occasion = Occasion.FIRST
+
+    def objects(self) -> Iterator[Object]:
+        """Every object in it."""
+        yield from self.namespaces.values()
+        for deployments in self.deployments.values():
+            yield from deployments.values()
+        for others in self.others.values():
+            yield from others.values()
 
     @property
     def heard_at(self) -> float:
@@ -151,13 +233,13 @@ class Listed(Struct, frozen=True):
 class Put(Struct, frozen=True, gc=False):
     """The object was added or modified: this is its state now."""
 
-    object: Namespace | Deployment
+    object: Object
 
 
 class Deleted(Struct, frozen=True, gc=False):
     """The object is gone; this was its last state."""
 
-    object: Namespace | Deployment
+    object: Object
 
 
 Change = Put | Deleted

@@ -18,7 +18,8 @@ from sre_server.daemon.observing import CacheObserver, LogCounter, observe_trust
 from sre_server.daemon.options import Options
 from sre_server.daemon.resources import SettledHeap, raise_descriptor_limit, shorten_switch_interval
 from sre_server.daemon.sharing import Sharing
-from sre_server.model import Deployment, sources_of
+from sre_server.day.factory import make_day
+from sre_server.model import Deployment
 from sre_server.security.audit import Record
 from sre_server.security.authorization import Verb
 from sre_server.security.factory import make_security
@@ -57,7 +58,9 @@ def make_service(config: ServerConfig, tls: ServerTLS, reactor: IServerReactor, 
     """
     metrics = Metrics()
     metrics.max_staleness.set(config.max_staleness)
-    cache = ClusterCache(time.monotonic, sources_of(config.namespaces), config.max_staleness)
+    sources = [*config.sources, *config.beside]
+    cache = ClusterCache(time.monotonic, config.sources, config.max_staleness)
+    day = make_day(cache, time.monotonic, config.beside, config.max_staleness)
     observer = CacheObserver(cache, metrics, time.monotonic)
     credentials, beside = find_cluster(config, reactor)
     asks_reviews = config.authorization is Authorization.KUBERNETES
@@ -68,11 +71,11 @@ def make_service(config: ServerConfig, tls: ServerTLS, reactor: IServerReactor, 
     follow = None
     if config.sharing is not None:
         whose = identify(credentials, metrics.kube_request)
-        follow = make_follower(config.sharing.store, sources_of(config.namespaces), whose, metrics)
+        follow = make_follower(config.sharing.store, sources, whose, metrics)
     cluster = make_cluster(
         reactor,
         credentials,
-        config.namespaces,
+        sources,
         cache.apply,
         observe=metrics.kube_request,
         cycle_ended=metrics.store_ended if follow else metrics.watch_ended,
@@ -124,6 +127,7 @@ def make_service(config: ServerConfig, tls: ServerTLS, reactor: IServerReactor, 
         cache,
         metrics,
         guards,
+        day,
         scale=observer.noting(cluster.scaling.scale),
         look=cluster.scaling.look,
         tell=cluster.events.record,
@@ -152,9 +156,9 @@ def make_service(config: ServerConfig, tls: ServerTLS, reactor: IServerReactor, 
 
 def make_watcher(config: ServerConfig, sharing: Sharing, reactor: IServerReactor) -> Service:
     """Compose a watcher: the feed fills a cache, whose news the publisher shares while the Lease is this process's."""
-    metrics, sources = Metrics(), sources_of(config.namespaces)
+    metrics, sources = Metrics(), [*config.sources, *config.beside]
     metrics.max_staleness.set(config.max_staleness)
-    cache = ClusterCache(time.monotonic, sources, config.max_staleness)
+    cache = ClusterCache(time.monotonic, config.sources, config.max_staleness)
     observer = CacheObserver(cache, metrics, time.monotonic)
     credentials, beside = find_cluster(config, reactor)
     observe = metrics.kube_request
@@ -169,7 +173,7 @@ def make_watcher(config: ServerConfig, sharing: Sharing, reactor: IServerReactor
     watches = make_watches(
         reactor,
         credentials,
-        config.namespaces,
+        sources,
         cache.apply,
         observe=observe,
         cycle_ended=metrics.watch_ended,

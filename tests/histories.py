@@ -26,6 +26,7 @@ from sre_server.model import (
     Deployment,
     Listed,
     Namespace,
+    Object,
     Put,
     Resource,
     Source,
@@ -83,7 +84,7 @@ class Teller:
         self.snapshot: Listed | None = None
         self.synced = False
 
-    def covers(self, item: Namespace | Deployment) -> bool:
+    def covers(self, item: Object) -> bool:
         """Tell whether the object is in this collection."""
         if isinstance(item, Namespace):
             return self.source.resource is Resource.NAMESPACES and self.source.namespace in (None, item.name)

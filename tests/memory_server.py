@@ -18,17 +18,23 @@ from sre_server.api import factory
 from sre_server.api.factory import make_api
 from sre_server.api.writing import Scaler
 from sre_server.cache import ClusterCache
+from sre_server.day.factory import make_day
 from sre_server.errors import SreServerError, Unavailable
 from sre_server.model import (
+    Autoscaler,
+    Changed,
     Deployment,
     Expected,
     Guards,
     Listed,
     Namespace,
+    Object,
+    Put,
     Resource,
     Source,
     State,
     Written,
+    sources_beside,
     sources_of,
 )
 from sre_server.security.audit import Record
@@ -40,6 +46,12 @@ from sre_server.telemetry.metrics import Metrics
 from sre_server.web.connections import ConnectionLimits
 from sre_server.web.site import APISite
 from tests.fakes import deployment
+
+_RESOURCES: Mapping[type[Object], Resource] = {
+    Namespace: Resource.NAMESPACES,
+    Deployment: Resource.DEPLOYMENTS,
+    Autoscaler: Resource.AUTOSCALERS,
+}
 
 
 class Answer(NamedTuple):
@@ -264,7 +276,7 @@ class MemoryServer:
         lane: bool = True,
     ) -> None:
         self.clock = Clock()
-        self.sources = sources_of(namespaces)
+        self.sources, self.beside = sources_of(namespaces), sources_beside(namespaces)
         self.cache = ClusterCache(self.clock.seconds, self.sources, max_staleness)
         self.writes: list[tuple[str, str, int]] = []
         self.scaler: Scaler | None = None
@@ -297,6 +309,7 @@ class MemoryServer:
             self.cache,
             self.metrics,
             guards,
+            make_day(self.cache, self.clock.seconds, self.beside, max_staleness),
             scale=self._scale,
             look=self._look,
             tell=self._tell,
@@ -356,6 +369,18 @@ class MemoryServer:
                 mine = {name: found for name, found in deployments.items() if source.namespace in (None, name)}
                 self.cache.apply(Listed(source, "100", now, deployments=mine))
         return self
+
+    def tell(self, *objects: Object) -> Self:
+        """Apply changes, as the watches tell them: these objects are so now."""
+        for item in objects:
+            resource = _RESOURCES[type(item)]
+            source = next(each for each in (*self.sources, *self.beside) if each.resource is resource)
+            self.cache.apply(Changed(source, self.clock.seconds(), [Put(item)]))
+        return self
+
+    def put(self, path: str, replicas: int, headers: Mapping[str, str | bytes] | None = None) -> Answer:
+        """Set a count, as family A does."""
+        return self.call("PUT", path, b'{"replicas":%d}' % replicas, headers)
 
     @staticmethod
     def pending() -> Deferred[Written | State]:

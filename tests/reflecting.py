@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from sre_server.cluster.watching import Reflector
 from sre_server.errors import ClusterError, ClusterTimedOut
-from sre_server.model import Change, Changed, Deployment, Event, Listed, Namespace, Resource, Source
+from sre_server.model import Change, Changed, Event, Listed, Object, Resource, Source
 from tests.fakes import FakeReply, FakeTransport
 from tests.wire import list_page
 
@@ -49,7 +49,7 @@ class ReflectorTestCase(SynchronousTestCase):
         """Make a reflector of another source, or one that asks for streamed lists."""
         return Reflector(source, self.cluster, self.clock.seconds, random.Random(1), streams=lambda _: streamed)  # noqa: S311
 
-    def listed(self, *items: Deployment | Namespace, version: str = "100", next_token: str = "") -> FakeReply:
+    def listed(self, *items: Object, version: str = "100", next_token: str = "") -> FakeReply:
         """Answer a list, in one page unless there is a token of the next one."""
         return FakeReply(200, [list_page(*items, version=version, next_token=next_token)])
 

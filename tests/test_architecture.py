@@ -25,10 +25,11 @@ BELOW: dict[str, set[str]] = {
     "cluster": _INNER,
     "security": _INNER,
     "web": {*_INNER, "security"},
-    "api": {*_INNER, "cache", "security", "web"},
+    "day": {*_INNER, "cache"},
+    "api": {*_INNER, "cache", "day", "security", "web"},
     "store": _INNER,
-    "daemon": {*_INNER, "cache", "cluster", "security", "store", "web", "api", "simulator"},
-    "tap": {*_INNER, "cache", "cluster", "security", "store", "web", "api", "daemon"},
+    "daemon": {*_INNER, "cache", "cluster", "day", "security", "store", "web", "api", "simulator"},
+    "tap": {*_INNER, "cache", "cluster", "day", "security", "store", "web", "api", "daemon"},
 }
 """What each room may import of the others; the simulator and the synthetic query are strangers to all."""
 

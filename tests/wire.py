@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from sre_server.model import Deployment, Namespace
+from sre_server.model import Autoscaler, Deployment, Namespace, Object, Owners, Progress
 from tests.fakes import FakeReply
 
 
@@ -16,8 +16,10 @@ def by_name(items: Iterable[Deployment]) -> dict[str, dict[str, Deployment]]:
     return arranged
 
 
-def object_json(item: Deployment | Namespace, *, kind: bool = True) -> dict[str, Any]:
+def object_json(item: Object, *, kind: bool = True) -> dict[str, Any]:
     """Draw an object as the Kubernetes API does, with some fields that nobody here reads; lists leave out the kind."""
+    if isinstance(item, Autoscaler):
+        return _autoscaler_json(item, kind=kind)
     metadata: dict[str, Any] = {"name": item.name}
     metadata |= {} if isinstance(item, Namespace) else {"namespace": item.namespace}
     metadata |= {"uid": item.uid, "resourceVersion": item.resource_version}
@@ -28,9 +30,69 @@ def object_json(item: Deployment | Namespace, *, kind: bool = True) -> dict[str,
     else:
         head = {"kind": "Deployment", "apiVersion": "apps/v1"}
         template = {"spec": {"containers": [{"name": "c", "image": "nginx", "resources": {}}]}}
-        status = {"replicas": 77, "readyReplicas": 76, "conditions": [{"type": "Available", "status": "True"}]}
-        body = {"spec": {"replicas": item.replicas, "paused": False, "template": template}, "status": status}
+        body = {"spec": {"replicas": item.replicas, "template": template}}
+        if item.progress is not None:
+            metadata["generation"] = item.progress.generation
+            body["spec"]["paused"] = item.progress.paused
+            body["status"] = _status_json(item.progress)
+        if item.owners is not None:
+            metadata |= _owners_json(item.owners)
     return {**(head if kind else {}), "metadata": metadata, **body}
+
+
+def _status_json(progress: Progress) -> dict[str, Any]:
+    counts = {
+        "observedGeneration": progress.observed,
+        "replicas": progress.total,
+        "readyReplicas": progress.ready,
+        "availableReplicas": progress.available,
+        "updatedReplicas": progress.updated,
+    }
+    reason, _, message = progress.trouble.partition(": ")
+    failing = {"type": "Progressing", "status": "False", "reason": reason, "message": message}
+    available = {"type": "Available", "status": "True", "reason": "MinimumReplicasAvailable"}
+    conditions = [available, *([failing] if progress.trouble else [])]
+    return {**{field: count for field, count in counts.items() if count}, "conditions": conditions}
+
+
+def _owners_json(owners: Owners) -> dict[str, Any]:
+    managed: list[dict[str, Any]] = [
+        {"manager": manager, "operation": "Apply", "fieldsV1": {"f:spec": {"f:template": {}}}}
+        for manager in owners.appliers
+        if (manager, "Apply") != (owners.manager, owners.operation)
+    ]
+    if owners.manager:
+        fields: dict[str, Any] = {"f:spec": {"f:replicas": {}, "f:selector": {}}}
+        entry = {"manager": owners.manager, "operation": owners.operation, "fieldsV1": fields}
+        managed.append(entry | ({"subresource": owners.subresource} if owners.subresource else {}))
+    status: dict[str, Any] = {"f:status": {"f:replicas": {}}}
+    managed.append(
+        {"manager": "controller", "operation": "Update", "subresource": "status", "fieldsV1": status},
+    )
+    last_applied = json.dumps({"spec": {"replicas": 3} if owners.applied else {"template": {}}}, separators=(",", ":"))
+    references: list[dict[str, Any]] = [{"apiVersion": "v1", "kind": "ConfigMap", "name": "bystander", "uid": "x"}]
+    if owners.controller:
+        owner, name = owners.controller.split()
+        references.append({"apiVersion": "v1", "kind": owner, "name": name, "uid": "y", "controller": True})
+    return {
+        "managedFields": managed,
+        "annotations": {"kubectl.kubernetes.io/last-applied-configuration": last_applied},
+        "ownerReferences": references,
+    }
+
+
+def _autoscaler_json(item: Autoscaler, *, kind: bool) -> dict[str, Any]:
+    head = {"kind": "HorizontalPodAutoscaler", "apiVersion": "autoscaling/v2"} if kind else {}
+    metadata: dict[str, Any] = {"name": item.name, "namespace": item.namespace, "uid": item.uid}
+    metadata["resourceVersion"] = item.resource_version
+    if item.owner:
+        owner, name = item.owner.split()
+        metadata["ownerReferences"] = [{"kind": owner, "name": name, "controller": True}]
+    target = {"kind": "Deployment" if item.target else "StatefulSet", "name": item.target or "other"}
+    spec = {"scaleTargetRef": target, "minReplicas": item.minimum, "maxReplicas": item.maximum}
+    active = ("True", "ValidMetricFound") if item.active else ("False", "ScalingDisabled")
+    conditions = [{"type": "ScalingActive", "status": active[0], "reason": active[1]}]
+    return {**head, "metadata": metadata, "spec": spec, "status": {"conditions": conditions}}
 
 
 def deployment_body(
@@ -45,14 +107,25 @@ def deployment_body(
     return json.dumps(drawn).encode()
 
 
-def list_page(*items: Deployment | Namespace, version: str = "100", next_token: str = "") -> bytes:
+def list_page(*items: Object, version: str = "100", next_token: str = "") -> bytes:
     """Draw one page of a list."""
     metadata = {"resourceVersion": version} | ({"continue": next_token} if next_token else {})
     drawn = [object_json(item, kind=False) for item in items]
     return json.dumps({"kind": "List", "apiVersion": "v1", "metadata": metadata, "items": drawn}).encode()
 
 
-def event_line(kind: str, item: Deployment | Namespace) -> bytes:
+def altered(item: Deployment, **fields: Any) -> dict[str, Any]:
+    """Draw a Deployment with some of its top-level fields replaced; None leaves one out."""
+    drawn = object_json(item) | fields
+    return {name: value for name, value in drawn.items() if value is not None}
+
+
+def page_of(*items: Any) -> bytes:
+    """Draw a page of anything."""
+    return json.dumps({"metadata": {"resourceVersion": "5"}, "items": items}).encode()
+
+
+def event_line(kind: str, item: Object) -> bytes:
     """Draw one line of a watch: ADDED, MODIFIED or DELETED."""
     return json.dumps({"type": kind, "object": object_json(item)}).encode() + b"\n"
 

@@ -11,6 +11,7 @@ from sre_server.api.counts import replicas_in_body
 from sre_server.api.gate import Gate
 from sre_server.api.lists import ListBodies
 from sre_server.api.newness import Newness
+from sre_server.api.picture import Pictures
 from sre_server.api.routes import Read, list_route, read_route, write_route
 from sre_server.api.routing import json_app, json_route
 from sre_server.api.statuses import FAMILY_A
@@ -30,12 +31,21 @@ class DeploymentsAPI:
     _app: Klein = json_app(FAMILY_A)
     reads: list[Read] = []  # noqa: RUF012  # filled below, by the routes, and never after
 
-    def __init__(self, cache: ClusterCache, gate: Gate, newness: Newness, writer: Writer, names: ListBodies) -> None:
+    def __init__(
+        self,
+        cache: ClusterCache,
+        gate: Gate,
+        newness: Newness,
+        writer: Writer,
+        names: ListBodies,
+        pictures: Pictures,
+    ) -> None:
         self.cache = cache
         self.gate = gate
         self.newness = newness
         self._writer = writer
         self._names = names
+        self._pictures = pictures
 
     def resource(self) -> IResource:
         """The resource of every URL of the family; it also refuses those that nobody knows."""
@@ -50,6 +60,11 @@ class DeploymentsAPI:
     def deployments_in(self, view: View, namespace: str) -> Body:
         """`GET /deployments/{ns}`: the same shape, with exactly one element."""
         return self._names.of_one(namespace, view, b"[%s]")
+
+    @read_route(_app, reads, "/deployments/<namespace:namespace>/<deployment:name>")
+    def deployment(self, namespace: str, name: str) -> Body:
+        """`GET /deployments/{ns}/{name}`: the whole picture."""
+        return self._pictures.of(namespace, name)
 
     @read_route(_app, reads, "/deployments/<namespace:namespace>/<deployment:name>/replicas")
     def replicas(self, namespace: str, name: str) -> Body:

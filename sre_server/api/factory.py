@@ -17,11 +17,13 @@ from sre_server.api.metrics import MetricsAPI
 from sre_server.api.namespaces import NamespacesAPI
 from sre_server.api.newness import Newness
 from sre_server.api.openapi import OpenAPI
+from sre_server.api.picture import Pictures
 from sre_server.api.routing import Root
 from sre_server.api.slices import Slices
 from sre_server.api.statuses import FAMILY_A, FAMILY_B, StatusTable
 from sre_server.api.writing import Scaler, TellScaled, Writer
 from sre_server.cache import ClusterCache
+from sre_server.day.factory import Day
 from sre_server.security.audit import AuditLog
 from sre_server.security.authorization import Authorizer, Verb
 from sre_server.security.clients import Clients
@@ -60,6 +62,7 @@ def make_api(
     cache: ClusterCache,
     metrics: Metrics,
     guards: Guards,
+    day: Day,
     *,
     scale: Scaler,
     look: Look,
@@ -70,7 +73,9 @@ def make_api(
     troubles: Callable[[], list[str]] = list,
     refresh: Callable[[], None] = lambda: None,
 ) -> API:
-    """Serve both families from the cache; `scale` writes to the cluster, and `tell` leaves word of it there.
+    """Serve both families from the cache; `day` knows more of it.
+
+    `scale` writes to the cluster, and `tell` leaves word of it there.
 
     `look` asks the cluster for the one Deployment that is to be written, where the cache will not do. `permissions` are
     the server's own in the cluster; `watching` tells whether the cache is still fed, `troubles` what keeps it from
@@ -95,7 +100,8 @@ def make_api(
     gate_a = gate(FAMILY_A)
     slices, newness = Slices(reactor), Newness(reactor, cache)
     names, counts = ListBodies(cache, names_in, slices), ListBodies(cache, counts_in, slices)
-    family_a = DeploymentsAPI(cache, gate_a, newness, writer(FAMILY_A), names)
+    pictures = Pictures(cache, day)
+    family_a = DeploymentsAPI(cache, gate_a, newness, writer(FAMILY_A), names, pictures)
     family_b = NamespacesAPI(cache, gate(FAMILY_B), newness, writer(FAMILY_B), names, counts)
     deployments = family_a.resource()
     health_api = HealthAPI(health, gate_a).resource()

@@ -1,27 +1,23 @@
 """Objects of the Kubernetes API, as JSON, into model objects, reduced to the few fields that the server keeps.
 
-Whatever goes into a header, a URL or a template later is checked here. `unpacking` decodes what holds many of them.
+Whatever goes into a header, a URL or a template later is checked here. `workloads` has those that count replicas,
+`unpacking` decodes what holds many objects.
 """
 
-from sys import intern
-from typing import Annotated, Final
+import re
+from typing import Final
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import Struct, field
 
 from sre_server.errors import BadAnswer
-from sre_server.model import (
-    MAX_REPLICAS,
-    Deployment,
-    Guards,
-    Namespace,
-    is_clean,
-    is_deployment_name,
-    is_namespace_name,
-)
+from sre_server.model import Guards, Namespace, is_clean, is_deployment_name, is_namespace_name
 
 MESSAGE_LENGTH: Final = 4096
-_Count = Annotated[int, Meta(ge=0, le=MAX_REPLICAS)]
+_PROPER: Final = re.compile(
+    r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?\n[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?\n[\x21\x23-\x7e]{1,128}\n[\x21\x23-\x7e]{1,128}"
+)
+"""Nearly all metadata, at one look: the namespace and the name both labels, then the uid and the resourceVersion."""
 
 
 class _Metadata(Struct, frozen=True, gc=False):
@@ -30,21 +26,12 @@ class _Metadata(Struct, frozen=True, gc=False):
     resourceVersion: str
 
 
-class Annotations(
-    Struct,
-    frozen=True,
-    gc=False,
-    rename={
-        "minimum": "sre-server/min-replicas",
-        "maximum": "sre-server/max-replicas",
-        "protected": "sre-server/protected",
-    },
-):
+class Annotations(Struct, frozen=True, gc=False):
     """The annotations of a Deployment that bound its own count."""
 
-    minimum: str = ""
-    maximum: str = ""
-    protected: str = ""
+    minimum: str = field(name="sre-server/min-replicas", default="")
+    maximum: str = field(name="sre-server/max-replicas", default="")
+    protected: str = field(name="sre-server/protected", default="")
 
     def guards(self) -> Guards | None:
         """None for the Deployments without such annotations, which are nearly all."""
@@ -54,38 +41,18 @@ class Annotations(
 
 
 class NamespacedMetadata(_Metadata, frozen=True, kw_only=True, gc=False):
-    """The metadata of a Deployment, and of its Scale."""
+    """The metadata of what is in a namespace."""
 
     namespace: str
-    annotations: Annotations | None = None
 
     def check(self) -> None:
         """Raise msgspec.ValidationError unless these are texts that Kubernetes would make."""
+        if _PROPER.fullmatch(f"{self.namespace}\n{self.name}\n{self.uid}\n{self.resourceVersion}"):
+            return
         if not (is_namespace_name(self.namespace) and is_deployment_name(self.name)):
             raise msgspec.ValidationError("Its name is none that Kubernetes would accept")
         if not (is_clean(self.uid) and is_clean(self.resourceVersion)):
             raise msgspec.ValidationError("Its uid or its resourceVersion has characters that Kubernetes never uses")
-
-
-class _Spec(Struct, frozen=True, gc=False):
-    replicas: _Count | None = None
-
-
-class DeploymentObject(Struct, frozen=True, gc=False):
-    """`apps/v1` Deployment."""
-
-    metadata: NamespacedMetadata
-    spec: _Spec = _Spec()
-    kind: str = ""
-
-    def model(self) -> Deployment:
-        """A Deployment that leaves out its count has one replica, as in Kubernetes."""
-        metadata = self.metadata
-        metadata.check()
-        replicas = 1 if self.spec.replicas is None else self.spec.replicas
-        guards = metadata.annotations.guards() if metadata.annotations else None
-        namespace = intern(metadata.namespace)  # one text for all that are in it
-        return Deployment(namespace, metadata.name, metadata.uid, metadata.resourceVersion, replicas, guards)
 
 
 class NamespaceObject(Struct, frozen=True, gc=False):

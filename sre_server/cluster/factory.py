@@ -21,7 +21,7 @@ from sre_server.cluster.version import streams_lists
 from sre_server.cluster.watching import Reflector
 from sre_server.cluster.whose import cluster_uid
 from sre_server.cluster.workers import Bounds, ConnectedWorkers, IThreadingReactor, Workers
-from sre_server.model import Event, Resource, Source, sources_of
+from sre_server.model import Event, Resource, Source
 
 
 class Cluster(Struct, frozen=True):
@@ -37,7 +37,7 @@ class Cluster(Struct, frozen=True):
 def make_cluster(
     reactor: IThreadingReactor,
     credentials: Callable[[], Credentials],
-    namespaces: Sequence[str],
+    sources: Sequence[Source],
     apply: Callable[[Event], object],
     *,
     observe: Observe,
@@ -48,10 +48,10 @@ def make_cluster(
 ) -> Cluster:
     """Talk to the cluster that `credentials` find; no thread runs, and nothing is sent, before the services start.
 
-    `apply` is told in the reactor thread what is heard of `namespaces`, or of all where none is named; `observe`, of
-    each request, in the thread that made it; `cycle_ended`, in a word, why a cycle of a source ended; `permissions`,
-    what the server itself turned out to be permitted, or not. With `probe`, whether it may ask for reviews is found out
-    before anybody needs one. Where something else is to be followed than the cluster's own watches, `follow` is it.
+    `apply` is told in the reactor thread what is heard of `sources`; `observe`, of each request, in the thread that
+    made it; `cycle_ended`, in a word, why a cycle of a source ended; `permissions`, what the server itself turned out
+    to be permitted, or not. With `probe`, whether it may ask for reviews is found out before anybody needs one. Where
+    something else is to be followed than the cluster's own watches, `follow` is it.
     """
 
     def connect() -> Connection:
@@ -61,7 +61,7 @@ def make_cluster(
         return ConnectedWorkers(reactor, what, bounds, connect)
 
     told = permissions.told
-    cycles = [follow] if follow else _watches(namespaces, connect, told)
+    cycles = [follow] if follow else _watches(sources, connect, told)
     feed = make_feed(reactor, "watches", cycles, apply, cycle_ended)
     read_reviews = workers("permission checks", reviews.READ_BOUNDS)
     write_reviews = workers("permission checks of writes", reviews.WRITE_BOUNDS)
@@ -81,7 +81,7 @@ def make_cluster(
 def make_watches(
     reactor: IThreadingReactor,
     credentials: Callable[[], Credentials],
-    namespaces: Sequence[str],
+    sources: Sequence[Source],
     apply: Callable[[Event], object],
     *,
     observe: Observe,
@@ -89,7 +89,7 @@ def make_watches(
     permissions: Permissions,
 ) -> Feed:
     """Only list and watch; see `make_cluster`."""
-    cycles = _watches(namespaces, lambda: Connection(credentials(), observe), permissions.told)
+    cycles = _watches(sources, lambda: Connection(credentials(), observe), permissions.told)
     return make_feed(reactor, "watches", cycles, apply, cycle_ended)
 
 
@@ -116,11 +116,11 @@ def identify(credentials: Callable[[], Credentials], observe: Observe) -> Callab
     return lambda: cluster_uid(connection)
 
 
-def _watches(namespaces: Sequence[str], connect: Callable[[], Connection], told: Told) -> list[Cycle]:
+def _watches(sources: Sequence[Source], connect: Callable[[], Connection], told: Told) -> list[Cycle]:
     def cycle_of(source: Source) -> Cycle:
         """Make what keeps up with a source: no Role can grant a watch of the Namespace object that it is in."""
         if source.resource is Resource.NAMESPACES and source.namespace:
             return NamespacePoller(source, connect(), told=told)
         return Reflector(source, connect(), streams=partial(streams_lists, told=told), told=told)
 
-    return [cycle_of(source) for source in sources_of(namespaces)]
+    return [cycle_of(source) for source in sources]

@@ -7,13 +7,13 @@ stays the same Python object, so that whatever was computed from it stays valid.
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from sre_server.model import Change, Deployment, Listed, Namespace, Occasion, Put, Resource, Source
+from sre_server.model import Change, Listed, Namespace, Object, Occasion, Put, Resource, Source
 
 
 class Gathered:
     """The objects of one source, by their namespace ("" for namespaces themselves) and name; for one thread."""
 
-    def __init__(self, items: Iterable[Namespace | Deployment] = ()) -> None:
+    def __init__(self, items: Iterable[Object] = ()) -> None:
         self._tree: dict[str, dict[str, Any]] = {}
         for item in items:
             self._put(item)
@@ -29,10 +29,10 @@ class Gathered:
         else:
             self._tree.get(_namespace_of(change.object), {}).pop(change.object.name, None)
 
-    def _put(self, item: Namespace | Deployment) -> None:
+    def _put(self, item: Object) -> None:
         self._tree.setdefault(_namespace_of(item), {})[item.name] = item
 
-    def by_name(self, namespace: str) -> Mapping[str, Namespace | Deployment]:
+    def by_name(self, namespace: str) -> Mapping[str, Object]:
         """The objects in one namespace; for "", the namespaces themselves."""
         return self._tree.get(namespace, {})
 
@@ -49,7 +49,9 @@ class Gathered:
         copied = {namespace: dict(objects) for namespace, objects in self._tree.items() if objects}
         if source.resource is Resource.NAMESPACES:
             return Listed(source, version, started_at, namespaces=copied.get("", {}), occasion=occasion)
-        return Listed(source, version, started_at, deployments=copied, occasion=occasion)
+        if source.resource is Resource.DEPLOYMENTS:
+            return Listed(source, version, started_at, deployments=copied, occasion=occasion)
+        return Listed(source, version, started_at, others=copied, occasion=occasion)
 
     def release(self) -> None:
         """Drop everything, an object at a time: freeing a large tree at once would block every other thread."""
@@ -58,5 +60,5 @@ class Gathered:
                 objects.popitem()
 
 
-def _namespace_of(item: Namespace | Deployment) -> str:
+def _namespace_of(item: Object) -> str:
     return "" if isinstance(item, Namespace) else item.namespace

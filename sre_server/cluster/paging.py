@@ -4,25 +4,16 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+from sre_server.cluster.kinds import collection_path
 from sre_server.cluster.permissions import Told, check_permitted, permission, untold
 from sre_server.cluster.transport import PAGE_SECONDS, Transport
 from sre_server.cluster.unpacking import Page, decode_cut_page, decode_page
 from sre_server.errors import ClusterTimedOut, Expired
-from sre_server.model import Resource, Source
+from sre_server.model import Source
 
 PAGE_OBJECTS: Final = 500
 PAGE_BYTES: Final = 16 * 2**20
 """As much as client-go takes of one watch event; the largest object that etcd stores by default is half of that."""
-_COLLECTION: Final = {
-    Resource.NAMESPACES: ("/api/v1", "namespaces"),
-    Resource.DEPLOYMENTS: ("/apis/apps/v1", "deployments"),
-}
-
-
-def collection_path(source: Source) -> str:
-    """The URL path of the collection that a source lists and watches."""
-    group, plural = _COLLECTION[source.resource]
-    return f"{group}/namespaces/{source.namespace}/{plural}" if source.namespace else f"{group}/{plural}"
 
 
 class Pages:

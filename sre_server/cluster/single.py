@@ -17,7 +17,7 @@ class _ScaleSpec(Struct, frozen=True, gc=False):
 
 
 class _Scale(Struct, frozen=True, gc=False):
-    """`autoscaling/v1` Scale of a Deployment; its metadata is the Deployment's own, a count of 0 is left out."""
+    """`autoscaling/v1` Scale of a Deployment; its metadata has the Deployment's own texts, a count of 0 is left out."""
 
     metadata: NamespacedMetadata
     spec: _ScaleSpec = _ScaleSpec()

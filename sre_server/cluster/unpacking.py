@@ -5,22 +5,25 @@ the page is decoded again object by object, and that one is told as unreadable, 
 being served.
 """
 
+from contextlib import suppress
 from sys import intern
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 from msgspec import Raw, Struct
 from twisted.logger import Logger
 
-from sre_server.cluster.decoding import NOT_JSON, DeploymentObject, NamespaceObject, Status
+from sre_server.cluster.decoding import NOT_JSON, Status
 from sre_server.cluster.heads import Head, head_of_event, head_of_list, head_of_object
+from sre_server.cluster.kinds import KINDS, LineOf, PageOf
 from sre_server.cluster.lines import Cut, Line
+from sre_server.cluster.workloads import unreadable_autoscaler
 from sre_server.errors import BadAnswer, Expired
 from sre_server.model import (
     Change,
     Deleted,
-    Deployment,
     Namespace,
+    Object,
     Put,
     Resource,
     Unreadable,
@@ -28,41 +31,6 @@ from sre_server.model import (
     is_deployment_name,
     is_namespace_name,
 )
-
-
-class _ListMetadata(Struct, rename={"continue_": "continue"}):
-    resourceVersion: str
-    continue_: str = ""
-
-
-class _RawPage(Struct):
-    metadata: _ListMetadata
-    items: list[Raw] | None = None
-
-
-class _DeploymentPage(Struct):
-    metadata: _ListMetadata
-    items: list[DeploymentObject] | None = None
-
-
-class _NamespacePage(Struct):
-    metadata: _ListMetadata
-    items: list[NamespaceObject] | None = None
-
-
-class _DeploymentLine(Struct):
-    type: str
-    object: DeploymentObject
-
-
-class _NamespaceLine(Struct):
-    type: str
-    object: NamespaceObject
-
-
-class _RawLine(Struct):
-    type: str
-    object: Raw
 
 
 class _BookmarkAnnotations(Struct, rename={"initial_events_end": "k8s.io/initial-events-end"}):
@@ -81,7 +49,7 @@ class _Bookmark(Struct):
 class Page(Struct, frozen=True):
     """One page of a list: its objects, the resourceVersion of the whole list, and the token of the next page or ''."""
 
-    objects: list[Namespace | Deployment]
+    objects: list[Object]
     resource_version: str
     next_token: str
 
@@ -99,21 +67,8 @@ class WatchEvent(Struct, frozen=True, gc=False):
 
 _CHANGES: Final = frozenset({"ADDED", "MODIFIED", "DELETED"})
 _TOO_LARGE: Final = "it is larger than Kubernetes would store"
-_KIND: Final = {Resource.DEPLOYMENTS: "Deployment", Resource.NAMESPACES: "Namespace"}
-_item_decoders: Final[dict[Resource, msgspec.json.Decoder[Any]]] = {
-    Resource.DEPLOYMENTS: msgspec.json.Decoder(DeploymentObject),
-    Resource.NAMESPACES: msgspec.json.Decoder(NamespaceObject),
-}
-_page_decoders: Final[dict[Resource, msgspec.json.Decoder[Any]]] = {
-    Resource.DEPLOYMENTS: msgspec.json.Decoder(_DeploymentPage),
-    Resource.NAMESPACES: msgspec.json.Decoder(_NamespacePage),
-}
-_raw_page_decoder: Final = msgspec.json.Decoder(_RawPage)
-_line_decoders: Final[dict[Resource, msgspec.json.Decoder[Any]]] = {
-    Resource.DEPLOYMENTS: msgspec.json.Decoder(_DeploymentLine),
-    Resource.NAMESPACES: msgspec.json.Decoder(_NamespaceLine),
-}
-_raw_line_decoder: Final = msgspec.json.Decoder(_RawLine)
+_raw_page_decoder: Final = msgspec.json.Decoder(PageOf[Raw])
+_raw_line_decoder: Final = msgspec.json.Decoder(LineOf[Raw])
 _bookmark_decoder: Final = msgspec.json.Decoder(_Bookmark)
 _status_decoder: Final = msgspec.json.Decoder(Status)
 
@@ -123,29 +78,51 @@ _log = Logger()
 def decode_page(resource: Resource, body: bytes | bytearray) -> Page:
     """Decode one page of a list, objects that cannot be read as such; raises BadAnswer if it is no list."""
     try:
-        page = _page_decoders[resource].decode(body)
+        page = KINDS[resource].page.decode(body)
         objects = [item.model() for item in page.items or ()]
     except NOT_JSON:
         page, objects = _decode_page_item_by_item(resource, body)
     return Page(objects, _clean(page.metadata.resourceVersion), page.metadata.continue_)
 
 
-def _decode_page_item_by_item(
-    resource: Resource, body: bytes | bytearray
-) -> tuple[_RawPage, list[Namespace | Deployment]]:
+def _decode_page_item_by_item(resource: Resource, body: bytes | bytearray) -> tuple[PageOf[Raw], list[Object]]:
     try:
         page = _raw_page_decoder.decode(body)
     except NOT_JSON as error:
         raise BadAnswer(f"The cluster's answer is not a list of {resource.value}: {error}.") from error
     objects = []
     for raw in page.items or ():
+        item: Object | None
         try:
-            item = _item_decoders[resource].decode(raw).model()
+            item = _decode_item(resource, raw)
         except NOT_JSON as error:
             item = _unreadable(resource, head_of_object(memoryview(raw)), str(error))
         if item is not None:
             objects.append(item)
     return page, objects
+
+
+def _decode_item(resource: Resource, raw: Raw) -> Object:
+    """Decode an object by itself, as far as it makes sense; raises one of NOT_JSON."""
+    kind = KINDS[resource]
+    try:
+        item: Object = kind.item.decode(raw).model()
+    except NOT_JSON:
+        item = kind.plain.decode(raw).model()
+    return item
+
+
+def _decode_plain(resource: Resource, raw: Raw) -> Object | None:
+    """Decode what is needed most of an object; None if even that makes no sense, or it is of another kind."""
+    with suppress(*NOT_JSON):
+        found = KINDS[resource].plain.decode(raw)
+        item: Object = found.model()
+        return item if found.kind == KINDS[resource].name else None
+    return None
+
+
+def _change(kind: str, item: Object) -> WatchEvent:
+    return WatchEvent(item.resource_version, Deleted(item) if kind == "DELETED" else Put(item))
 
 
 def _clean(version: str) -> str:
@@ -163,15 +140,19 @@ def decode_cut_page(resource: Resource, body: bytes | bytearray) -> Page:
     return Page([item], _clean(head.resource_version), head.next_token)
 
 
-def _unreadable(resource: Resource, head: Head, why: str) -> Namespace | Unreadable | None:
-    """Make the best of an object that cannot be read: of a namespace all that counts is that it is there.
+def _unreadable(resource: Resource, head: Head, why: str) -> Object | None:
+    """Make the best of an object that cannot be read: of all but a Deployment it counts that it is there.
 
     Returns None, and logs that the object is left out, if even its name makes no sense.
     """
     uid, version = (text if is_clean(text) else "" for text in (head.uid, head.resource_version))
     if resource is Resource.NAMESPACES and is_namespace_name(head.name):
         return Namespace(head.name, uid, version)
-    if resource is Resource.DEPLOYMENTS and is_namespace_name(head.namespace) and is_deployment_name(head.name):
+    named = is_namespace_name(head.namespace) and is_deployment_name(head.name)
+    if resource is Resource.AUTOSCALERS and named:
+        _log.warn("the autoscaler {head.namespace}/{head.name} cannot be read: {why}", head=head, why=why)
+        return unreadable_autoscaler(head.namespace, head.name, uid, version)
+    if resource is Resource.DEPLOYMENTS and named:
         item = Unreadable(intern(head.namespace), head.name, uid, version, why=why)
         _log.warn("the Deployment {item.namespace}/{item.name} cannot be read: {item.why}", item=item)
         return item
@@ -185,24 +166,24 @@ def decode_line(resource: Resource, line: Line) -> WatchEvent:
         too_long = BadAnswer("The cluster sent a line that is too long.")
         return _decode_unreadable(resource, line.head, too_long, _TOO_LARGE)
     try:
-        event = _line_decoders[resource].decode(line)
-        if event.type not in _CHANGES or event.object.kind != _KIND[resource]:
+        event = KINDS[resource].line.decode(line)
+        if event.type not in _CHANGES or event.object.kind != KINDS[resource].name:
             return _decode_other(resource, line, None)
         model = event.object.model()
     except NOT_JSON as error:
         return _decode_other(resource, line, error)
-    return WatchEvent(model.resource_version, Deleted(model) if event.type == "DELETED" else Put(model))
+    return _change(event.type, model)
 
 
 def _decode_unreadable(resource: Resource, line: bytes | bytearray, otherwise: BadAnswer, why: str) -> WatchEvent:
     """Tell by its beginning which object a line is of that cannot be read; raises `otherwise` if it does not say."""
     kind, head = head_of_event(line)
-    if kind not in _CHANGES or head.kind != _KIND[resource]:
+    if kind not in _CHANGES or head.kind != KINDS[resource].name:
         raise otherwise
     item = _unreadable(resource, head, why)
     if item is None:
         raise otherwise
-    return WatchEvent(item.resource_version, Deleted(item) if kind == "DELETED" else Put(item))
+    return _change(kind, item)
 
 
 def _decode_other(resource: Resource, line: bytes | bytearray, problem: Exception | None) -> WatchEvent:
@@ -219,6 +200,8 @@ def _decode_other(resource: Resource, line: bytes | bytearray, problem: Exceptio
         raise BadAnswer(f"The cluster sent what is not an event of {resource.value}: {error}.") from error
     if event.type not in _CHANGES:
         raise BadAnswer("The cluster sent an event of an unknown type.")
+    if problem is not None and (found := _decode_plain(resource, event.object)) is not None:
+        return _change(event.type, found)
     why = problem or "it is of another kind"
     otherwise = BadAnswer(f"The cluster sent what is not an event of {resource.value}: {why}.")
     if problem is None:

@@ -20,8 +20,9 @@ from twisted.logger import Logger
 
 from sre_server.cluster.gathering import Gathered
 from sre_server.cluster.heads import HEAD_BYTES
+from sre_server.cluster.kinds import collection_path
 from sre_server.cluster.lines import Line, complete_lines
-from sre_server.cluster.paging import Pages, collection_path
+from sre_server.cluster.paging import Pages
 from sre_server.cluster.permissions import Told, check_permitted, permission, untold
 from sre_server.cluster.transport import Reply, Transport
 from sre_server.cluster.unpacking import decode_line

@@ -1,12 +1,15 @@
 """The server's configuration as one frozen value; made once from the options, passed on, never changed."""
 
+from collections.abc import Mapping
 from datetime import timedelta
 from enum import Enum
 from pathlib import Path
+from typing import Final
 
 from msgspec import Struct
 
 from sre_server.daemon.sharing import Sharing
+from sre_server.model import Resource, Source, sources_beside, sources_of
 from sre_server.security.limits import Rate
 from sre_server.security.tls import TLSFiles
 
@@ -17,6 +20,10 @@ class ClusterKind(Enum):
     IN_CLUSTER = "in-cluster"
     KUBECONFIG = "kubeconfig"
     SIMULATED = "simulated"
+
+
+OPTIONAL: Final[Mapping[str, Resource]] = {"autoscalers": Resource.AUTOSCALERS}
+"""What an operator may do without, for want of the right to list and watch it."""
 
 
 class Authorization(Enum):
@@ -31,6 +38,7 @@ class ServerConfig(Struct, frozen=True, kw_only=True):
     """Everything that an operator can decide. Endpoints are Twisted endpoint strings; `max_staleness` is in seconds.
 
     A watcher has no `tls`, as it serves no clients; `sharing` is a process's part in a shared cache, if it has any.
+    `without` is what is not asked of the cluster.
     """
 
     listen: str
@@ -55,3 +63,14 @@ class ServerConfig(Struct, frozen=True, kw_only=True):
     max_staleness: float
     simulated_deployments: int
     sharing: Sharing | None = None
+    without: frozenset[Resource] = frozenset()
+
+    @property
+    def sources(self) -> list[Source]:
+        """What has to be listed before anything is served."""
+        return sources_of(self.namespaces)
+
+    @property
+    def beside(self) -> list[Source]:
+        """What is listed beside that."""
+        return [source for source in sources_beside(self.namespaces) if source.resource not in self.without]

@@ -12,10 +12,10 @@ from twisted.python.usage import UsageError
 
 from sre_server import __version__
 from sre_server.cluster.credentials import DEFAULT_KUBECONFIG, InCluster, Kubeconfig
-from sre_server.daemon.config import Authorization, ClusterKind, ServerConfig
+from sre_server.daemon.config import OPTIONAL, Authorization, ClusterKind, ServerConfig
 from sre_server.daemon.sharing import PARAMETERS, Role, parse_role, parse_sharing
 from sre_server.errors import CredentialsError
-from sre_server.model import is_namespace_name
+from sre_server.model import Resource, is_namespace_name
 from sre_server.security.documents import DocumentError
 from sre_server.security.guardrails import load_guardrails
 from sre_server.security.limits import Rate, parse_rate
@@ -63,6 +63,12 @@ class Options(UsageOptions):
         ("kubeconfig", None, None, "kubeconfig file [default: $KUBECONFIG, else ~/.kube/config]"),
         ("context", None, None, "context of the kubeconfig [default: its current one]"),
         ("ops-listen", None, None, "endpoint of a plain-HTTP port with /livez, /readyz and /metrics [default: none]"),
+        (
+            "without",
+            None,
+            None,
+            "what not to list beside Deployments: autoscalers [default: list them]",
+        ),
         ("max-staleness", None, "120", "seconds without news of the cluster after which reads answer 503"),
         ("log-format", None, "text", "text or json"),
         *PARAMETERS,
@@ -181,6 +187,7 @@ class Options(UsageOptions):
             kubeconfig=self._kubeconfig(),
             context=self["context"],
             namespaces=tuple(self._namespaces),
+            without=self._without(),
             max_staleness=self._number("max-staleness", float, 1, 86_400),
             simulated_deployments=int(self._number("simulated-deployments", int, 0, 200_000)),
             sharing=sharing,
@@ -204,6 +211,12 @@ class Options(UsageOptions):
             load_authorization_policy(self.config.policy)
         if self.config.guardrails is not None:
             load_guardrails(self.config.guardrails)
+
+    def _without(self) -> frozenset[Resource]:
+        names = [name.strip() for name in (self["without"] or "").split(",") if name.strip()]
+        if unknown := [name for name in names if name not in OPTIONAL]:
+            raise UsageError(f"--without knows {', '.join(OPTIONAL)}, and not '{unknown[0]}'")
+        return frozenset(OPTIONAL[name] for name in names)
 
     def _path(self, name: str) -> Path | None:
         return Path(self[name]).absolute() if self[name] else None

@@ -39,7 +39,8 @@ NAMESPACES = Kind("", "v1", "namespaces", "Namespace", namespaced=False, short_n
 EVENTS = Kind("", "v1", "events", "Event", short_names=("ev",))
 DEPLOYMENTS = Kind("apps", "v1", "deployments", "Deployment", short_names=("deploy",))
 LEASES = Kind("coordination.k8s.io", "v1", "leases", "Lease", verbs=("create", "get", "list", "update", "watch"))
-STORED = (NAMESPACES, EVENTS, DEPLOYMENTS, LEASES)
+AUTOSCALERS = Kind("autoscaling", "v2", "horizontalpodautoscalers", "HorizontalPodAutoscaler", short_names=("hpa",))
+STORED = (NAMESPACES, EVENTS, DEPLOYMENTS, LEASES, AUTOSCALERS)
 REVIEWS = Kind(
     "authorization.k8s.io", "v1", "subjectaccessreviews", "SubjectAccessReview", namespaced=False, verbs=("create",)
 )

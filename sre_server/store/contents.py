@@ -1,17 +1,33 @@
 """All objects that are shared, in the buckets of the snapshot; for one thread."""
 
 from collections.abc import Iterator, Sequence
+from typing import TypeVar
 
-from sre_server.model import Change, Deleted, Deployment, Listed, Namespace, Put, Resource, Source
-from sre_server.store.records import CHUNKS, Object, Place, Row, bucket_of, object_of, place_of, row_of
+from sre_server.model import (
+    Autoscaler,
+    Change,
+    Deleted,
+    Deployment,
+    Listed,
+    Namespace,
+    Object,
+    Put,
+    Resource,
+    Source,
+)
+from sre_server.store.records import CHUNKS, Place, Row, bucket_of, object_of, place_of, row_of
+
+_Namespaced = TypeVar("_Namespaced", Deployment, Autoscaler)
 
 
 def belongs(place: Place, source: Source) -> bool:
     """Tell whether the object of a place is one of those that a source lists."""
-    namespace, name = place
+    (kind, beside, namespace), name = place[0].rpartition("/"), place[1]
+    if beside:
+        return source.resource.value == kind and source.namespace in (None, namespace)
     if source.resource is Resource.NAMESPACES:
         return not namespace and source.namespace in (None, name)
-    return bool(namespace) and source.namespace in (None, namespace)
+    return source.resource is Resource.DEPLOYMENTS and bool(namespace) and source.namespace in (None, namespace)
 
 
 class Contents:
@@ -42,13 +58,17 @@ class Contents:
         """Have this object in a place, or none; objects of no source are passed over."""
         self._set(self._buckets[bucket_of(place)], place, item)
 
-    def _set(self, bucket: dict[Place, Object], place: Place, item: Object | None) -> None:
+    def source_of(self, place: Place) -> int | None:
+        """The number of the source that the object of a place is of, None if it is of none."""
         group = place[0] or place
         try:
-            source = self._sources[group]
+            return self._sources[group]
         except KeyError:
             belonging = (number for number, source in enumerate(self.sources) if belongs(place, source))
-            source = self._sources[group] = next(belonging, None)
+            return self._sources.setdefault(group, next(belonging, None))
+
+    def _set(self, bucket: dict[Place, Object], place: Place, item: Object | None) -> None:
+        source = self.source_of(place)
         if source is None:
             return
         self.counts[source] -= place in bucket
@@ -97,8 +117,13 @@ class Contents:
         if source.resource is Resource.NAMESPACES:
             named = {item.name: item for place, item in self if belongs(place, source) and isinstance(item, Namespace)}
             return Listed(source, version, heard_at, namespaces=named)
-        tree: dict[str, dict[str, Deployment]] = {}
+        if source.resource is Resource.DEPLOYMENTS:
+            return Listed(source, version, heard_at, deployments=self._tree(source, Deployment))
+        return Listed(source, version, heard_at, others=self._tree(source, Autoscaler))
+
+    def _tree(self, source: Source, kind: type[_Namespaced]) -> dict[str, dict[str, _Namespaced]]:
+        tree: dict[str, dict[str, _Namespaced]] = {}
         for place, item in self:
-            if isinstance(item, Deployment) and belongs(place, source):
+            if isinstance(item, kind) and belongs(place, source):
                 tree.setdefault(item.namespace, {})[item.name] = item
-        return Listed(source, version, heard_at, deployments=tree)
+        return tree

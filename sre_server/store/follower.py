@@ -66,7 +66,7 @@ class Follower:
         self._following: _Following | None = None
         self._shown: Shown | None = None
         self._ahead = Ahead()
-        self._told: Sequence[float] = ()
+        self._told: dict[Source, float] = {}
         self._heard_at = self._checked_at = self._probed_at = self._reconnected_at = now()
         metrics.store_lag.set_function(lambda: max(0.0, now() - self._heard_at))
 
@@ -168,14 +168,16 @@ class Follower:
                 shown and not shown.may_give_way(following.contents, entry.versions, following.restored, at)
             ):
                 return
-            self._shown, following.told = None, True
-            self._told = [heard - ahead for heard in entry.heard]
-            for source, heard_at, version in zip(self._sources, self._told, entry.versions, strict=True):
+            self._shown, following.told, self._told = None, True, {}
+        for source, heard, version in zip(self._sources, entry.heard, entry.versions, strict=False):
+            # Another watcher's clock may not be bounded yet: its news counts as no younger than the last one's.
+            told = self._told.get(source)
+            heard_at = told if heard is None or ahead is None else max(heard - ahead, told or heard - ahead)
+            if heard_at is None:
+                continue
+            self._told[source] = heard_at
+            if told is None:
                 emit(following.contents.listed(version, source, heard_at))
-            return
-        if ahead is not None:
-            # Else another watcher's clock is not bounded yet: its news counts as no younger than the last one's.
-            self._told = [max(told, heard - ahead) for told, heard in zip(self._told, entry.heard, strict=True)]
-        for source, heard_at, version in zip(self._sources, self._told, entry.versions, strict=True):
-            ours = [change for change in changes if belongs(place_of(change.object), source)]
-            emit(Changed(source=source, heard_at=heard_at, changes=ours, version=version))
+            else:
+                ours = [change for change in changes if belongs(place_of(change.object), source)]
+                emit(Changed(source=source, heard_at=heard_at, changes=ours, version=version))

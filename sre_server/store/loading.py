@@ -13,7 +13,7 @@ from msgspec import Struct
 from sre_server.errors import StoreIncomplete, StoreRefused
 from sre_server.model import Source
 from sre_server.store.contents import Contents
-from sre_server.store.records import CHUNKS, Chunk, Entry, Head, Keys, Position, Seal, bucket_of
+from sre_server.store.records import CHUNKS, Chunk, Entry, Head, Keys, Position, Seal, bucket_of, object_of, place_of
 
 CHUNKS_AT_ONCE: Final = 32
 ENTRIES_AT_ONCE: Final = 500
@@ -71,7 +71,7 @@ class Reader:
         if sealed is None:
             raise StoreIncomplete(f"Nothing is published at '{self._keys.head}': is a watcher up?")
         head = self._seal.open(self._keys.head, sealed, Head)
-        served = [str(source) for source in self._sources]
+        served = [str(source) for source in self._sources if source.essential]
         if list(head.scope) != served:
             raise StoreRefused(
                 f"'{self._keys.head}' in Redis has {', '.join(head.scope)}, this server serves {', '.join(served)}: "
@@ -98,7 +98,8 @@ class Reader:
             for at, entry in found.entries:
                 position, versions, counts = follow(position, at, entry), entry.versions, entry.counts
                 for row in entry.rows:
-                    if at > positions[bucket_of((row.namespace, row.name))]:
+                    item = object_of(row)
+                    if item is not None and at > positions[bucket_of(place_of(item))]:
                         contents.take(row)
             if not found.entries:
                 break
@@ -136,8 +137,11 @@ def check_top(head: Head, position: Position) -> None:
 
 
 def check_counts(contents: Contents, counts: Sequence[int]) -> None:
-    """Raise StoreIncomplete unless there are as many objects of each source as the watcher says."""
-    if contents.counts != list(counts):
+    """Raise StoreIncomplete unless there are as many objects of each source as the watcher says.
+
+    One of another release may know fewer sources, or more.
+    """
+    if any(ours != theirs for ours, theirs in zip(contents.counts, counts, strict=False)):
         raise StoreIncomplete(f"There are {contents.counts} objects, and the watcher has {list(counts)}.")
 
 

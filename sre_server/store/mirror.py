@@ -11,10 +11,10 @@ from typing import Final
 
 from msgspec import Struct
 
-from sre_server.model import Event, Listed, Put, Resource, Source, at_least_as_new
+from sre_server.model import Event, Listed, Object, Put, Source, at_least_as_new
 from sre_server.store.contents import Contents, belongs
 from sre_server.store.deciding import BEHIND_SECONDS, reaches
-from sre_server.store.records import Object, Place, Row, place_of, row_of
+from sre_server.store.records import Place, Row, place_of, row_of
 
 ROWS_AT_ONCE: Final = 5000
 
@@ -23,16 +23,16 @@ class Batch(Struct, frozen=True):
     """What an entry tells: rows, and how the sources are once they are taken in."""
 
     rows: Sequence[Row]
-    heard: Sequence[float]
+    heard: Sequence[float | None]
     versions: Sequence[str]
     counts: Sequence[int]
 
 
 class _Known(Struct, frozen=True):
-    """Of a source: when it was last heard, and its resourceVersion then."""
+    """Of a source: when it was last heard, None if it never was, and its resourceVersion then."""
 
-    heard_at: float
-    version: str
+    heard_at: float | None = None
+    version: str = ""
 
 
 class Mirror:
@@ -50,8 +50,8 @@ class Mirror:
 
     @property
     def synced(self) -> bool:
-        """Whether every source was listed."""
-        return len(self._known) == len(self._sources)
+        """Whether every source was listed without which nothing can be served."""
+        return all(source in self._known for source in self._sources if source.essential)
 
     @property
     def pending(self) -> int:
@@ -83,11 +83,7 @@ class Mirror:
 
     def _replace(self, listed: Listed) -> None:
         """Turn a list into what differs from what was heard before."""
-        items: Mapping[Place, Object] = (
-            {place_of(item): item for item in listed.namespaces.values()}
-            if listed.source.resource is Resource.NAMESPACES
-            else {place_of(item): item for by_name in listed.deployments.values() for item in by_name.values()}
-        )
+        items: Mapping[Place, Object] = {place_of(item): item for item in listed.objects()}
         for place, known in [*self._published, *self._pending.items()]:
             if known is not None and place not in items and belongs(place, listed.source):
                 self._set(place, None)
@@ -121,7 +117,9 @@ class Mirror:
             self._published, self._pending = loaded, {}
             places = {place for contents in (heard, loaded) for place, _ in contents}
             for place in places:
-                self._set(place, heard.get(place))
+                source = loaded.source_of(place)
+                if source is not None and self._sources[source] in self._known:
+                    self._set(place, heard.get(place))
             self._floor = (versions, now) if self._pending else None
 
     def restart(self) -> None:
@@ -134,7 +132,7 @@ class Mirror:
     def take(self, now: float) -> Batch:
         """Take what is pending, as far as an entry has room; it counts as published from now on."""
         with self._lock:
-            known = [self._known[source] for source in self._sources]
+            known = [self._known.get(source, _Known()) for source in self._sources]
             held = self._held([each.version for each in known], now)
             rows = []
             for place, item in list(islice(self._pending.items(), 0 if held else ROWS_AT_ONCE)):

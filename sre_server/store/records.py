@@ -8,14 +8,24 @@ read here: hence the seal, an HMAC over the place of a record and its body. A fi
 import hmac
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 from zlib import crc32
 
 import msgspec
 from msgspec import Struct
 
 from sre_server.errors import StoreForged, StoreRefused
-from sre_server.model import Deployment, Guards, Namespace, Unreadable
+from sre_server.model import (
+    Autoscaler,
+    Deployment,
+    Guards,
+    Namespace,
+    Object,
+    Owners,
+    Progress,
+    Resource,
+    Unreadable,
+)
 
 FORMAT: Final = 1
 CHUNKS: Final = 1024
@@ -25,10 +35,11 @@ _PLAIN: Final = b"\0"
 _MAC_BYTES: Final = 32
 _DEPLOYMENT: Final = 1
 _NAMESPACE: Final = 2
+_AUTOSCALER: Final = 3
+_AUTOSCALER_COLUMNS: Final = 5
 
-Object = Namespace | Deployment
 Place = tuple[str, str]
-"""The namespace of an object, empty for a namespace itself, and its name."""
+"""The namespace of an object, empty for a namespace itself, and its name; of an autoscaler, its kind comes first."""
 
 
 class Position(NamedTuple):
@@ -55,19 +66,24 @@ class Row(Struct, frozen=True, array_like=True, gc=False):
     guards: tuple[str, str, str] | None = None
     why: str = ""
     """Why it cannot be read, of a Deployment that cannot; its count is -1."""
+    progress: Progress | None = None
+    owners: Owners | None = None
+    more: Sequence[Any] = ()
+    """What other kinds have beside: of an autoscaler its target, minimum, maximum, whether it is active, its owner."""
 
 
 class Entry(Struct, frozen=True, array_like=True):
     """One entry of the log: the entry before it, the watcher's monotonic clock, and what there was to tell.
 
     `answered` is when the append of the entry before was answered, where that is known. `heard`, `versions` and
-    `counts` are those of the sources: when each was last heard, its resourceVersion, the number of its objects.
+    `counts` are those of the sources: when each was last heard, its resourceVersion, the number of its objects. One
+    that is not essential may not have been heard yet: None.
     """
 
     before: tuple[int, int]
     now: float
     answered: float | None
-    heard: Sequence[float]
+    heard: Sequence[float | None]
     versions: Sequence[str]
     counts: Sequence[int]
     rows: Sequence[Row] = ()
@@ -152,7 +168,12 @@ class Seal:
 
 def place_of(item: Object) -> Place:
     """Where an object is."""
-    return ("", item.name) if isinstance(item, Namespace) else (item.namespace, item.name)
+    match item:
+        case Namespace():
+            return "", item.name
+        case Autoscaler():
+            return f"{Resource.AUTOSCALERS.value}/{item.namespace}", item.name
+    return item.namespace, item.name
 
 
 def bucket_of(place: Place) -> int:
@@ -165,10 +186,14 @@ def row_of(item: Object, *, deleted: bool = False) -> Row:
     sign = -1 if deleted else 1
     if isinstance(item, Namespace):
         return Row(sign * _NAMESPACE, "", item.name, item.uid, item.resource_version)
+    if isinstance(item, Autoscaler):
+        more = (item.target, item.minimum, item.maximum, item.active, item.owner)
+        return Row(sign * _AUTOSCALER, item.namespace, item.name, item.uid, item.resource_version, more=more)
     guards = None if item.guards is None else (item.guards.minimum, item.guards.maximum, item.guards.protected)
     why = item.why if isinstance(item, Unreadable) else ""
     kind = sign * _DEPLOYMENT
-    return Row(kind, item.namespace, item.name, item.uid, item.resource_version, item.replicas, guards, why)
+    what = (kind, item.namespace, item.name, item.uid, item.resource_version)
+    return Row(*what, item.replicas, guards, why, item.progress, item.owners)
 
 
 def object_of(row: Row) -> Object | None:
@@ -177,5 +202,8 @@ def object_of(row: Row) -> Object | None:
         guards = None if row.guards is None else Guards(*row.guards)
         if row.replicas < 0:
             return Unreadable(row.namespace, row.name, row.uid, row.version, guards=guards, why=row.why)
-        return Deployment(row.namespace, row.name, row.uid, row.version, row.replicas, guards)
+        what = (row.namespace, row.name, row.uid, row.version)
+        return Deployment(*what, row.replicas, guards, row.progress, row.owners)
+    if abs(row.kind) == _AUTOSCALER:
+        return Autoscaler(row.namespace, row.name, row.uid, row.version, *row.more[:_AUTOSCALER_COLUMNS])
     return Namespace(row.name, row.uid, row.version) if abs(row.kind) == _NAMESPACE else None

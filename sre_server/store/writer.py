@@ -48,7 +48,7 @@ class Writer:
         self._keys = keys
         self._seal = seal
         self._now = now
-        self._scope = [str(source) for source in sources]
+        self._scope = [str(source) for source in sources if source.essential]
         self.position = Position(epoch, 0)
         self._before = self.position
         self._restored = restored

@@ -200,7 +200,7 @@ class RefusalTests(SynchronousTestCase):
             "/deployment",
             "/deployments/",
             "/deployments/shop/",
-            "/deployments/shop/web",
+            "/deployments/shop/web/",
             f"{REPLICAS}/",
         ):
             for method in ("GET", "PUT", "DELETE"):

@@ -14,7 +14,7 @@ from sre_server.cluster.permissions import Permissions
 from sre_server.cluster.polling import NamespacePoller
 from sre_server.cluster.workers import DaemonThreadPool, Workers
 from sre_server.errors import Unavailable
-from sre_server.model import Event, Expected
+from sre_server.model import Event, Expected, sources_of
 from tests.fakes import FakeReactor, deployment
 
 
@@ -35,7 +35,7 @@ class FactoryTests(SynchronousTestCase):
         return make_cluster(
             self.reactor,
             credentials,
-            namespaces,
+            sources_of(namespaces),
             self.applied.append,
             observe=print,
             cycle_ended=self.fail,

@@ -4,13 +4,27 @@ Every process has a monotonic clock of its own, with its own zero and its own ra
 """
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from sre_server.cache import ClusterCache
+from sre_server.day.factory import make_day
 from sre_server.errors import StoreError, StoreUnreachable
-from sre_server.model import Change, Changed, Deleted, Deployment, Event, Listed, Put, Resource, Source
+from sre_server.model import (
+    Autoscaler,
+    Change,
+    Changed,
+    Deleted,
+    Deployment,
+    Event,
+    Listed,
+    Progress,
+    Put,
+    Resource,
+    Source,
+    sources_beside,
+)
 from sre_server.store import scripts
 from sre_server.store.follower import Follower
 from sre_server.store.loading import Reader
@@ -22,6 +36,8 @@ from tests.fakes import namespace
 from tests.feeding import Constant
 
 SOURCES = [Source(Resource.NAMESPACES), Source(Resource.DEPLOYMENTS)]
+BESIDE = sources_beside([])
+ALL_SOURCES = [*SOURCES, *BESIDE]
 OPTIONS = StoreOptions(address=parse_url("redis://redis"), seal=Path("seal"))
 KEYS = Keys("cluster", "default")
 SEAL = Seal([b"a key of the tests"])
@@ -138,18 +154,19 @@ class World:
             del self.deployments[place]
             return Deleted(Deployment("shop", name, known.uid, str(self.version), known.replicas))
         uid = known.uid if known else f"uid-{self.version}"
-        self.deployments[place] = Deployment("shop", name, uid, str(self.version), replicas)
+        progress = Progress(generation=self.version, ready=replicas)
+        self.deployments[place] = Deployment("shop", name, uid, str(self.version), replicas, progress=progress)
         return Put(self.deployments[place])
 
 
 class Watcher:
     """A watcher in this world, which hears of the cluster when it is told to."""
 
-    def __init__(self, world: World, zero: float, rate: float = 1.0) -> None:
+    def __init__(self, world: World, zero: float, rate: float = 1.0, sources: Sequence[Source] = ALL_SOURCES) -> None:
         self.world = world
         self.now = world.clock(zero, rate)
         self.metrics = Metrics()
-        self.publisher = Publisher(OPTIONS, SOURCES, lambda: "cluster", self, self.metrics, self.now)
+        self.publisher = Publisher(OPTIONS, sources, lambda: "cluster", self, self.metrics, self.now)
         self._reconnect = False
 
     def holds(self) -> bool:
@@ -164,6 +181,15 @@ class Watcher:
         self.publisher.applied(Listed(SOURCES[0], version, now, namespaces={"shop": namespace()}))
         by_name = {name: item for (_, name), item in self.world.deployments.items()}
         self.publisher.applied(Listed(SOURCES[1], version, now, deployments={"shop": by_name} if by_name else {}))
+
+    def list_autoscalers(self, *items: Autoscaler) -> None:
+        """List the autoscalers, all in one namespace."""
+        others = {"shop": {item.name: item for item in items}} if items else {}
+        self.publisher.applied(Listed(BESIDE[0], str(self.world.version), self.now(), others=others))
+
+    def hear_autoscalers(self, *changes: Change) -> None:
+        """Hear changes of them."""
+        self.publisher.applied(Changed(source=BESIDE[0], heard_at=self.now(), changes=changes))
 
     def hear(self, *changes: Change) -> None:
         """Hear changes from the watch, or that there are none."""
@@ -187,14 +213,15 @@ class Watcher:
 class Pod:
     """An api pod in this world: a follower, and the cache that it feeds."""
 
-    def __init__(self, world: World, zero: float, rate: float = 1.0) -> None:
+    def __init__(self, world: World, zero: float, rate: float = 1.0, sources: Sequence[Source] = ALL_SOURCES) -> None:
         self.world = world
         self.now = world.clock(zero, rate)
         self.metrics = Metrics()
         self.cache = ClusterCache(self.now, SOURCES, 1e9)
+        self.autoscalers = make_day(self.cache, self.now, BESIDE, 1e9).autoscalers
         self.events: list[Event] = []
-        self.follower = Follower(OPTIONS, SOURCES, lambda: "cluster", self.metrics, Constant(0.0), self.now)
-        self.reader = Reader(world.redis, KEYS, SEAL, SOURCES, self.now)
+        self.follower = Follower(OPTIONS, sources, lambda: "cluster", self.metrics, Constant(0.0), self.now)
+        self.reader = Reader(world.redis, KEYS, SEAL, sources, self.now)
 
     def step(self) -> bool:
         """Follow for one read; tell whether that went well."""

@@ -6,7 +6,19 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from sre_server.errors import StoreForged, StoreRefused
-from sre_server.model import Deleted, Deployment, Guards, Namespace, Put, Resource, Source
+from sre_server.model import (
+    Autoscaler,
+    Deleted,
+    Deployment,
+    Guards,
+    Namespace,
+    Object,
+    Owners,
+    Progress,
+    Put,
+    Resource,
+    Source,
+)
 from sre_server.store.contents import Contents
 from sre_server.store.options import Address, parse_url
 from sre_server.store.records import Chunk, Entry, Keys, Position, Row, Seal, object_of, row_of
@@ -15,8 +27,15 @@ from tests.store.memory import SOURCES
 
 TEXTS = st.text(max_size=20)
 GUARDS = st.none() | st.builds(Guards, TEXTS, TEXTS, TEXTS)
-OBJECTS = st.builds(Namespace, TEXTS, TEXTS, TEXTS) | st.builds(
-    Deployment, TEXTS, TEXTS, TEXTS, TEXTS, st.integers(0, 2**31 - 1), GUARDS
+COUNTS = st.integers(0, 2**31 - 1)
+PROGRESS = st.none() | st.builds(Progress, *[COUNTS] * 6, st.booleans(), TEXTS)
+OWNERS = st.none() | st.builds(
+    Owners, TEXTS, TEXTS, TEXTS, st.lists(TEXTS, max_size=2).map(tuple), st.booleans(), TEXTS
+)
+OBJECTS = st.one_of(
+    st.builds(Namespace, TEXTS, TEXTS, TEXTS),
+    st.builds(Deployment, TEXTS, TEXTS, TEXTS, TEXTS, COUNTS, GUARDS, PROGRESS, OWNERS),
+    st.builds(Autoscaler, TEXTS, TEXTS, TEXTS, TEXTS, TEXTS, COUNTS, COUNTS, st.booleans(), TEXTS),
 )
 
 
@@ -29,7 +48,7 @@ class RecordTests(SynchronousTestCase):
         self.seal = Seal([self.new, self.old])
 
     @given(st.lists(OBJECTS, max_size=5))
-    def test_objects(self, items: list[Namespace | Deployment]) -> None:
+    def test_objects(self, items: list[Object]) -> None:
         """Every object comes out of a chunk as it went in, guards and all."""
         seal = Seal([b"a key of the tests"])
         sealed = seal.close("c:1", Chunk((7, 8), [row_of(item) for item in items]))
@@ -37,6 +56,9 @@ class RecordTests(SynchronousTestCase):
 
     def test_later_releases(self) -> None:
         """Columns and kinds of a later release are passed over."""
+        scaler = Autoscaler("shop", "web", "u", "5", "web", 1, 3)
+        later = msgspec.msgpack.encode([*msgspec.to_builtins(row_of(scaler))[:-1], ["web", 1, 3, True, "", "later"], 7])
+        self.assertEqual(object_of(msgspec.msgpack.decode(later, type=Row)), scaler)
         row = msgspec.msgpack.decode(msgspec.msgpack.encode([1, "shop", "web", "u", "5", 3, None, "later"]), type=Row)
         self.assertEqual(object_of(row), Deployment("shop", "web", "u", "5", 3))
         contents = Contents(SOURCES)

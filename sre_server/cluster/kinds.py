@@ -1,0 +1,81 @@
+"""The kinds of objects that are listed and watched: where the API server has them, and how they are decoded."""
+
+from collections.abc import Mapping
+from typing import Any, Final, Generic, TypeVar
+
+import msgspec
+from msgspec import Struct
+
+from sre_server.cluster.decoding import NamespaceObject
+from sre_server.cluster.workloads import AutoscalerObject, DeploymentObject, PlainDeploymentObject
+from sre_server.model import Resource, Source
+
+_Item = TypeVar("_Item")
+
+
+class ListMetadata(Struct, rename={"continue_": "continue"}):
+    """The metadata of a page of a list."""
+
+    resourceVersion: str
+    continue_: str = ""
+
+
+class PageOf(Struct, Generic[_Item]):
+    """One page of a list, as the API server writes it."""
+
+    metadata: ListMetadata
+    items: list[_Item] | None = None
+
+
+class LineOf(Struct, Generic[_Item]):
+    """One line of a watch, as the API server writes it."""
+
+    type: str
+    object: _Item
+
+
+class Kind(Struct, frozen=True):
+    """One kind: its group's path, its name in URLs and in objects, and what decodes it, alone and in what holds it.
+
+    Of an object that `item` cannot read, `plain` may still read what is needed most.
+    """
+
+    group: str
+    plural: str
+    name: str
+    item: msgspec.json.Decoder[Any]
+    plain: msgspec.json.Decoder[Any]
+    page: msgspec.json.Decoder[Any]
+    line: msgspec.json.Decoder[Any]
+
+    @property
+    def everywhere(self) -> str:
+        """The URL path of all of them."""
+        return f"{self.group}/{self.plural}"
+
+
+def _kind(group: str, plural: str, name: str, item: Any, plain: Any = None) -> Kind:  # noqa: ANN401  # types
+    return Kind(
+        group,
+        plural,
+        name,
+        msgspec.json.Decoder(item),
+        msgspec.json.Decoder(plain or item),
+        msgspec.json.Decoder(PageOf[item]),
+        msgspec.json.Decoder(LineOf[item]),
+    )
+
+
+KINDS: Final[Mapping[Resource, Kind]] = {
+    Resource.NAMESPACES: _kind("/api/v1", "namespaces", "Namespace", NamespaceObject),
+    Resource.DEPLOYMENTS: _kind("/apis/apps/v1", "deployments", "Deployment", DeploymentObject, PlainDeploymentObject),
+    Resource.AUTOSCALERS: _kind(
+        "/apis/autoscaling/v2", "horizontalpodautoscalers", "HorizontalPodAutoscaler", AutoscalerObject
+    ),
+}
+
+
+def collection_path(source: Source) -> str:
+    """The URL path of the collection that a source lists and watches."""
+    kind = KINDS[source.resource]
+    return f"{kind.group}/namespaces/{source.namespace}/{kind.plural}" if source.namespace else kind.everywhere

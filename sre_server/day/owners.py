@@ -1,0 +1,36 @@
+"""Who sets the count of a Deployment beside its users: autoscalers, controllers, GitOps; in words."""
+
+from typing import Final
+
+from sre_server.model import Autoscaler, Deployment, Owners
+
+AUTOSCALER: Final = "HorizontalPodAutoscaler"
+
+
+def named(autoscaler: Autoscaler) -> str:
+    """Name an autoscaler, and what made it."""
+    of = f" (of {autoscaler.owner})" if autoscaler.owner else ""
+    return f"{AUTOSCALER} {autoscaler.name}{of}"
+
+
+def applier_of(owners: Owners) -> str | None:
+    """Name who brings back a count that is written down elsewhere when it next applies; None if nobody is known to.
+
+    A server-side apply owns the count, or would after it was set to 0, which leaves it without an owner
+    (kubernetes/kubernetes#25238); a client-side one has it in its last configuration.
+    """
+    if owners.operation == "Apply" and not owners.subresource:
+        return f"{owners.manager} (server-side apply)"
+    if owners.applied:
+        manager = owners.manager if owners.operation == "Update" and not owners.subresource else ""
+        return f"{manager or 'kubectl apply'} (its last applied configuration has a count)"
+    if not owners.manager and owners.appliers:
+        return f"{owners.appliers[0]} (server-side apply)"
+    return None
+
+
+def managed_by(deployment: Deployment, autoscaler: Autoscaler | None) -> list[str]:
+    """Name everybody who sets the count beside users, the most certain first."""
+    owners = deployment.owners or Owners()
+    named_ones = [named(autoscaler) if autoscaler else None, owners.controller or None, applier_of(owners)]
+    return [each for each in named_ones if each]

@@ -1,0 +1,1 @@
+"""Tests of what is known beside the Deployments, in memory."""

@@ -1,0 +1,108 @@
+"""What is shared beside namespaces and Deployments: known where it is known, and never needed."""
+
+from msgspec.structs import replace
+from twisted.trial.unittest import SynchronousTestCase
+
+from sre_server.model import Autoscaler, Deleted, Put
+from tests.store.memory import SOURCES, Pod, Watcher, World
+
+SCALER = Autoscaler("shop", "web", "uid-hpa", "41", "web", 3, 10)
+WIDER = replace(SCALER, maximum=20, resource_version="42")
+
+
+class BesideTests(SynchronousTestCase):
+    """Watchers that may list autoscalers, or may not, or may not yet."""
+
+    def setUp(self) -> None:
+        """Have a watcher that leads and has listed Deployments, and a pod."""
+        self.world = World()
+        self.world.change("web", 3)
+        self.watcher = self.lead()
+        self.pod = Pod(self.world, zero=100)
+
+    def lead(self) -> Watcher:
+        """Have a new watcher list, and lead."""
+        self.world.leader = watcher = Watcher(self.world, zero=self.world.time * 3 + 50)
+        watcher.list()
+        return watcher
+
+    def rounds(self, count: int = 3) -> None:
+        """Let heartbeats pass, and the pod read each."""
+        assert self.world.leader is not None
+        for _ in range(count):
+            self.world.leader.step()
+            self.pod.step()
+            self.world.advance(1)
+
+    def assert_served(self) -> None:
+        """The pod has the Deployments, whatever is known beside."""
+        self.assertTrue(self.pod.synced)
+        self.assertEqual(self.pod.deployments(), self.world.deployments)
+
+    def test_not_known(self) -> None:
+        """A watcher that may not list them keeps no pod from being synced, where they are not known."""
+        self.rounds()
+        self.assert_served()
+        self.assertFalse(self.pod.autoscalers.are_known("shop"))
+
+    def test_known_later(self) -> None:
+        """Once they are listed they are told, and so is every change."""
+        self.rounds()
+        self.watcher.list_autoscalers(SCALER)
+        self.rounds(1)
+        self.assertEqual(self.pod.autoscalers.of("shop", "web"), SCALER)
+        self.watcher.hear_autoscalers(Put(WIDER))
+        self.rounds(1)
+        self.assertEqual(self.pod.autoscalers.of("shop", "web"), WIDER)
+        self.watcher.hear_autoscalers(Deleted(WIDER))
+        self.rounds(1)
+        self.assertTrue(self.pod.autoscalers.are_known("shop"))
+        self.assertIsNone(self.pod.autoscalers.of("shop", "web"))
+        self.assert_served()
+
+    def test_a_pod_that_starts_later(self) -> None:
+        """It loads them with everything else."""
+        self.watcher.list_autoscalers(SCALER)
+        self.rounds()
+        self.pod = Pod(self.world, zero=9)
+        self.rounds()
+        self.assert_served()
+        self.assertEqual(self.pod.autoscalers.of("shop", "web"), SCALER)
+
+    def test_a_watcher_that_does_not_know_them_yet(self) -> None:
+        """One that takes over before it has listed them takes none away; when it has, what is gone is gone."""
+        self.watcher.list_autoscalers(SCALER)
+        self.rounds()
+        standby = self.lead()
+        self.rounds()
+        self.assertEqual(self.pod.autoscalers.of("shop", "web"), SCALER)
+        standby.list_autoscalers()
+        self.rounds()
+        self.assertTrue(self.pod.autoscalers.are_known("shop"))
+        self.assertIsNone(self.pod.autoscalers.of("shop", "web"))
+        self.assert_served()
+
+    def test_a_pod_of_an_earlier_release(self) -> None:
+        """It knows namespaces and Deployments only, and follows those."""
+        self.watcher.list_autoscalers(SCALER)
+        self.pod = Pod(self.world, zero=100, sources=SOURCES)
+        self.rounds()
+        self.watcher.hear_autoscalers(Put(WIDER))
+        self.world.change("api", 2)
+        self.watcher.list()
+        self.rounds()
+        self.assert_served()
+
+    def test_a_watcher_of_an_earlier_release(self) -> None:
+        """What it does not publish is not known, and what there was of it is not believed for ever."""
+        self.watcher.list_autoscalers(SCALER)
+        self.rounds()
+        self.world.leader = earlier = Watcher(self.world, zero=7, sources=SOURCES)
+        earlier.list()
+        self.rounds()
+        self.world.change("api", 2)
+        earlier.list()
+        self.rounds()
+        self.assert_served()
+        self.world.advance(1e9)
+        self.assertFalse(self.pod.autoscalers.are_known("shop"))
