@@ -33,6 +33,7 @@ POLICY = {
 }
 CACHE = ("apps", "deployments", ("get", "list", "watch"))
 SCALE = ("apps", "deployments/scale", ("patch",))
+AUTOSCALERS = ("autoscaling", "horizontalpodautoscalers", ("list", "watch"))
 NAMESPACES = ("", "namespaces", ("list", "watch"))
 ONE_NAMESPACE = ("", "namespaces", ("get",))
 EVENTS = ("", "events", ("create",))
@@ -150,7 +151,7 @@ class GrantTests(SynchronousTestCase):
         self._whole_job(daemon)
         seen = self._as(daemon, "sre-server-synthetic", "GET", "/deployments").json
         self.assertEqual(seen, [{"namespace": self.release.namespace, "deployments": [self.release.account]}])
-        self.assertEqual(self._granted(self.other), {CACHE, SCALE, NAMESPACES, EVENTS, REVIEWS})
+        self.assertEqual(self._granted(self.other), {CACHE, SCALE, AUTOSCALERS, NAMESPACES, EVENTS, REVIEWS})
         self.assertEqual(set(self._attempts(self.served).values()), {403})
 
     def test_namespaces(self) -> None:
@@ -158,13 +159,13 @@ class GrantTests(SynchronousTestCase):
         daemon = self._serve({"namespaces": [self.served]})
         self._whole_job(daemon)
         self.assertEqual(daemon.get("/namespaces").json, {"namespaces": [self.served]})
-        self.assertEqual(self._granted(self.served), {CACHE, SCALE, ONE_NAMESPACE, EVENTS, REVIEWS})
+        self.assertEqual(self._granted(self.served), {CACHE, SCALE, AUTOSCALERS, ONE_NAMESPACE, EVENTS, REVIEWS})
         self.assertEqual(self._granted(self.other), {REVIEWS})
         self.assertEqual(set(self._attempts(self.served).values()), {403})
 
     def test_namespaces_and_policy(self) -> None:
         """With a policy of its own, a server of chosen namespaces has no permission at all beyond them."""
         self._whole_job(self._serve({"namespaces": [self.served], **POLICY}))
-        self.assertEqual(self._granted(self.served), {CACHE, SCALE, ONE_NAMESPACE, EVENTS})
+        self.assertEqual(self._granted(self.served), {CACHE, SCALE, AUTOSCALERS, ONE_NAMESPACE, EVENTS})
         self.assertEqual(self._granted(self.other), set())
         self.assertEqual(set(self._attempts(self.served).values()), {403})

@@ -33,6 +33,7 @@ MODES: dict[str, Values] = {
     "guardrails": {"guardrails": {"maximum": 2000000, "largest_step": 5, "protected": [{"namespaces": ["*-prod"]}]}},
     "no restart": {"guardrails": {"minimum": 1}, "restartOnConfigChange": False},
     "namespaces": {"namespaces": ["shop", "bank"]},
+    "no autoscalers": {"server": {"autoscalers": False}},
     "namespaces and policy": {
         "namespaces": ["shop"],
         "authorization": "policy",

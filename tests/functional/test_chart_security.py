@@ -6,13 +6,25 @@ from typing import Any
 import pytest
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.functional.helm import FULL_NAME, MODES, NAMESPACE, Document, Values, deployment, named, pod_specs, render
+from tests.functional.helm import (
+    FULL_NAME,
+    MODES,
+    NAMESPACE,
+    Document,
+    Values,
+    deployment,
+    named,
+    pod_specs,
+    render,
+    server_container,
+)
 
 pytestmark = pytest.mark.xdist_group("chart")
 
 CACHE = {"apiGroups": ["apps"], "resources": ["deployments"], "verbs": ["get", "list", "watch"]}
 SCALE = {"apiGroups": ["apps"], "resources": ["deployments/scale"], "verbs": ["patch"]}
 NAMESPACES = {"apiGroups": [""], "resources": ["namespaces"], "verbs": ["list", "watch"]}
+AUTOSCALERS = {"apiGroups": ["autoscaling"], "resources": ["horizontalpodautoscalers"], "verbs": ["list", "watch"]}
 EVENTS = {"apiGroups": [""], "resources": ["events"], "verbs": ["create"]}
 REVIEWS = {"apiGroups": ["authorization.k8s.io"], "resources": ["subjectaccessreviews"], "verbs": ["create"]}
 
@@ -34,18 +46,24 @@ class PermissionTests(SynchronousTestCase):
     def test_whole_cluster(self) -> None:
         """A ClusterRole; SubjectAccessReviews only where the cluster's RBAC decides."""
         documents = render({})
-        self.assertEqual(rules(documents, "ClusterRole"), {"": [CACHE, SCALE, NAMESPACES, EVENTS, REVIEWS]})
+        self.assertEqual(rules(documents, "ClusterRole"), {"": [CACHE, SCALE, NAMESPACES, AUTOSCALERS, EVENTS, REVIEWS]})
         self.assertEqual(rules(documents, "Role"), {})
         for mode in ("policy", "any client"):
-            self.assertEqual(rules(render(MODES[mode]), "ClusterRole"), {"": [CACHE, SCALE, NAMESPACES, EVENTS]}, mode)
+            self.assertEqual(rules(render(MODES[mode]), "ClusterRole"), {"": [CACHE, SCALE, NAMESPACES, AUTOSCALERS, EVENTS]}, mode)
 
     def test_namespaces(self) -> None:
         """A Role in each namespace that is served; for the whole cluster reviews alone, and those only if needed."""
         documents = render(MODES["namespaces"])
-        expected = {name: [CACHE, SCALE, one_namespace(name), EVENTS] for name in ("shop", "bank")}
+        expected = {name: [CACHE, SCALE, one_namespace(name), AUTOSCALERS, EVENTS] for name in ("shop", "bank")}
         self.assertEqual(rules(documents, "Role"), expected)
         self.assertEqual(rules(documents, "ClusterRole"), {"": [REVIEWS]})
         self.assertEqual(rules(render(MODES["namespaces and policy"]), "ClusterRole"), {})
+
+    def test_without_autoscalers(self) -> None:
+        """A server that is told not to list autoscalers has no right to."""
+        documents = render(MODES["no autoscalers"])
+        self.assertEqual(rules(documents, "ClusterRole"), {"": [CACHE, SCALE, NAMESPACES, EVENTS, REVIEWS]})
+        self.assertIn("--without=autoscalers", server_container(documents)["args"])
 
     def test_subjects(self) -> None:
         """Every binding is of a role that is there, to the server's service account and nobody else."""

@@ -209,7 +209,8 @@ class AccessTests(SynchronousTestCase):
         self.assertEqual(
             self._rules(documents, "ClusterRole", "server"), {"": [*api, ("subjectaccessreviews", "", ["create"])]}
         )
-        watching = [("deployments", "", ["list", "watch"]), ("namespaces", "", ["list", "watch"]), cluster]
+        autoscalers = ("horizontalpodautoscalers", "", ["list", "watch"])
+        watching = [("deployments", "", ["list", "watch"]), ("namespaces", "", ["list", "watch"]), autoscalers, cluster]
         self.assertEqual(self._rules(documents, "ClusterRole", "watcher"), {"": watching})
         lease = [("leases", WATCHER, ["get", "update"]), ("leases", "", ["create"])]
         self.assertEqual(self._rules(documents, "Role", "watcher"), {NAMESPACE: lease})
@@ -223,7 +224,8 @@ class AccessTests(SynchronousTestCase):
         self.assertEqual(self._rules(documents, "Role", "server"), {"shop": api})
         reviews = ("subjectaccessreviews", "", ["create"])
         self.assertEqual(self._rules(documents, "ClusterRole", "server"), {"": [cluster, reviews]})
-        watching = [("deployments", "", ["list", "watch"]), ("namespaces", "shop", ["get"])]
+        autoscalers = ("horizontalpodautoscalers", "", ["list", "watch"])
+        watching = [("deployments", "", ["list", "watch"]), ("namespaces", "shop", ["get"]), autoscalers]
         self.assertEqual(self._rules(documents, "Role", "watcher")["shop"], watching)
         self.assertEqual(self._rules(documents, "ClusterRole", "watcher"), {"": [cluster]})
 

@@ -99,6 +99,9 @@ spec:
             - --max-connections-per-identity={{ int .Values.server.maxConnectionsPerIdentity }}
             {{- end }}
             - --max-staleness={{ .Values.server.maxStaleness }}
+            {{- if not .Values.server.autoscalers }}
+            - --without=autoscalers
+            {{- end }}
             - --log-format={{ .Values.server.logFormat }}
             - --cluster={{ .Values.cluster.kind }}
             {{- if eq .Values.cluster.kind "kubeconfig" }}
