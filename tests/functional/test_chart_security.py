@@ -46,10 +46,14 @@ class PermissionTests(SynchronousTestCase):
     def test_whole_cluster(self) -> None:
         """A ClusterRole; SubjectAccessReviews only where the cluster's RBAC decides."""
         documents = render({})
-        self.assertEqual(rules(documents, "ClusterRole"), {"": [CACHE, SCALE, NAMESPACES, AUTOSCALERS, EVENTS, REVIEWS]})
+        self.assertEqual(
+            rules(documents, "ClusterRole"), {"": [CACHE, SCALE, NAMESPACES, AUTOSCALERS, EVENTS, REVIEWS]}
+        )
         self.assertEqual(rules(documents, "Role"), {})
         for mode in ("policy", "any client"):
-            self.assertEqual(rules(render(MODES[mode]), "ClusterRole"), {"": [CACHE, SCALE, NAMESPACES, AUTOSCALERS, EVENTS]}, mode)
+            self.assertEqual(
+                rules(render(MODES[mode]), "ClusterRole"), {"": [CACHE, SCALE, NAMESPACES, AUTOSCALERS, EVENTS]}, mode
+            )
 
     def test_namespaces(self) -> None:
         """A Role in each namespace that is served; for the whole cluster reviews alone, and those only if needed."""
