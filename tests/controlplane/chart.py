@@ -1,7 +1,9 @@
 """A release of the chart in the shared control plane, in a namespace that holds pods to the strictest standard."""
 
+import http.client
 import json
 import subprocess
+from base64 import b64decode
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from secrets import token_hex
@@ -13,10 +15,13 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.certificates import Authority
 from tests.functional.helm import CHART
 
-from .daemon import wait_until
+from .daemon import PlaneError, wait_until
 from .fixture import shared_plane
 
 WAIT = ("--wait", "--timeout=90s")
+
+Rule = tuple[str, str, tuple[str, ...]]
+"""API group, resource, and verbs in their order."""
 
 
 class Release:
@@ -88,16 +93,58 @@ class Release:
         records = self.kubectl("get", "secrets", f"--selector=owner=helm,name={self.name}", *everywhere)
         return (own + records).split()
 
-    def server_options(self) -> list[str]:
-        """Return the options of the server as they arrived in the cluster, but for ports and files of the pod."""
-        container = self.get("deployment")["spec"]["template"]["spec"]["containers"][0]
-        elsewhere = ("--listen", "--ops-listen", "--tls-", "--cluster", "--guardrails")
-        options = [option for option in container["args"] if not option.startswith(elsewhere)]
+    def server_options(self, name: str = "") -> list[str]:
+        """Return the options of the server as they arrived in the cluster, but for ports and files of the pod.
+
+        `name` is the Deployment's, if that is another one than the release's. What it is given of a shared cache, and
+        the token of its account, are those that its pods would have.
+        """
+        pod = self.get("deployment", name)["spec"]["template"]["spec"]
+        elsewhere = ("--listen", "--ops-listen", "--tls-", "--cluster=")
+        options = [option for option in pod["containers"][0]["args"] if not option.startswith(elsewhere)]
         for key, text in self._documents().items():
             (self.folder / key).write_text(text, encoding="utf-8")
-        options = [option.replace("/etc/sre-server/config", str(self.folder)) for option in options]
-        kubeconfig = self.plane.service_account_kubeconfig(self.namespace, self.account)
+        cache = self.folder / f"cache-{name or self.account}"
+        for key, content in self._shared_files(pod).items():
+            cache.mkdir(exist_ok=True)
+            (cache / key).write_bytes(content)
+        here = {"/etc/sre-server/config": self.folder, "/etc/sre-server/cache": cache}
+        for there, folder in here.items():
+            options = [option.replace(there, str(folder)) for option in options]
+        kubeconfig = self.plane.service_account_kubeconfig(self.namespace, pod["serviceAccountName"])
         return [*options, "--cluster=kubeconfig", f"--kubeconfig={kubeconfig}"]
+
+    def _shared_files(self, pod: dict[str, Any]) -> dict[str, bytes]:
+        """Return what the pod finds of a shared cache, by the names that it has there."""
+        volumes = [volume["projected"]["sources"] for volume in pod["volumes"] if volume["name"] == "cache"]
+        secrets = [source["secret"] for sources in volumes for source in sources]
+        return {
+            item["path"]: b64decode(self.get("secret", secret["name"])["data"][item["key"]])
+            for secret in secrets
+            for item in secret["items"]
+        }
+
+    def granted(self, namespace: str, account: str = "") -> set[Rule]:
+        """Return what the apiserver itself says the token may do there, less what every service account may."""
+        spec = {"namespace": namespace}
+        kind = {"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectRulesReview"}
+        question = json.dumps({**kind, "spec": spec}).encode()
+        found = []
+        for name in (account or self.account, "default"):
+            token = self.plane.service_account_token(self.namespace, name)
+            path = "/apis/authorization.k8s.io/v1/selfsubjectrulesreviews"
+            status, answer = self.plane.request("POST", path, token=token, body=question)
+            if status != http.client.CREATED:
+                raise PlaneError(f"SelfSubjectRulesReview: {status} {answer!r}")
+            found.append(
+                {
+                    (group, resource, tuple(sorted(rule["verbs"])))
+                    for rule in json.loads(answer)["status"]["resourceRules"]
+                    for group in rule["apiGroups"]
+                    for resource in rule["resources"]
+                }
+            )
+        return found[0] - found[1]
 
     def _documents(self) -> dict[str, str]:
         found = [item for item in self.items("configmaps") if item["metadata"]["name"] == self.account]

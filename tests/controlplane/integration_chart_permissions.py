@@ -1,6 +1,5 @@
 """The server with exactly the token that the chart granted: its whole job, and nothing more."""
 
-import json
 import os
 from http.client import HTTPSConnection
 from typing import Any
@@ -38,8 +37,6 @@ NAMESPACES = ("", "namespaces", ("list", "watch"))
 ONE_NAMESPACE = ("", "namespaces", ("get",))
 EVENTS = ("", "events", ("create",))
 REVIEWS = ("authorization.k8s.io", "subjectaccessreviews", ("create",))
-
-Rule = tuple[str, str, tuple[str, ...]]
 
 
 class GrantTests(SynchronousTestCase):
@@ -90,33 +87,6 @@ class GrantTests(SynchronousTestCase):
         for complaint in ("Forbidden", "forbidden", "Traceback", "could not be left"):
             self.assertNotIn(complaint, daemon.said())
 
-    def _granted(self, namespace: str) -> set[Rule]:
-        """Return what the apiserver itself says the token may do there, less what every service account may."""
-        question = json.dumps(
-            {
-                "apiVersion": "authorization.k8s.io/v1",
-                "kind": "SelfSubjectRulesReview",
-                "spec": {"namespace": namespace},
-            }
-        ).encode()
-        plane = self.release.plane
-        found = []
-        for account in (self.release.account, "default"):
-            token = plane.service_account_token(self.release.namespace, account)
-            path = "/apis/authorization.k8s.io/v1/selfsubjectrulesreviews"
-            status, answer = plane.request("POST", path, token=token, body=question)
-            self.assertEqual(status, 201)
-            rules = json.loads(answer)["status"]["resourceRules"]
-            found.append(
-                {
-                    (group, resource, tuple(sorted(rule["verbs"])))
-                    for rule in rules
-                    for group in rule["apiGroups"]
-                    for resource in rule["resources"]
-                }
-            )
-        return found[0] - found[1]
-
     def _attempts(self, namespace: str) -> dict[str, int]:
         """Return what the apiserver answers to things that the server has no business with."""
         plane = self.release.plane
@@ -151,7 +121,7 @@ class GrantTests(SynchronousTestCase):
         self._whole_job(daemon)
         seen = self._as(daemon, "sre-server-synthetic", "GET", "/deployments").json
         self.assertEqual(seen, [{"namespace": self.release.namespace, "deployments": [self.release.account]}])
-        self.assertEqual(self._granted(self.other), {CACHE, SCALE, AUTOSCALERS, NAMESPACES, EVENTS, REVIEWS})
+        self.assertEqual(self.release.granted(self.other), {CACHE, SCALE, AUTOSCALERS, NAMESPACES, EVENTS, REVIEWS})
         self.assertEqual(set(self._attempts(self.served).values()), {403})
 
     def test_namespaces(self) -> None:
@@ -159,13 +129,13 @@ class GrantTests(SynchronousTestCase):
         daemon = self._serve({"namespaces": [self.served]})
         self._whole_job(daemon)
         self.assertEqual(daemon.get("/namespaces").json, {"namespaces": [self.served]})
-        self.assertEqual(self._granted(self.served), {CACHE, SCALE, AUTOSCALERS, ONE_NAMESPACE, EVENTS, REVIEWS})
-        self.assertEqual(self._granted(self.other), {REVIEWS})
+        self.assertEqual(self.release.granted(self.served), {CACHE, SCALE, AUTOSCALERS, ONE_NAMESPACE, EVENTS, REVIEWS})
+        self.assertEqual(self.release.granted(self.other), {REVIEWS})
         self.assertEqual(set(self._attempts(self.served).values()), {403})
 
     def test_namespaces_and_policy(self) -> None:
         """With a policy of its own, a server of chosen namespaces has no permission at all beyond them."""
         self._whole_job(self._serve({"namespaces": [self.served], **POLICY}))
-        self.assertEqual(self._granted(self.served), {CACHE, SCALE, AUTOSCALERS, ONE_NAMESPACE, EVENTS})
-        self.assertEqual(self._granted(self.other), set())
+        self.assertEqual(self.release.granted(self.served), {CACHE, SCALE, AUTOSCALERS, ONE_NAMESPACE, EVENTS})
+        self.assertEqual(self.release.granted(self.other), set())
         self.assertEqual(set(self._attempts(self.served).values()), {403})
