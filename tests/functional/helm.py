@@ -145,10 +145,11 @@ MODES: dict[str, Values] = {
         "autoscaling": {"enabled": True},
         "strategy": {"type": "Recreate"},
     },
-    "shared cache, namespaces": {
+    "shared cache, sentinel": {
         "sharedCache": {
             "enabled": True,
-            "url": "redis://redis:7000",
+            "url": "rediss+sentinel://sentinel-0.redis,sentinel-1.redis:5000/main/1",
+            "sentinel": {"user": "us", "password": {"secretName": "sentinels"}},
             "seal": {"secretName": "seal"},
             "watcher": {"serviceAccount": {"create": False, "name": "given"}},
         },

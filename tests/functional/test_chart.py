@@ -54,6 +54,7 @@ OUT_OF_RANGE: tuple[tuple[str, Values], ...] = (
     ("/enabled", {"enabled": "yes"}),
     ("/sharedCache/url", {"sharedCache": {"url": "redis://:password@redis:6379"}}),
     ("/sharedCache/url", {"sharedCache": {"url": "redis:6379"}}),
+    ("/sharedCache/url", {"sharedCache": {"url": "redis+sentinel://redis:26379"}}),
     ("/sharedCache/name", {"sharedCache": {"name": "Blue"}}),
 )
 CONTRADICTIONS: tuple[tuple[str, Values], ...] = (
@@ -80,9 +81,11 @@ CONTRADICTIONS: tuple[tuple[str, Values], ...] = (
     ("needs a real cluster", {**SHARED, "cluster": {"kind": "simulated"}}),
     ("needs sharedCache.api.password.secretName", shared(api={"user": "api"})),
     ("needs sharedCache.watcher.password.secretName", shared(watcher={"user": "watcher"})),
+    ("needs sharedCache.sentinel.password.secretName", shared(sentinel={"user": "us"})),
+    ("sharedCache.sentinel has no effect", shared(sentinel={"password": {"secretName": "a"}})),
     ("not both", shared(url="rediss://redis", ca={"secretName": "a", "configMapName": "b"})),
     ("no effect with redis://", shared(ca={"secretName": "a"})),
-    ("no effect with redis://", shared(certificate={"secretName": "a"})),
+    ("no effect with redis://", shared(url="redis+sentinel://a/main", certificate={"secretName": "a"})),
     ("not both", shared(watcher={"podDisruptionBudget": {"minAvailable": 0, "maxUnavailable": 0}})),
     ("must not be that of serviceAccount", shared(watcher={"serviceAccount": {"name": "blue-sre-server"}})),
 )

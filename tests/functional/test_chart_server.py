@@ -54,7 +54,7 @@ def options_of(documents: list[Document], folder: Path, component: str = "server
             for name, text in document["data"].items():
                 (folder / "config" / name).write_text(text)
     (folder / "cache").mkdir()
-    for name in ("seal", "password", "ca.crt", "tls.crt", "tls.key"):
+    for name in ("seal", "password", "sentinel-password", "ca.crt", "tls.crt", "tls.key"):
         (folder / "cache" / name).write_text("one line")
     (folder / "nowhere").write_text(NOWHERE)
     arguments = [argument.replace(MOUNT, str(folder)) for argument in server_container(documents, component)["args"]]
@@ -103,7 +103,7 @@ class OptionsTests(SynchronousTestCase):
     def test_every_option(self) -> None:
         """Each option of the server is one that the chart can set, in one of the roles."""
         containers = [server_container(render(values)) for values in MODES.values()]
-        containers.append(server_container(render(MODES["shared cache"]), "watcher"))
+        containers.append(server_container(render(MODES["shared cache"]), "watcher"))  # it alone has a Lease
         arguments = [argument for container in containers for argument in container["args"]]
         passed = {argument.partition("=")[0].removeprefix("--") for argument in arguments}
         known = {name for name, *_ in Options.optParameters} | {"namespace"}

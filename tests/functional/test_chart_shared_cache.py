@@ -137,6 +137,14 @@ class RoleTests(SynchronousTestCase):
         self.assertEqual((api.sharing.lease, watcher.sharing.lease), (None, Lease(NAMESPACE, WATCHER)))
         self.assertEqual(api.max_staleness, watcher.max_staleness)
 
+    def test_sentinels(self) -> None:
+        """The sentinels' address and user reach both roles."""
+        for config in self._configs(SHARED["shared cache, sentinel"]):
+            assert config.sharing is not None
+            store = config.sharing.store
+            self.assertEqual(str(store), "rediss+sentinel://sentinel-0.redis:26379,sentinel-1.redis:5000/main/1")
+            self.assertEqual((store.sentinel_user, config.namespaces), ("us", ("shop",)))
+
     def test_files(self) -> None:
         """The seal, the CA and the certificate are the same for both, the password is each one's own."""
         documents = render(SHARED["shared cache"])
@@ -149,6 +157,8 @@ class RoleTests(SynchronousTestCase):
         self.assertEqual(cache_files(documents, "server"), {**both, "password": ("redis-api", "password")})
         self.assertEqual(cache_files(documents, "watcher"), {**both, "password": ("redis-watcher", "watcher")})
         self.assertEqual(cache_files(render(SHARED["shared cache, plain"]), "server"), {"seal": ("seal", "seal")})
+        sentinels = cache_files(render(SHARED["shared cache, sentinel"]), "watcher")
+        self.assertEqual(sentinels, {"seal": ("seal", "seal"), "sentinel-password": ("sentinels", "password")})
         volumes = {volume["name"] for volume in deployment(documents, "watcher")["spec"]["template"]["spec"]["volumes"]}
         self.assertEqual(volumes, {"cache"})
 
@@ -218,7 +228,7 @@ class AccessTests(SynchronousTestCase):
 
     def test_namespaces(self) -> None:
         """In chosen namespaces the same, with a Role in each; of the whole cluster they know its name alone."""
-        documents = render(SHARED["shared cache, namespaces"])
+        documents = render(SHARED["shared cache, sentinel"])
         cluster = ("namespaces", "kube-system", ["get"])
         api = [("deployments", "", ["get"]), ("deployments/scale", "", ["patch"]), ("events", "", ["create"])]
         self.assertEqual(self._rules(documents, "Role", "server"), {"shop": api})
@@ -231,7 +241,7 @@ class AccessTests(SynchronousTestCase):
 
     def test_subjects(self) -> None:
         """Each binding of a role is to the account that its own pods have, which is made unless it is given."""
-        for mode, account in (("shared cache", WATCHER), ("shared cache, namespaces", "given")):
+        for mode, account in (("shared cache", WATCHER), ("shared cache, sentinel", "given")):
             documents = render(SHARED[mode])
             for component, name in (("server", FULL_NAME), ("watcher", account)):
                 bindings = [
@@ -250,15 +260,15 @@ class AccessTests(SynchronousTestCase):
 
     def test_network(self) -> None:
         """Both reach Redis; nobody reaches a watcher but monitoring, on the ops port."""
-        documents = render(SHARED["shared cache, namespaces"])
+        documents = render(SHARED["shared cache, sentinel"])
         server, watcher = (named(documents, "NetworkPolicy", name)["spec"] for name in (FULL_NAME, WATCHER))
         (ops,) = watcher["ingress"]
         self.assertEqual([port["port"] for port in ops["ports"]], [8080])
         self.assertIn("from", ops)
         self.assertEqual(server["egress"], watcher["egress"])
         *_, redis = watcher["egress"]
-        self.assertEqual([port["port"] for port in redis["ports"]], [7000])
-        self.assertEqual(redis["to"], SHARED["shared cache, namespaces"]["networkPolicy"]["sharedCache"]["to"])
+        self.assertEqual([port["port"] for port in redis["ports"]], [6379, 26379, 5000])
+        self.assertEqual(redis["to"], SHARED["shared cache, sentinel"]["networkPolicy"]["sharedCache"]["to"])
         alone = named(render(SHARED["shared cache, plain"]), "NetworkPolicy", WATCHER)["spec"]
         self.assertNotIn("ingress", alone)
         self.assertEqual(alone["policyTypes"], ["Ingress", "Egress"])
@@ -280,7 +290,7 @@ class AccessTests(SynchronousTestCase):
 
     def test_monitoring(self) -> None:
         """Prometheus finds the pods of both roles, under one job."""
-        documents = render(SHARED["shared cache, namespaces"])
+        documents = render(SHARED["shared cache, sentinel"])
         monitor = named(documents, "PodMonitor")["spec"]
         for role in ("server", "watcher"):
             self.assertTrue(selects(monitor["selector"], labels_of(documents, role)), role)

@@ -175,6 +175,12 @@ secret:
 {{- if $own.password.secretName }}
 - --cache-password-file=/etc/sre-server/cache/password
 {{- end }}
+{{- with $cache.sentinel.user }}
+- {{ printf "--cache-sentinel-user=%s" . | quote }}
+{{- end }}
+{{- if $cache.sentinel.password.secretName }}
+- --cache-sentinel-password-file=/etc/sre-server/cache/sentinel-password
+{{- end }}
 {{- if or $cache.ca.secretName $cache.ca.configMapName }}
 - --cache-ca=/etc/sre-server/cache/ca.crt
 {{- end }}
@@ -191,6 +197,9 @@ secret:
 - {{- include "sre-server.projection" (list $cache.seal "" "seal") | nindent 2 }}
 {{- if $own.password.secretName }}
 - {{- include "sre-server.projection" (list $own.password "" "password") | nindent 2 }}
+{{- end }}
+{{- if $cache.sentinel.password.secretName }}
+- {{- include "sre-server.projection" (list $cache.sentinel.password "" "sentinel-password") | nindent 2 }}
 {{- end }}
 {{- if or $cache.ca.secretName $cache.ca.configMapName }}
 - {{- include "sre-server.projection" (list $cache.ca "" "ca.crt") | nindent 2 }}

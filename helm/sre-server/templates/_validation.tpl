@@ -79,7 +79,7 @@
 {{- if eq $v.cluster.kind "simulated" -}}
 {{- fail "sharedCache needs a real cluster: with cluster.kind: simulated each pod would have another one" -}}
 {{- end -}}
-{{- range $role, $own := dict "api" $cache.api "watcher" $cache.watcher -}}
+{{- range $role, $own := dict "api" $cache.api "watcher" $cache.watcher "sentinel" $cache.sentinel -}}
 {{- if and $own.user (not $own.password.secretName) -}}
 {{- fail (printf "sharedCache.%s.user needs sharedCache.%s.password.secretName" $role $role) -}}
 {{- end -}}
@@ -87,8 +87,11 @@
 {{- if and $cache.ca.secretName $cache.ca.configMapName -}}
 {{- fail "sharedCache.ca: set secretName or configMapName, not both" -}}
 {{- end -}}
-{{- if and (hasPrefix "redis:" $cache.url) (or $cache.ca.secretName $cache.ca.configMapName $cache.certificate.secretName) -}}
-{{- fail "sharedCache.ca and sharedCache.certificate have no effect with redis://; set sharedCache.url to rediss://" -}}
+{{- if and (or $cache.sentinel.user $cache.sentinel.password.secretName) (not (contains "+sentinel:" $cache.url)) -}}
+{{- fail "sharedCache.sentinel has no effect unless sharedCache.url begins with redis+sentinel:// or rediss+sentinel://" -}}
+{{- end -}}
+{{- if and (not (hasPrefix "rediss" $cache.url)) (or $cache.ca.secretName $cache.ca.configMapName $cache.certificate.secretName) -}}
+{{- fail "sharedCache.ca and sharedCache.certificate have no effect with redis://; set sharedCache.url to rediss://, or rediss+sentinel://" -}}
 {{- end -}}
 {{- with $cache.watcher.podDisruptionBudget -}}
 {{- if and (not (kindIs "invalid" .minAvailable)) (not (kindIs "invalid" .maxUnavailable)) -}}
