@@ -248,8 +248,8 @@ Change = Put | Deleted
 class Changed(Struct, frozen=True):
     """Changes of a source in the order in which the cluster made them; none at all is a sign of life.
 
-    `heard_at` is the monotonic time, in seconds, at which the cluster said so. `version` is given where changes come in
-    another order: all is known that had happened by that resourceVersion.
+    `heard_at` is the monotonic time, in seconds, at which the cluster said so. `version` is given where it is not
+    that of the last change: all is known that had happened by that resourceVersion.
     """
 
     source: Source

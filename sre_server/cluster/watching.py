@@ -289,7 +289,10 @@ class Reflector:
                 emit(Changed(self.source, heard_at, changes))
             raise
         if lines:
-            emit(Changed(self.source, heard_at, changes))
+            # A bookmark tells that all is known that had happened by its resourceVersion, here or elsewhere.
+            last = changes[-1].object.resource_version if changes else None
+            version = self._version if self._version not in (None, last) else ""
+            emit(Changed(self.source, heard_at, changes, version or ""))
         if self._superseded is not None:
             # By now the cache has dropped the former list, so that its objects are freed here, in this thread.
             self._superseded.release()

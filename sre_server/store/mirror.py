@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from sre_server.model import Event, Listed, Object, Put, Source, at_least_as_new
 from sre_server.store.contents import Contents, belongs
-from sre_server.store.deciding import BEHIND_SECONDS, reaches
+from sre_server.store.deciding import BEHIND_SECONDS
 from sre_server.store.records import Place, Row, place_of, row_of
 
 ROWS_AT_ONCE: Final = 5000
@@ -76,8 +76,8 @@ class Mirror:
             elif known is None:
                 return
             else:
+                version = event.known_by or version
                 for change in event.changes:
-                    version = change.object.resource_version
                     self._change(place_of(change.object), change.object, gone=not isinstance(change, Put))
             self._known[event.source] = _Known(event.heard_at, version)
 
@@ -120,7 +120,7 @@ class Mirror:
                 source = loaded.source_of(place)
                 if source is not None and self._sources[source] in self._known:
                     self._set(place, heard.get(place))
-            self._floor = (versions, now) if self._pending else None
+            self._floor = (versions, now)
 
     def restart(self) -> None:
         """Count everything that was heard as published."""
@@ -133,27 +133,34 @@ class Mirror:
         """Take what is pending, as far as an entry has room; it counts as published from now on."""
         with self._lock:
             known = [self._known.get(source, _Known()) for source in self._sources]
-            held = self._held([each.version for each in known], now)
-            rows = []
-            for place, item in list(islice(self._pending.items(), 0 if held else ROWS_AT_ONCE)):
-                before = self._published.get(place)
+            behind = self._behind(known, now)
+            free = (place for place in self._pending if not any(belongs(place, source) for source in behind))
+            places, rows = list(islice(free, ROWS_AT_ONCE + 1)), []
+            for place in places[:ROWS_AT_ONCE]:
+                item, before = self._pending.pop(place), self._published.get(place)
                 if item is not None:
                     rows.append(row_of(item))
                 elif before is not None:
                     rows.append(row_of(before, deleted=True))
                 self._published.set(place, item)
-                del self._pending[place]
-            if not self._pending or not self._told:
+            if len(places) <= ROWS_AT_ONCE or not self._told:
                 self._told = known
-            versions = self._floor[0] if held and self._floor else [each.version for each in self._told]
-            heard = [each.heard_at for each in (known if held else self._told)]
+            each = list(zip(self._sources, known, self._told, strict=True))
+            versions = [behind.get(source, told.version) for source, _, told in each]
+            heard = [(newest if source in behind else told).heard_at for source, newest, told in each]
             return Batch(rows, heard, versions, list(self._published.counts))
 
-    def _held(self, versions: Sequence[str], now: float) -> bool:
-        """Tell whether what was taken over is newer than what we have heard; see `deciding`."""
-        if self._floor is not None and (reaches(versions, self._floor[0]) or now - self._floor[1] >= BEHIND_SECONDS):
+    def _behind(self, known: Sequence[_Known], now: float) -> Mapping[Source, str]:
+        """Of which sources what was taken over is newer than what we have heard, and its version; see `deciding`."""
+        if self._floor is None:
+            return {}
+        versions, since = self._floor
+        floors = zip(self._sources, known, versions, strict=False)  # an earlier release has fewer sources
+        behind = {source: floor for source, ours, floor in floors if not at_least_as_new(ours.version, floor)}
+        if not behind or now - since >= BEHIND_SECONDS:
             self._floor = None
-        return self._floor is not None
+            return {}
+        return behind
 
     def rows(self, bucket: int) -> list[Row]:
         """The rows of a chunk, as published."""

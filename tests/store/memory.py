@@ -191,10 +191,10 @@ class Watcher:
         """Hear changes of them."""
         self.publisher.applied(Changed(source=BESIDE[0], heard_at=self.now(), changes=changes))
 
-    def hear(self, *changes: Change) -> None:
-        """Hear changes from the watch, or that there are none."""
-        self.publisher.applied(Changed(source=SOURCES[0], heard_at=self.now()))
-        self.publisher.applied(Changed(source=SOURCES[1], heard_at=self.now(), changes=changes))
+    def hear(self, *changes: Change, bookmark: str = "") -> None:
+        """Hear changes from the watch, or that there are none, perhaps with a bookmark."""
+        self.publisher.applied(Changed(source=SOURCES[0], heard_at=self.now(), version=bookmark))
+        self.publisher.applied(Changed(source=SOURCES[1], heard_at=self.now(), changes=changes, version=bookmark))
 
     def step(self) -> bool:
         """Publish once, on a new connection if the last one broke; tell whether that went well."""

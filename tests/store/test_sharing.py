@@ -76,6 +76,16 @@ class SharingTests(SynchronousTestCase):
         self.assertEqual(self.pod.deployments(), self.world.deployments)
         self.assertFalse(self.pod.cache.has_reached(str(self.world.version + 1)))
 
+    def test_a_bookmark(self) -> None:
+        """All is known by its version, and stays so when a watcher takes over that has not heard of it yet."""
+        standby = self.standby()
+        self.watcher.hear(bookmark="500")
+        self.rounds()
+        self.assertTrue(self.pod.cache.has_reached("500"))
+        self.world.leader = standby
+        self.rounds(3, standby)
+        self.assertTrue(self.pod.cache.has_reached("500"))
+
     def test_a_list_is_published_as_a_difference(self) -> None:
         """A list that says nothing new is a heartbeat; one that does is a row for each difference."""
         self.rounds()
@@ -135,6 +145,17 @@ class SharingTests(SynchronousTestCase):
         self.rounds(3, standby)
         self.assertEqual(self.pod.deployments(), self.world.deployments)
         standby.hear(*late)
+        self.rounds(2, standby)
+        self.assertEqual(self.pod.deployments(), self.world.deployments)
+
+    def test_a_standby_that_has_listed_earlier(self) -> None:
+        """What it has not heard of one source, where nothing happened, does not keep back what it hears of another."""
+        standby = self.standby()
+        self.world.version += 50
+        self.watcher.list()
+        self.rounds()
+        self.world.leader = standby
+        self.change("web", 9, standby)
         self.rounds(2, standby)
         self.assertEqual(self.pod.deployments(), self.world.deployments)
 
@@ -303,6 +324,7 @@ class Play:
         self.world.leader = self.watchers[0]
         self.pods = [Pod(self.world, zero=100), Pod(self.world, zero=77777, rate=1.001)]
         self.seen: list[dict[str, Deployment]] = [{}, {}]
+        self.reached = ["0", "0"]
         self.kept = self.world.redis.kept()
         self.list()
 
@@ -323,6 +345,12 @@ class Play:
         """Let both watchers list."""
         for watcher in self.watchers:
             watcher.list()
+        self.told = self.world.time
+
+    def bookmark(self, number: int) -> None:
+        """Let one watcher hear that it knows all."""
+        self.world.version += 1
+        self.watchers[number % 2].hear(bookmark=str(self.world.version))
         self.told = self.world.time
 
     def publish(self, _: int = 0) -> None:
@@ -366,9 +394,12 @@ class Play:
 
     def check(self, test: SynchronousTestCase) -> None:
         """Check that no pod understates its age or goes back."""
-        for pod, seen in zip(self.pods, self.seen, strict=True):
+        for number, (pod, seen) in enumerate(zip(self.pods, self.seen, strict=True)):
             if not pod.synced:
                 continue
+            test.assertTrue(pod.cache.has_reached(self.reached[number]))
+            if pod.cache.has_reached(str(self.world.version)):
+                self.reached[number] = str(self.world.version)
             # The clocks' rates differ by a thousandth, and a bound counts for two minutes.
             test.assertGreaterEqual(pod.cache.age() + 0.3, self.world.time - self.told)
             shown = {item.uid: item for item in pod.deployments().values()}
@@ -378,7 +409,7 @@ class Play:
 
 
 OFTEN = ["change", "publish", "read"]
-SELDOM = ["delete", "list", "lose", "keep", "fail_over", "take_over", "flush", "unchunk", "wait"]
+SELDOM = ["delete", "list", "bookmark", "lose", "keep", "fail_over", "take_over", "flush", "unchunk", "wait"]
 
 
 class PropertyTests(SynchronousTestCase):
