@@ -10,7 +10,7 @@ From the bottom up; no module imports from a line below its own:
 - `collection`: the objects of one resource, with a bounded history of their changes.
 - `rollout`, `reviews`, `store`: the cluster itself; rollouts move on the clock that the caller passes in.
 - `faults`: what goes wrong on purpose, and the count of requests.
-- `queries`, `listing`, `watching`, `discovery`: what one request asks for, and what answers it.
+- `queries`, `selecting`, `listing`, `watching`, `discovery`: what one request asks for, and what answers it.
 - `api`, `control`: the Klein apps, of the Kubernetes API and of the faults.
 - `service`: the port. `python -m sre_server.simulator` runs it alone.
 

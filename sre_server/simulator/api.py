@@ -117,27 +117,28 @@ class KubernetesAPI:
             request, Call("list", plural), lambda: list_page(collection, namespace, options, self._cluster.version)
         )
 
-    @_route("/<plural>/<name>", "GET", "PUT", "DELETE")
-    @_route("/namespaces/<namespace>/<plural>/<name>", "GET", "PUT", "DELETE")
+    @_route("/<plural>/<name>", "GET", "PUT", "PATCH", "DELETE")
+    @_route("/namespaces/<namespace>/<plural>/<name>", "GET", "PUT", "PATCH", "DELETE")
     async def item(
         self, request: IRequest, version: str, plural: str, name: str, group: str = "", namespace: str = ""
     ) -> bytes:
-        """Read, replace or delete one object."""
+        """Read, replace, patch or delete one object."""
         kind, options = _find(group, version, plural, namespace), queries.options(request)
 
         def delete() -> bytes:
             return kind.single(self._cluster.delete(kind, namespace, name, dry_run=bool(options.dry_run)).body)
 
-        def replace() -> bytes:
-            written = queries.json_body(request)
+        def write() -> bytes:
+            read = {} if request.method == b"PUT" else self._cluster.get(kind, namespace, name).decoded()
+            written = queries.changed(request, read)
             return kind.single(
                 self._cluster.replace(kind, name, namespace, written, dry_run=bool(options.dry_run)).body
             )
 
-        if request.method == b"PUT":
-            if "update" not in kind.verbs:
-                raise Refusal(405, f"the simulator does not replace {kind.plural}")
-            return await self._serve(request, Call("update", plural), replace)
+        if (verb := _WRITES.get(request.method)) is not None:
+            if verb not in kind.verbs:
+                raise Refusal(405, f"the simulator does not {verb} {kind.plural}")
+            return await self._serve(request, Call(verb, plural), write)
         if request.method == b"DELETE":
             return await self._serve(request, Call("delete", plural), delete)
 
@@ -157,7 +158,7 @@ class KubernetesAPI:
             return objects.scale_of(stored.decoded())
 
         def change(scale: Object) -> object:
-            return self._admitted(request, call, queries.changed_scale(request, scale))
+            return self._admitted(request, call, queries.changed(request, scale))
 
         if request.method in _WRITES:
             call = Call(_WRITES[request.method], "scale")

@@ -1,8 +1,8 @@
 """What the API server tells about itself: version, groups, resources."""
 
-from sre_server.simulator.kinds import DEPLOYMENTS, REVIEWS, SELF_REVIEWS, STORED, Kind, Object
+from sre_server.simulator.kinds import DEPLOYMENTS, REVIEWS, SELF_REVIEWS, SERVED, Kind, Object
 
-_KINDS = (*STORED, REVIEWS, SELF_REVIEWS)
+_KINDS = (*SERVED, REVIEWS, SELF_REVIEWS)
 
 VERSION: Object = {
     "major": "1",

@@ -81,7 +81,20 @@ class Fault(msgspec.Struct, kw_only=True, rename="camel", forbid_unknown_fields=
     kind: FaultKind
     verb: Verb | None = None
     resource: (
-        Literal["namespaces", "deployments", "scale", "events", "subjectaccessreviews", "selfsubjectaccessreviews"]
+        Literal[
+            "namespaces",
+            "deployments",
+            "scale",
+            "events",
+            "configmaps",
+            "horizontalpodautoscalers",
+            "leases",
+            "poddisruptionbudgets",
+            "pods",
+            "resourcequotas",
+            "subjectaccessreviews",
+            "selfsubjectaccessreviews",
+        ]
         | None
     ) = None
     skip: int = 0

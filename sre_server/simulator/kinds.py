@@ -37,10 +37,35 @@ class Kind(msgspec.Struct, frozen=True):
 
 NAMESPACES = Kind("", "v1", "namespaces", "Namespace", namespaced=False, short_names=("ns",))
 EVENTS = Kind("", "v1", "events", "Event", short_names=("ev",))
+CONFIG_MAPS = Kind(
+    "",
+    "v1",
+    "configmaps",
+    "ConfigMap",
+    short_names=("cm",),
+    verbs=("create", "delete", "get", "list", "patch", "watch"),
+)
+QUOTAS = Kind(
+    "",
+    "v1",
+    "resourcequotas",
+    "ResourceQuota",
+    short_names=("quota",),
+    verbs=("create", "delete", "get", "list", "patch", "update", "watch"),
+)
 DEPLOYMENTS = Kind("apps", "v1", "deployments", "Deployment", short_names=("deploy",))
 LEASES = Kind("coordination.k8s.io", "v1", "leases", "Lease", verbs=("create", "get", "list", "update", "watch"))
-AUTOSCALERS = Kind("autoscaling", "v2", "horizontalpodautoscalers", "HorizontalPodAutoscaler", short_names=("hpa",))
-STORED = (NAMESPACES, EVENTS, DEPLOYMENTS, LEASES, AUTOSCALERS)
+AUTOSCALERS = Kind(
+    "autoscaling",
+    "v2",
+    "horizontalpodautoscalers",
+    "HorizontalPodAutoscaler",
+    short_names=("hpa",),
+    verbs=("create", "delete", "get", "list", "patch", "update", "watch"),
+)
+BUDGETS = Kind("policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget", short_names=("pdb",))
+STORED = (NAMESPACES, EVENTS, CONFIG_MAPS, QUOTAS, DEPLOYMENTS, LEASES, AUTOSCALERS, BUDGETS)
+SERVED = STORED
 REVIEWS = Kind(
     "authorization.k8s.io", "v1", "subjectaccessreviews", "SubjectAccessReview", namespaced=False, verbs=("create",)
 )

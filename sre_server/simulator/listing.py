@@ -5,6 +5,7 @@ from itertools import islice
 
 import msgspec
 
+from sre_server.simulator import selecting
 from sre_server.simulator.collection import Collection
 from sre_server.simulator.kinds import Key, Object
 from sre_server.simulator.queries import Options
@@ -19,7 +20,8 @@ def list_page(collection: Collection, namespace: str, options: Options, current:
     if options.continue_token:
         version, after = _continued(options.continue_token)
     items = collection.items(version, namespace, after)
-    selected = (stored for stored in items if options.name in ("", stored.key[1]))
+    select = selecting.selector(options.field_selector, options.label_selector)
+    selected = (stored for stored in items if select(stored))
     page = list(islice(selected, options.limit or None))
     metadata: Object = {"resourceVersion": str(version)}
     if next(selected, None) is not None:

@@ -5,9 +5,9 @@ from typing import Annotated, Any, Literal
 import msgspec
 from twisted.web.iweb import IRequest
 
-from sre_server.simulator import patching
+from sre_server.simulator import patching, selecting
 from sre_server.simulator.kinds import Object
-from sre_server.simulator.statuses import Refusal, bad_request, invalid
+from sre_server.simulator.statuses import Refusal, invalid
 
 JSON = "application/json"
 MERGE_PATCH = "application/merge-patch+json"
@@ -29,19 +29,14 @@ class Options(msgspec.Struct, frozen=True, rename="camel"):
     allow_watch_bookmarks: bool = False
     send_initial_events: bool = False
     dry_run: Literal["", "All"] = ""
-
-    @property
-    def name(self) -> str:
-        """Return the name of the only object that is selected, or nothing where all are."""
-        return self.field_selector.removeprefix("metadata.name=")
+    field_manager: str = ""
 
 
 def options(request: IRequest) -> Options:
     """Return the query of a request."""
     given = {name.decode(): values[0].decode() for name, values in (request.args or {}).items() if values[0]}
     asked = msgspec.convert(given, Options, strict=False)
-    if asked.label_selector or not asked.field_selector.startswith("metadata.name="[: len(asked.field_selector)]):
-        raise bad_request("the simulator selects by metadata.name=... only")
+    selecting.require(asked.field_selector, asked.label_selector)
     if asked.send_initial_events and not (asked.watch and asked.resource_version_match):
         problem = "Forbidden: sendInitialEvents requires a watch and resourceVersionMatch=NotOlderThan"
         raise invalid("", "sendInitialEvents", problem)
@@ -60,13 +55,18 @@ def metadata_only(request: IRequest) -> bool:
     return "as=PartialObjectMetadata" in (request.getHeader("accept") or "")
 
 
-def changed_scale(request: IRequest, scale: Object) -> object:
-    """Return what a PUT or a PATCH makes of a Scale."""
+def changed(request: IRequest, value: Object) -> Any:  # noqa: ANN401 - a patch may make anything of it
+    """Return what a PUT or a PATCH makes of an object, or of a Scale."""
     if request.method == b"PUT":
         return json_body(request)
     if _content_type(request, MERGE_PATCH, JSON_PATCH) == JSON_PATCH:
-        return patching.json_patched(scale, _decoded(request, list[dict[str, Any]]))
-    return patching.merged(scale, _decoded(request, dict[str, Any]))
+        return patching.json_patched(value, _decoded(request, list[dict[str, Any]]))
+    return patching.merged(value, _decoded(request, dict[str, Any]))
+
+
+def manager(request: IRequest) -> str:
+    """Return who a write is by: what it says, or else the program's name."""
+    return options(request).field_manager or (request.getHeader("user-agent") or "unknown").partition("/")[0]
 
 
 def _content_type(request: IRequest, *known: str) -> str:

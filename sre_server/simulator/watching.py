@@ -15,6 +15,7 @@ from twisted.web.iweb import IRequest
 from twisted.web.server import Request
 from zope.interface import implementer
 
+from sre_server.simulator import selecting
 from sre_server.simulator.collection import Collection, Stored
 from sre_server.simulator.faults import STRIKES, Call, Fault, Faults
 from sre_server.simulator.kinds import Object
@@ -49,6 +50,7 @@ class WatchStream:
         self._collection = collection
         self._namespace = namespace
         self._options = options
+        self._select = selecting.selector(options.field_selector, options.label_selector)
         self._cluster = cluster
         self._clock = clock
         self._faults = faults
@@ -145,8 +147,8 @@ class WatchStream:
         self._position = max(self._position, self._cluster.version)
 
     def _selects(self, stored: Stored) -> bool:
-        namespace, name = stored.key
-        return self._namespace in ("", namespace) and self._options.name in ("", name)
+        namespace, _ = stored.key
+        return self._namespace in ("", namespace) and self._select(stored)
 
     def _bookmark_regularly(self) -> None:
         self._later("bookmark", BOOKMARK_SECONDS, self._bookmark_regularly)

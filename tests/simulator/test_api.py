@@ -28,7 +28,7 @@ class GetTests(SimulatorTestCase):
 
     def test_unroutable(self) -> None:
         """Unknown paths and methods are answered by a Status, too."""
-        for path in ("/", "/api/v1/pods", "/apis/apps/v2/deployments", "/api/v1/namespaces/shop/namespaces"):
+        for path in ("/", "/api/v1/services", "/apis/apps/v2/deployments", "/api/v1/namespaces/shop/namespaces"):
             self.assert_status(self.wire.get(path), 404, "NotFound")
         self.assert_status(self.wire.request("POST", CART), 405, "MethodNotAllowed")
         self.assert_status(self.wire.request("DELETE", ALL), 405, "MethodNotAllowed")
@@ -38,13 +38,13 @@ class GetTests(SimulatorTestCase):
         self.assertEqual(self.wire.get("/version").json()["major"], "1")
         self.assertEqual(self.wire.get("/api").json()["versions"], ["v1"])
         groups = [group["name"] for group in self.wire.get("/apis").json()["groups"]]
-        self.assertEqual(groups, ["apps", "coordination.k8s.io", "authorization.k8s.io"])
+        self.assertEqual(groups, ["apps", "coordination.k8s.io", "autoscaling", "policy", "authorization.k8s.io"])
         resources = {item["name"]: item for item in self.wire.get("/apis/apps/v1").json()["resources"]}
         self.assertEqual(resources["deployments"]["kind"], "Deployment")
         scale = resources["deployments/scale"]
         self.assertEqual((scale["group"], scale["version"], scale["kind"]), ("autoscaling", "v1", "Scale"))
         core = self.wire.get("/api/v1").json()
-        self.assertEqual((core["groupVersion"], len(core["resources"])), ("v1", 2))
+        self.assertEqual((core["groupVersion"], len(core["resources"])), ("v1", 4))
 
 
 class LeaseTests(SimulatorTestCase):
@@ -63,6 +63,24 @@ class LeaseTests(SimulatorTestCase):
         self.assert_status(self.wire.request("PUT", f"{leases}/watch", made), 409, "Conflict")
         self.assertEqual(self.wire.get(f"{leases}/watch").json()["spec"], {"holderIdentity": "b"})
         self.assert_status(self.wire.request("PUT", CART, made), 405, "MethodNotAllowed")
+
+
+class ConfigMapTests(SimulatorTestCase):
+    """ConfigMaps, which are patched."""
+
+    def test_claiming(self) -> None:
+        """A JSON patch whose test holds changes the data; another one changes nothing, and neither does a dry run."""
+        maps = f"{memory.NAMESPACES}/default/configmaps"
+        self.assertEqual(self.wire.request("POST", maps, {"metadata": {"name": "kept"}, "data": {}}).status, 201)
+        steps = [{"op": "test", "path": "/data/a", "value": None}, {"op": "add", "path": "/data/a", "value": "mine"}]
+        self.assertEqual(self.wire.patch(f"{maps}/kept?dryRun=All", steps, "json-patch+json").status, 200)
+        patched = self.wire.patch(f"{maps}/kept", steps, "json-patch+json").json()
+        self.assertEqual((patched["kind"], patched["data"]), ("ConfigMap", {"a": "mine"}))
+        self.assert_status(self.wire.patch(f"{maps}/kept", steps, "json-patch+json"), 422, "Invalid")
+        stale = {"metadata": {"resourceVersion": "1"}, "data": {"a": None}}
+        self.assert_status(self.wire.patch(f"{maps}/kept", stale), 409, "Conflict")
+        self.assertEqual(self.wire.get(f"{maps}/kept").json()["data"], {"a": "mine"})
+        self.assert_status(self.wire.patch(CART, {"spec": {"replicas": 9}}), 405, "MethodNotAllowed")
 
 
 class ScaleTests(SimulatorTestCase):

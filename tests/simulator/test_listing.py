@@ -1,5 +1,6 @@
 """The simulated API's lists, read from the bytes on the wire."""
 
+from sre_server.simulator.kinds import EVENTS
 from tests.simulator.memory import ALL, NAMESPACES, SHOP, SimulatorTestCase
 
 
@@ -50,6 +51,15 @@ class ListTests(SimulatorTestCase):
         """One object can be selected by its name."""
         self.assertEqual(self.names(f"{ALL}?fieldSelector=metadata.name=cart"), ["cart"])
         self.assertEqual(self.names(f"{NAMESPACES}?fieldSelector=metadata.name%3Dshop&limit=1"), ["shop"])
+        self.assertEqual(self.names(f"{ALL}?labelSelector=app.kubernetes.io/name==ledger"), ["ledger"])
+        self.assertEqual(self.names(f"{ALL}?labelSelector=app.kubernetes.io/name=ledger,tier=front"), [])
+        for name, reason in (("a", "ScaledOnRequest"), ("b", "Killing")):
+            event = {"metadata": {"name": name}, "reason": reason, "source": {"component": "sre-server"}}
+            self.cluster.create(EVENTS, "shop", event)
+        ours = "fieldSelector=source=sre-server,reason=ScaledOnRequest"
+        self.assertEqual(self.names(f"/api/v1/events?{ours}"), ["a"])
+        stream = self.watch(ours, "/api/v1/events", version=self.cluster.version - 2)
+        self.assertEqual([event["object"]["metadata"]["name"] for event in stream.events()], ["a"])
 
     def test_future(self) -> None:
         """A version that was not reached yet is answered as the API server does when it waited in vain."""
@@ -63,9 +73,9 @@ class ListTests(SimulatorTestCase):
             "limit=many",
             "resourceVersion=abc",
             "resourceVersion=1000&resourceVersionMatch=Exact",
-            "labelSelector=tier=front",
+            "labelSelector=tier!=front",
+            "labelSelector=tier",
             "fieldSelector=spec.replicas=1",
-            "fieldSelector=metadata.namespace=shop",
             "continue=xyz",
             "continue=e30",
         ):
