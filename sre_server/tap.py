@@ -17,7 +17,7 @@ from sre_server.daemon.lifecycle import OrderedServices, Unreadiness
 from sre_server.daemon.observing import CacheObserver, LogCounter, observe_trust
 from sre_server.daemon.options import Options
 from sre_server.daemon.resources import SettledHeap, raise_descriptor_limit, shorten_switch_interval
-from sre_server.daemon.sharing import Sharing
+from sre_server.daemon.sharing import Role, Sharing
 from sre_server.day.factory import make_day
 from sre_server.model import Deployment
 from sre_server.security.audit import Record
@@ -56,7 +56,7 @@ def make_service(config: ServerConfig, tls: ServerTLS, reactor: IServerReactor, 
     Raises SystemExit with one line for an endpoint string that Twisted does not understand, or an audit log that
     cannot be opened.
     """
-    metrics = Metrics()
+    metrics = Metrics((Role.API if config.sharing else Role.ALL).value)
     metrics.max_staleness.set(config.max_staleness)
     sources = [*config.sources, *config.beside]
     cache = ClusterCache(time.monotonic, config.sources, config.max_staleness)
@@ -156,7 +156,7 @@ def make_service(config: ServerConfig, tls: ServerTLS, reactor: IServerReactor, 
 
 def make_watcher(config: ServerConfig, sharing: Sharing, reactor: IServerReactor) -> Service:
     """Compose a watcher: the feed fills a cache, whose news the publisher shares while the Lease is this process's."""
-    metrics, sources = Metrics(), [*config.sources, *config.beside]
+    metrics, sources = Metrics(Role.WATCHER.value), [*config.sources, *config.beside]
     metrics.max_staleness.set(config.max_staleness)
     cache = ClusterCache(time.monotonic, config.sources, config.max_staleness)
     observer = CacheObserver(cache, metrics, time.monotonic)

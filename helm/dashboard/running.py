@@ -158,9 +158,9 @@ INSTANCES: Final = Row(
         ),
         Panel(
             "Versions",
-            "How many instances run which version; two during a rollout.",
+            "How many instances run which version, in which role; two versions during a rollout.",
             "short",
-            [Query(f"count by (version) ({of('sre_server_build_info')})", "{{version}}")],
+            [Query(f"count by (version, role) ({of('sre_server_build_info')})", "{{version}} {{role}}")],
         ),
         Panel(
             "CPU",

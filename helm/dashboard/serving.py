@@ -5,6 +5,7 @@ from typing import Final
 from helm.dashboard.making import QUARTER, SELECTED, SERVED, Panel, Query, Row, of, quantiles, rate, stat
 
 SERVER_ERRORS: Final = f'{SERVED}, code=~"5.."'
+WATCHERS: Final = f'sre_server_build_info{{{SELECTED}, role="watcher"}}'
 ERRORS: Final = f'{SELECTED}, code=~"[45].."'
 READS: Final = f'{SERVED}, method="GET"'
 WRITTEN: Final = f'{SERVED}, method="PUT"'
@@ -14,9 +15,9 @@ OVERVIEW: Final = Row(
     [
         stat(
             "Ready",
-            "Share of the instances whose readyz answers 200.",
+            "Share of the instances that serve whose readyz answers 200.",
             "percentunit",
-            Query(f"avg({of('sre_server_ready')})", "ready"),
+            Query(f"avg({of('sre_server_ready')} unless on (namespace, job, instance) {WATCHERS})", "ready"),
             ((None, "red"), (0.5, "orange"), (1, "green")),
         ),
         stat(

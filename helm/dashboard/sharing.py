@@ -30,7 +30,7 @@ SHARED_CACHE: Final = Row(
         ),
         Panel(
             "Lag",
-            "Since the last entry was appended, or came: a second or two when nothing changes.",
+            "Since the last entry was appended, or came: a second or two when nothing changes, 0 for who stands by.",
             "s",
             [Query(of("sre_server_store_lag_seconds"), "{{instance}}")],
             width=QUARTER,

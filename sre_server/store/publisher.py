@@ -73,8 +73,9 @@ class Publisher:
         self._writer: Writer | None = None
         self._appended_at = self._rotated_at = now()
         self._next_chunk = 0
-        metrics.store_pending.set_function(lambda: self._mirror.pending)
-        metrics.store_lag.set_function(lambda: max(0.0, now() - self._appended_at))
+        # A watcher that stands by has nothing to publish, however much it has heard.
+        metrics.store_pending.set_function(lambda: self._mirror.pending if self._writer else 0)
+        metrics.store_lag.set_function(lambda: max(0.0, now() - self._appended_at) if self._writer else 0.0)
 
     # In the reactor thread.
 

@@ -32,9 +32,9 @@ Count = Callable[[int, float], None]
 
 
 class Metrics:
-    """Every metric of one server, in a registry of its own."""
+    """Every metric of one server, in a registry of its own; `role` is what it does of what there is to do."""
 
-    def __init__(self) -> None:
+    def __init__(self, role: str = "all") -> None:
         self.registry = registry = CollectorRegistry()
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
             collector(registry=registry)
@@ -48,7 +48,8 @@ class Metrics:
         def histogram(name: str, text: str, *labels: str) -> Histogram:
             return Histogram(f"sre_server_{name}", text, labels, buckets=_FAST, registry=registry)
 
-        Info("sre_server_build", "The version of the server.", registry=registry).info({"version": __version__})
+        build = Info("sre_server_build", "The version of the server, and its role.", registry=registry)
+        build.info({"version": __version__, "role": role})
         self.start_time = gauge("start_time_seconds", "When this instance started, in seconds since the epoch.")
         self.start_time.set(time())
         self.starts = counter("starts", "Starts of the service in this process: 1 once it runs.")
@@ -85,7 +86,7 @@ class Metrics:
         self.store_epoch = gauge("store_epoch", "The reign in which the shared cache was last written.")
         self.store_position = gauge("store_position", "The number of the last entry in that reign.")
         self.store_append_seconds = histogram("store_append_duration_seconds", "An append to the shared cache.")
-        self.store_pending = gauge("store_pending_changes", "Objects whose changes are not published yet.")
+        self.store_pending = gauge("store_pending_changes", "Objects whose changes this watcher has yet to publish.")
         self.store_lag = gauge("store_lag_seconds", "Seconds since an entry was appended, or came from the log.")
         self.store_reloads = counter("store_reloads", "Times that all of the shared cache was read again.", "reason")
         self.store_connects = counter("store_connects", "Connections to Redis.")

@@ -94,8 +94,8 @@ class ExpositionTests(MetricsTests):
             self.assertTrue(family.documentation, family.name)
 
     def test_the_build(self) -> None:
-        """The version is a label of `build_info`, and the start a time."""
-        self.assertEqual(self.samples("build_info"), {(__version__,): 1.0})
+        """Version and role are labels of `build_info`, and the start is a time."""
+        self.assertEqual(self.samples("build_info"), {("all", __version__): 1.0})
         self.assertGreater(self.samples("start_time_seconds")[()], 1_700_000_000)
 
     def test_the_format_that_was_asked_for(self) -> None:

@@ -34,6 +34,7 @@ class SharedTestCase(SynchronousTestCase):
     """One watcher and one api process that have settled. This has no tests of its own."""
 
     program: ClassVar = "redis-server"
+    make_authority: ClassVar[type[Authority]] = Authority
 
     def setUp(self) -> None:
         """Start everything."""
@@ -66,7 +67,7 @@ class SharedTestCase(SynchronousTestCase):
 
     def serve(self, *options: str) -> Daemon:
         """Start an api process; later options count."""
-        authority = self.api.authority if hasattr(self, "api") else Authority(self.folder)
+        authority = self.api.authority if hasattr(self, "api") else self.make_authority(self.folder)
         api = Daemon(self.folder, "--role=api", *self.options, *options, authority=authority)
         self.addCleanup(api.close)
         return api

@@ -1,6 +1,7 @@
 """Every alert against a server that is busy and healthy, with clients that make mistakes: none has anything to say."""
 
 import re
+import signal
 import time
 from collections.abc import Sequence
 from datetime import timedelta
@@ -15,6 +16,7 @@ from tests.fakes import temporary_folder
 from tests.functional.daemon import Daemon
 from tests.functional.load import together
 from tests.functional.prometheus import Exporter, Prometheus, tool
+from tests.functional.sharing import SharedTestCase
 from tests.functional.simulated import Simulator
 from tests.monitoring import ALERTS, alerts
 
@@ -128,3 +130,44 @@ class QuietTests(SynchronousTestCase):
         self.assertGreater(prometheus.query("sum(increase(sre_server_scale_writes_total[10m]))")[0][1], WRITES)
         found = {rule["alert"]: prometheus.query(rule["expr"]) for rule in alerts()}
         self.assertEqual({name: series for name, series in found.items() if series}, {})
+
+
+class QuietSharedTests(SharedTestCase):
+    """Two watchers, and two api processes that follow them."""
+
+    make_authority = LastingAuthority
+
+    def test_no_alert_fires(self) -> None:
+        """Not one of their expressions finds anything, before a watcher is told to end and after another one took over."""
+        program = tool(self, "prometheus")
+        standby, second = self.watch(), self.serve()
+        second.wait_until_ready()
+        watching = [self.watcher.wait_for_line(r"ops port: listening on 127\.0\.0\.1:(\d+)")[1]]
+        watching += [standby.wait_for_line(r"ops port: listening on 127\.0\.0\.1:(\d+)")[1]]
+        ports = [*map(int, watching), self.api.ops_port, second.ops_port]
+        others = Exporter(self, OTHERS.format(now=time.time()))
+        prometheus = Prometheus(program, self.folder, {"sre-server": ports, "others": [others.server_port]}, ALERTS)
+        self.addCleanup(prometheus.close)
+
+        def publishes(port: str) -> bool:
+            leaders = [labels["instance"] for labels, _ in prometheus.query("sre_server_store_leader == 1")]
+            return leaders == [f"127.0.0.1:{port}"]
+
+        def firing() -> dict[str, object]:
+            found = {rule["alert"]: prometheus.query(rule["expr"]) for rule in alerts()}
+            return {name: series for name, series in found.items() if series}
+
+        roles = "count by (role) (sre_server_build_info)"
+        expected = {"watcher": 2.0, "api": 2.0}
+
+        def counted() -> dict[str, float]:
+            return {labels["role"]: value for labels, value in prometheus.query(roles)}
+
+        self.api.wait_for(lambda: counted() == expected and publishes(watching[0]), "scraped")
+        self.follows(20)
+        self.assertEqual(firing(), {})
+        self.watcher.send_signal(signal.SIGTERM)
+        standby.wait_for_line("publishing from .* on", 5)
+        self.follows(21)
+        self.api.wait_for(lambda: publishes(watching[1]), "scraped again")
+        self.assertEqual(firing(), {})

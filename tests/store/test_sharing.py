@@ -86,6 +86,24 @@ class SharingTests(SynchronousTestCase):
         self.rounds(3, standby)
         self.assertTrue(self.pod.cache.has_reached("500"))
 
+    def test_standing_by_is_no_lag(self) -> None:
+        """A watcher that stands by shows no lag and no pending changes; one that cannot publish shows both."""
+
+        def shown(watcher: Watcher) -> tuple[float | None, ...]:
+            sample = watcher.metrics.registry.get_sample_value
+            return sample("sre_server_store_lag_seconds"), sample("sre_server_store_pending_changes")
+
+        standby = self.standby()
+        self.rounds(10, self.watcher)
+        self.change("web", 4, self.watcher, standby)
+        self.assertEqual(shown(standby), (0, 0))
+        self.assertEqual(shown(self.watcher), (1, 1))
+        self.world.advance(9)
+        self.assertEqual(shown(self.watcher), (10, 1))
+        self.world.leader = standby
+        standby.step()
+        self.assertEqual(shown(standby), (0, 0))
+
     def test_a_list_is_published_as_a_difference(self) -> None:
         """A list that says nothing new is a heartbeat; one that does is a row for each difference."""
         self.rounds()
