@@ -138,7 +138,7 @@ class QuietSharedTests(SharedTestCase):
     make_authority = LastingAuthority
 
     def test_no_alert_fires(self) -> None:
-        """Not one of their expressions finds anything, before a watcher is told to end and after another one took over."""
+        """Not one of their expressions finds anything, before one watcher ends and after another one took over."""
         program = tool(self, "prometheus")
         standby, second = self.watch(), self.serve()
         second.wait_until_ready()
