@@ -23,6 +23,7 @@ from sre_server.model import Deployment
 from sre_server.security.audit import Record
 from sre_server.security.authorization import Verb
 from sre_server.security.factory import make_security
+from sre_server.security.stops import Stops
 from sre_server.security.tls import ServerTLS
 from sre_server.store.factory import make_follower, make_publisher
 from sre_server.telemetry.logs import StdlibLogs
@@ -118,6 +119,7 @@ def make_service(config: ServerConfig, tls: ServerTLS, reactor: IServerReactor, 
         authorizer=security.authorizer,
         limits={Verb.READ: config.read_rate, Verb.SCALE: config.write_rate},
         guardrails=security.guardrails,
+        stops=Stops(time.monotonic),
         audit=security.audit,
         connections=connections,
         expiry_warning=config.expiry_warning,

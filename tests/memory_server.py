@@ -42,6 +42,7 @@ from sre_server.security.authorization import AnyClient, Authorizer, Verb
 from sre_server.security.guardrails import Guardrails
 from sre_server.security.identity import Identity
 from sre_server.security.limits import Rate
+from sre_server.security.stops import Stops
 from sre_server.telemetry.metrics import Metrics
 from sre_server.web.connections import ConnectionLimits
 from sre_server.web.site import APISite
@@ -300,6 +301,7 @@ class MemoryServer:
             authorizer=authorizer or AnyClient(),
             limits=limits or {},
             guardrails=lambda: guardrails,
+            stops=Stops(self.clock.seconds),
             audit=self.audit,
             connections=connections,
             expiry_warning=timedelta(days=7),

@@ -111,7 +111,12 @@ def one(template: bytes, deployment: Deployment) -> Body:
 def warning_of(what: str, names: Sequence[str]) -> bytes:
     """Return the value of a Warning field that says this of the things named, in words for people."""
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return b'199 sre-server "%s"' % f"{what}: {', '.join(names[:_NAMED])}{more}".encode("ascii")
+    return warning(f"{what}: {', '.join(names[:_NAMED])}{more}")
+
+
+def warning(text: str) -> bytes:
+    """Return the value of a Warning field that says this."""
+    return b'199 sre-server "%s"' % text.replace("\\", "/").replace('"', "'").encode()
 
 
 def digest_of(data: bytes) -> bytes:

@@ -28,7 +28,7 @@ def confirmed_in(request: APIRequest) -> frozenset[str]:
         )
     confirmed = frozenset(value for _, value in given)
     if unknown := sorted(confirmed - CONFIRMATIONS):
-        known = " and ".join(f"'{value}'" for value in sorted(CONFIRMATIONS))
+        known = ", ".join(f"'{value}'" for value in sorted(CONFIRMATIONS))
         raise Malformed(f"'confirm' knows {known}, and not '{unknown[0][:80]}'; nothing was changed.")
     return confirmed
 

@@ -29,6 +29,7 @@ from sre_server.security.authorization import Authorizer, Verb
 from sre_server.security.clients import Clients
 from sre_server.security.guardrails import Guardrails
 from sre_server.security.limits import Rate, TokenBuckets
+from sre_server.security.stops import Stops
 from sre_server.telemetry.metrics import Metrics
 from sre_server.web.connections import ConnectionLimits
 from sre_server.web.site import APISite
@@ -44,6 +45,7 @@ class Guards(Struct, frozen=True):
     authorizer: Authorizer
     limits: Mapping[Verb, Rate]
     guardrails: Callable[[], Guardrails]
+    stops: Stops
     audit: AuditLog
     connections: ConnectionLimits
     expiry_warning: timedelta
@@ -95,7 +97,7 @@ def make_api(
         metrics.ready.set(health.ready)
         metrics.clients_connected.set(site.connections.identities)
 
-    judge = Judge(cache, look, guards.guardrails)
+    judge = Judge(cache, look, guards.guardrails, day.autoscalers, guards.stops)
     health = Health(cache, permissions, watching, warnings, troubles)
     gate_a = gate(FAMILY_A)
     slices, newness = Slices(reactor), Newness(reactor, cache)

@@ -11,11 +11,15 @@ from typing import Protocol
 from msgspec import Struct
 from twisted.internet.defer import Deferred
 
+from sre_server.api.bodies import warning
 from sre_server.api.conditional import Conditions
 from sre_server.cache import ClusterCache
+from sre_server.day.autoscalers import Autoscalers
+from sre_server.day.owners import named
 from sre_server.errors import GuardrailRefused, NotFound, PreconditionFailed, Unavailable
 from sre_server.model import Expected, Guards, State
-from sre_server.security.guardrails import STEP, Guardrails, Write
+from sre_server.security.guardrails import STEP, Bounds, Guardrails, Write
+from sre_server.security.stops import Stops
 
 
 class Look(Protocol):
@@ -37,12 +41,21 @@ class Wanted(Struct, frozen=True):
 
 
 class Judge:
-    """Judges writes; `guardrails` are those of the moment."""
+    """Judges writes; `guardrails` are those of the moment, `stops` what clients scaled to 0 through this server."""
 
-    def __init__(self, cache: ClusterCache, look: Look, guardrails: Callable[[], Guardrails]) -> None:
+    def __init__(
+        self,
+        cache: ClusterCache,
+        look: Look,
+        guardrails: Callable[[], Guardrails],
+        autoscalers: Autoscalers,
+        stops: Stops,
+    ) -> None:
         self._cache = cache
         self._look = look
         self._guardrails = guardrails
+        self._autoscalers = autoscalers
+        self._stops = stops
 
     async def state(self, wanted: Wanted) -> State:
         """Return what there is to judge on; raises NotFound, or Unavailable if the cluster has to be asked in vain."""
@@ -60,18 +73,32 @@ class Judge:
 
         To the UID always, as it is annotations of that very Deployment, or their absence, that let the write through.
         """
-        self._guardrails().check(
-            Write(
-                namespace=wanted.namespace,
-                name=wanted.name,
-                replicas=wanted.replicas,
-                current=state.replicas,
-                guards=state.guards,
-                confirmed=wanted.confirmed,
-            )
-        )
+        self._guardrails().check(self._write(wanted, state))
         wanted.conditions.check(state.replicas, state.uid)
         return Expected(state.uid, state.replicas if self._needs_count(wanted) else None)
+
+    def done(self, wanted: Wanted, state: State, replicas: int) -> list[str]:
+        """Note a write that was carried out, and made the count so; return the values of Warning fields about it."""
+        rails, write = self._guardrails(), self._write(wanted, state)
+        if write.stops and replicas == 0:
+            self._stops.note(wanted.client, rails.mass)
+        return [warning(text).decode() for text in rails.warnings(write)]
+
+    def _write(self, wanted: Wanted, state: State) -> Write:
+        found = self._autoscalers.of(wanted.namespace, wanted.name)
+        return Write(
+            namespace=wanted.namespace,
+            name=wanted.name,
+            replicas=wanted.replicas,
+            current=state.replicas,
+            guards=state.guards,
+            confirmed=wanted.confirmed,
+            stopped=self._stopped(wanted),
+            autoscaler=Bounds(named(found), found.minimum, found.maximum) if found else None,
+        )
+
+    def _stopped(self, wanted: Wanted) -> int:
+        return self._stops.lately(wanted.client, self._guardrails().mass)
 
     def _known(self, wanted: Wanted) -> State | None:
         """Return what the cache knows, or None if that will not do."""
@@ -92,4 +119,7 @@ class Judge:
         return state
 
     def _needs_count(self, wanted: Wanted) -> bool:
-        return wanted.conditions.need_count or self._guardrails().needs_count(wanted.confirmed)
+        rails = self._guardrails()
+        return wanted.conditions.need_count or rails.needs_count(
+            wanted.replicas, wanted.confirmed, self._stopped(wanted)
+        )

@@ -120,19 +120,20 @@ class Writer:
         except Exception as error:
             entry.finish(self._failed(record, error))
             raise
-        return self._changed(outcome, state, entry, record)
+        return self._changed(wanted, outcome, state, entry, record)
 
     def _give_up(self, wanted: Wanted, state: State) -> NoReturn:
         """Raise why a write is given up that was judged twice, and each time was for another state than it met."""
         self._judge.judge(wanted, state)
         raise Conflict("Others keep changing the Deployment at the same time; nothing was changed.", 409)
 
-    def _changed(self, written: Written, state: State, entry: Entry, record: Record) -> Written:
+    def _changed(self, wanted: Wanted, written: Written, state: State, entry: Entry, record: Record) -> Written:
         """Conclude a write that succeeded."""
         deployment, asked = written.deployment, record.requested_replicas or 0
         record = replace(record, outcome="changed", status=200, uid=deployment.uid, new_replicas=deployment.replicas)
         self._count(record)
         entry.finish(record)
+        warnings = self._judge.done(wanted, state, deployment.replicas)
         if deployment.replicas != asked:
             self._metrics.admission_changes.inc()
         try:
@@ -141,7 +142,7 @@ class Writer:
             self._tell(deployment, record.old_replicas, asked, record.identity or "", record.reason)
         except Exception:  # noqa: BLE001  # a bug here must not tell the client that the write failed
             _log.failure("request {request_id}: its write succeeded, and was not noted", request_id=record.request_id)
-        return written
+        return replace(written, warnings=[*written.warnings, *warnings])
 
     def _failed(self, record: Record, error: Exception) -> Record:
         """Count a write that failed, and return its audit line."""

@@ -4,6 +4,8 @@
     largest_step: 50
     zero_needs_confirmation: true
     protected: [{namespaces: [kube-system, "*-prod"], names: [dns]}]
+    autoscaler: refuse
+    mass: {count: 10, minutes: 10}
 
 What a Deployment says of itself counts too: the annotations `sre-server/min-replicas`, `sre-server/max-replicas` and
 `sre-server/protected`.
@@ -13,7 +15,7 @@ import re
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 from msgspec import Meta, Struct
 
@@ -26,10 +28,14 @@ SYSTEM_NAMESPACES: Final = ("kube-system", "kube-public", "kube-node-lease")
 MIN_ANNOTATION: Final = "sre-server/min-replicas"
 MAX_ANNOTATION: Final = "sre-server/max-replicas"
 STEP: Final = "step"
-"""The one rule that stands on the count that there is."""
+"""The one rule that stands on how far it is from the count that there is."""
+AUTOSCALER_SECONDS: Final = 15
+"""How often an autoscaler looks, by default (--horizontal-pod-autoscaler-sync-period)."""
 PROTECTED_ANNOTATION: Final = "sre-server/protected"
 _COUNT: Final = re.compile(r"[0-9]{1,10}", re.ASCII)
 Count = Annotated[int, Meta(ge=0, le=MAX_REPLICAS)]
+Mode = Literal["refuse", "warn", "off"] | bool
+"""What becomes of a write that would not hold; to YAML, `off` is False."""
 
 
 class Protected(Struct, frozen=True, forbid_unknown_fields=True):
@@ -44,8 +50,20 @@ class Protected(Struct, frozen=True, forbid_unknown_fields=True):
         return in_namespaces and any(fnmatchcase(name, glob) for glob in self.names)
 
 
-CONFIRMATIONS: Final = frozenset({"zero", "step"})
+CONFIRMATIONS: Final = frozenset({"zero", "step", "autoscaler", "mass"})
 """The rules that a client may overrule by saying that it means it."""
+
+
+class Mass(Struct, frozen=True, forbid_unknown_fields=True):
+    """More than `count` Deployments that one client stops within so many minutes are a mass."""
+
+    count: Annotated[int, Meta(ge=1, le=1000)] = 10
+    minutes: Annotated[int, Meta(ge=1, le=1440)] = 10
+
+    @property
+    def seconds(self) -> float:
+        """The minutes, in seconds."""
+        return 60.0 * self.minutes
 
 
 class Guardrails(Struct, frozen=True, forbid_unknown_fields=True):
@@ -56,10 +74,13 @@ class Guardrails(Struct, frozen=True, forbid_unknown_fields=True):
     largest_step: Annotated[int, Meta(ge=1)] | None = None
     zero_needs_confirmation: bool = False
     protected: tuple[Protected, ...] = (Protected(namespaces=SYSTEM_NAMESPACES),)
+    autoscaler: Mode = "refuse"
+    mass: Mass = Mass()
 
-    def needs_count(self, confirmed: frozenset[str]) -> bool:
-        """Tell whether what a write may be depends on the count that there is now."""
-        return self.largest_step is not None and "step" not in confirmed
+    def needs_count(self, replicas: int, confirmed: frozenset[str], stopped: int) -> bool:
+        """Tell whether what a write may be depends on the count that there is now; see `Write`."""
+        limits_step = self.largest_step is not None and "step" not in confirmed
+        return limits_step or (replicas == 0 and stopped >= self.mass.count and "mass" not in confirmed)
 
     def check(self, write: "Write") -> None:
         """Raise GuardrailRefused, naming the rule and the way around it if there is one, unless the write passes."""
@@ -84,18 +105,62 @@ class Guardrails(Struct, frozen=True, forbid_unknown_fields=True):
             raise GuardrailRefused("maximum", f"{write} is refused: the guardrails' maximum is {self.maximum}.")
 
     def _check_confirmations(self, write: "Write") -> None:
+        if self.autoscaler == "refuse" and write.undone_by and "autoscaler" not in write.confirmed:
+            raise GuardrailRefused(
+                "autoscaler", f"{write} would not hold: {write.undone_by}; to do it, repeat with '?confirm=autoscaler'."
+            )
         if write.replicas == 0 and self.zero_needs_confirmation and "zero" not in write.confirmed:
             raise GuardrailRefused("zero", f"{write} stops it altogether; to do that, repeat with '?confirm=zero'.")
-        if self.largest_step is None or write.current is None or not self.needs_count(write.confirmed):
-            return
-        step = abs(write.replicas - write.current)
-        if step > self.largest_step:
-            what = f"{write} is a step of {step} from {write.current}, and the largest is {self.largest_step}"
-            raise GuardrailRefused(STEP, f"{what}; to do it at once, repeat with '?confirm=step'.")
+        if self.largest_step is not None and write.current is not None and "step" not in write.confirmed:
+            step = abs(write.replicas - write.current)
+            if step > self.largest_step:
+                what = f"{write} is a step of {step} from {write.current}, and the largest is {self.largest_step}"
+                raise GuardrailRefused(STEP, f"{what}; to do it at once, repeat with '?confirm=step'.")
+        if write.stops and write.stopped >= self.mass.count and "mass" not in write.confirmed:
+            what = f"{write} stops one more, after {write.stopped} in {self.mass.minutes} minutes"
+            raise GuardrailRefused("mass", f"{what}; if that is meant, repeat with '?confirm=mass'.")
+
+    def warnings(self, write: "Write") -> list[str]:
+        """Return what somebody should know of a write that passes."""
+        if write.autoscaler is None or self.autoscaler in ("off", False):
+            return []
+        return [f"{write}: {write.undone_by or write.autoscaler.otherwise(write.replicas)}."]
+
+
+class Bounds(Struct, frozen=True):
+    """What an autoscaler holds a count in; `name` is for messages."""
+
+    name: str
+    minimum: int
+    maximum: int
+
+    def __str__(self) -> str:
+        """Name it with its bounds."""
+        return f"{self.name} ({self.minimum}..{self.maximum})"
+
+    def undoes(self, replicas: int) -> str:
+        """Say how it undoes this count, for certain: it heeds its bounds before any metric; empty if it may not.
+
+        A count of 0 switches it off, and any other one on again.
+        """
+        held = min(max(replicas, self.minimum), self.maximum)
+        if replicas in (0, held):
+            return ""
+        return f"{self} puts it back to {held} within about {AUTOSCALER_SECONDS} s"
+
+    def otherwise(self, replicas: int) -> str:
+        """Say what it does of a count that it does not undo for certain."""
+        if replicas == 0 and self.minimum:
+            return f"{self} is off until somebody sets 1 or more"
+        return f"{self} may change it, by its metrics"
 
 
 class Write(Struct, frozen=True):
-    """A count that somebody wants to set; `current` is the one that there is now, None where nobody needs to know."""
+    """A count that somebody wants to set; `current` is the one that there is now, None where nobody needs to know.
+
+    `stopped` is how many Deployments the same client has scaled to 0 lately, `autoscaler` what will hold the count in
+    bounds, None where there is none or that is not known.
+    """
 
     namespace: str
     name: str
@@ -103,6 +168,18 @@ class Write(Struct, frozen=True):
     current: int | None
     guards: Guards
     confirmed: frozenset[str]
+    stopped: int = 0
+    autoscaler: Bounds | None = None
+
+    @property
+    def undone_by(self) -> str:
+        """How the autoscaler undoes it for certain; empty if it does not."""
+        return self.autoscaler.undoes(self.replicas) if self.autoscaler else ""
+
+    @property
+    def stops(self) -> bool:
+        """Whether it stops what runs, as far as is known."""
+        return self.replicas == 0 and self.current != 0
 
     def __str__(self) -> str:
         """Name the write in a message."""
@@ -130,6 +207,8 @@ def load_guardrails(path: Path) -> Guardrails:
 def _mistakes(rails: Guardrails) -> Iterator[Mistake]:
     if rails.minimum > rails.maximum:
         yield ".minimum", f"the minimum, {rails.minimum}, is more than the maximum, {rails.maximum}"
+    if rails.autoscaler is True:
+        yield ".autoscaler", "Expected 'refuse', 'warn' or 'off'"
     for number, rule in enumerate(rails.protected):
         yield from mistakes_in_names(f".protected[{number}]", rule.namespaces, rule.names)
 

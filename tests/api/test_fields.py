@@ -132,7 +132,8 @@ class ParameterTests(SynchronousTestCase):
 
     def test_what_a_write_knows(self) -> None:
         """Each rule that can be confirmed may be, also twice, and without need."""
-        for query in ("confirm=zero", "confirm=step&confirm=zero", "confirm=step&confirm=step", "", "&&"):
+        all_of_them = "confirm=zero&confirm=mass&confirm=autoscaler&confirm=step"
+        for query in (all_of_them, "confirm=step&confirm=zero", "confirm=step&confirm=step", "", "&&"):
             self.assertEqual(self.server.call("PUT", f"{PATH_B}/6?{query}").status, 200, query)
 
     def test_reads_ignore_what_they_do_not_know(self) -> None:

@@ -1,11 +1,21 @@
 """Guardrails: what no count may be, for whom soever, and the way around where there is one."""
 
+from msgspec.structs import replace
 from twisted.trial.unittest import SynchronousTestCase
 
 from sre_server.errors import GuardrailRefused
 from sre_server.model import MAX_REPLICAS, Guards
 from sre_server.security.documents import DocumentError
-from sre_server.security.guardrails import Guardrails, GuardrailsFile, Protected, Write, load_guardrails
+from sre_server.security.guardrails import (
+    Bounds,
+    Guardrails,
+    GuardrailsFile,
+    Mass,
+    Mode,
+    Protected,
+    Write,
+    load_guardrails,
+)
 from tests.fakes import temporary_folder
 
 
@@ -107,6 +117,74 @@ class GuardrailsTests(WritesTests):
         Guardrails(protected=()).check(self.write(3, where="kube-system/dns"))
 
 
+class AutoscalerTests(WritesTests):
+    """Counts that an autoscaler puts back."""
+
+    def scaled(self, replicas: int, current: int | None = 4, confirmed: str = "", minimum: int = 3) -> Write:
+        """Make a write of a Deployment that is held in 3..6."""
+        return replace(self.write(replicas, current, confirmed=confirmed), autoscaler=Bounds("HPA web", minimum, 6))
+
+    def test_what_is_certain_to_be_undone(self) -> None:
+        """A count outside the bounds is, also where a 0 has switched the autoscaler off; the message says to where."""
+        for current in (4, 0, None):
+            for replicas, held in ((1, 3), (2, 3), (7, 6), (1000, 6)):
+                rule, message = self.refusal(Guardrails(), self.scaled(replicas, current, "zero step mass"))
+                self.assertEqual(rule, "autoscaler")
+                self.assertIn(f"HPA web (3..6) puts it back to {held} ", message)
+                self.assertIn("?confirm=autoscaler", message)
+                Guardrails().check(self.scaled(replicas, current, "autoscaler"))
+            for replicas in (0, 3, 4, 6):
+                Guardrails().check(self.scaled(replicas, current))
+        self.assertEqual(self.refusal(Guardrails(), self.scaled(7, minimum=0))[0], "autoscaler")
+
+    def test_warn_and_off(self) -> None:
+        """A write passes, with a warning that says what becomes of it; or without."""
+        modes: tuple[Mode, ...] = ("warn", "off", False)
+        for mode in modes:
+            Guardrails(autoscaler=mode).check(self.scaled(1))
+            self.assertEqual(bool(Guardrails(autoscaler=mode).warnings(self.scaled(1))), mode == "warn")
+        for write, words in (
+            (self.scaled(1), "back to 3"),
+            (self.scaled(5), "may change it"),
+            (self.scaled(0), "is off until"),
+            (self.scaled(0, minimum=0), "may change it"),
+        ):
+            for rails in (Guardrails(), Guardrails(autoscaler="warn")):
+                (warning,) = rails.warnings(write)
+                self.assertIn(words, warning)
+        self.assertEqual(Guardrails().warnings(self.write(1)), [])
+
+
+class MassTests(WritesTests):
+    """Many Deployments that are stopped."""
+
+    def stop(self, stopped: int, replicas: int = 0, current: int | None = 3, confirmed: str = "") -> Write:
+        """Make a write of a client that has stopped so many."""
+        return replace(self.write(replicas, current, confirmed=confirmed), stopped=stopped)
+
+    def test_one_too_many(self) -> None:
+        """The eleventh needs its confirmation, also where nobody knows its count; any other count does not."""
+        rails = Guardrails()
+        rails.check(self.stop(9))
+        for current in (3, None):
+            rule, message = self.refusal(rails, self.stop(10, current=current, confirmed="zero step autoscaler"))
+            self.assertEqual(rule, "mass")
+            self.assertIn("after 10 in 10 minutes", message)
+            self.assertIn("?confirm=mass", message)
+            rails.check(self.stop(10, current=current, confirmed="mass"))
+        rails.check(self.stop(10, replicas=1))
+        self.assertEqual(self.refusal(Guardrails(mass=Mass(2, 5)), self.stop(2))[0], "mass")
+
+    def test_one_that_is_stopped_already(self) -> None:
+        """It stops nothing more; that it is at 0 is what such a write has to be bound to."""
+        rails = Guardrails()
+        rails.check(self.stop(10, current=0))
+        nothing = frozenset[str]()
+        self.assertTrue(rails.needs_count(0, nothing, 10))
+        for needless in ((1, nothing, 10), (0, nothing, 9), (0, frozenset({"mass"}), 10)):
+            self.assertFalse(rails.needs_count(*needless))
+
+
 class AnnotationTests(WritesTests):
     """What a Deployment says of itself."""
 
@@ -162,6 +240,11 @@ class FileTests(SynchronousTestCase):
         self.assertEqual(rails, expected)
         self.path.write_text("")
         self.assertEqual(load_guardrails(self.path), Guardrails())
+        self.path.write_text("autoscaler: off\nmass: {count: 20}\n")
+        self.assertEqual(load_guardrails(self.path), Guardrails(autoscaler=False, mass=Mass(20, 10)))
+        for mode in ("warn", "refuse", '"off"'):
+            self.path.write_text(f"autoscaler: {mode}\n")
+            self.assertEqual(load_guardrails(self.path).autoscaler, mode.strip('"'))
 
     def test_mistakes(self) -> None:
         """Each is named with its line."""
@@ -181,6 +264,11 @@ class FileTests(SynchronousTestCase):
             ("maximum: 1e3\n", 1),
             ("maximum: 5\nminimum: 6\n", 2),
             ("minimum: 1001\n", 1),
+            ("maximum: 5\nautoscaler: on\n", 2),
+            ("maximum: 5\nautoscaler: none\n", 2),
+            ("mass: {count: 0}\n", 1),
+            ("mass:\n  count: 5\n  minutes: 1441\n", 3),
+            ("mass:\n  count: 5\n  hours: 1\n", 3),
             ("protected:\n- names: [a]\n- names: [b]\n  namespaces: []\n", 4),
             ("protected:\n- names: []\n", 2),
             ("protected:\n- namespaces:\n  - kube-system\n  - Kube-System\n", 4),
