@@ -106,7 +106,17 @@ class Autoscaler(Struct, frozen=True, gc=False):
     owner: str = ""
 
 
-Object = Namespace | Deployment | Autoscaler
+class Notes(Struct, frozen=True, gc=False):
+    """A ConfigMap in which this server keeps notes of its own: texts, each under a key."""
+
+    namespace: str
+    name: str
+    uid: str
+    resource_version: str
+    data: Mapping[str, str] = {}
+
+
+Object = Namespace | Deployment | Autoscaler | Notes
 
 
 class State(Struct, frozen=True, gc=False):
@@ -152,6 +162,8 @@ class Resource(Enum):
     NAMESPACES = "namespaces"
     DEPLOYMENTS = "deployments"
     AUTOSCALERS = "horizontalpodautoscalers"
+    TEMPORARY = "configmaps"
+    """One alone: that of the temporary counts."""
 
 
 _ESSENTIAL: Final = (Resource.NAMESPACES, Resource.DEPLOYMENTS)
@@ -159,10 +171,14 @@ _BESIDE: Final = (Resource.AUTOSCALERS,)
 
 
 class Source(Struct, frozen=True):
-    """One list+watch that feeds the cache: a resource, in one namespace or (None) in all of them."""
+    """One list+watch that feeds the cache: a resource, in one namespace or (None) in all of them.
+
+    With a `name`, of the one object that is called so.
+    """
 
     resource: Resource
     namespace: str | None = None
+    name: str = ""
 
     @property
     def essential(self) -> bool:
@@ -213,7 +229,7 @@ class Listed(Struct, frozen=True):
     started_at: float
     namespaces: Mapping[str, Namespace] = {}
     deployments: Mapping[str, Mapping[str, Deployment]] = {}
-    others: Mapping[str, Mapping[str, Autoscaler]] = {}
+    others: Mapping[str, Mapping[str, Autoscaler | Notes]] = {}
     occasion: Occasion = Occasion.FIRST
 
     def objects(self) -> Iterator[Object]:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from sre_server.model import Autoscaler, Deployment, Namespace, Object, Owners, Progress
+from sre_server.model import Autoscaler, Deployment, Namespace, Notes, Object, Owners, Progress
 from tests.fakes import FakeReply
 
 
@@ -20,6 +20,10 @@ def object_json(item: Object, *, kind: bool = True) -> dict[str, Any]:
     """Draw an object as the Kubernetes API does, with some fields that nobody here reads; lists leave out the kind."""
     if isinstance(item, Autoscaler):
         return _autoscaler_json(item, kind=kind)
+    if isinstance(item, Notes):
+        named = {"name": item.name, "namespace": item.namespace, "uid": item.uid}
+        head = {"kind": "ConfigMap", "apiVersion": "v1"} if kind else {}
+        return {**head, "metadata": {**named, "resourceVersion": item.resource_version}, "data": item.data}
     metadata: dict[str, Any] = {"name": item.name}
     metadata |= {} if isinstance(item, Namespace) else {"namespace": item.namespace}
     metadata |= {"uid": item.uid, "resourceVersion": item.resource_version}

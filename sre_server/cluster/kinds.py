@@ -7,6 +7,7 @@ import msgspec
 from msgspec import Struct
 
 from sre_server.cluster.decoding import NamespaceObject
+from sre_server.cluster.notes import ConfigMapObject
 from sre_server.cluster.workloads import AutoscalerObject, DeploymentObject, PlainDeploymentObject
 from sre_server.model import Resource, Source
 
@@ -72,6 +73,7 @@ KINDS: Final[Mapping[Resource, Kind]] = {
     Resource.AUTOSCALERS: _kind(
         "/apis/autoscaling/v2", "horizontalpodautoscalers", "HorizontalPodAutoscaler", AutoscalerObject
     ),
+    Resource.TEMPORARY: _kind("/api/v1", "configmaps", "ConfigMap", ConfigMapObject),
 }
 
 
@@ -79,3 +81,8 @@ def collection_path(source: Source) -> str:
     """The URL path of the collection that a source lists and watches."""
     kind = KINDS[source.resource]
     return f"{kind.group}/namespaces/{source.namespace}/{kind.plural}" if source.namespace else kind.everywhere
+
+
+def selection(source: Source) -> dict[str, str | int]:
+    """The query that limits a list or a watch to what the source is of."""
+    return {"fieldSelector": f"metadata.name={source.name}"} if source.name else {}

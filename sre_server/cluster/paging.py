@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from sre_server.cluster.kinds import collection_path
+from sre_server.cluster.kinds import collection_path, selection
 from sre_server.cluster.permissions import Told, check_permitted, permission, untold
 from sre_server.cluster.transport import PAGE_SECONDS, Transport
 from sre_server.cluster.unpacking import Page, decode_cut_page, decode_page
@@ -37,7 +37,7 @@ class Pages:
         try:
             return self._read_on(first)
         except Expired:
-            body, whole = self._fetch({})
+            body, whole = self._fetch(selection(self._source))
         return [decode_page(self._source.resource, body)] if whole else self._read_on(self._page(""))
 
     def _read_on(self, first: Page) -> list[Page]:
@@ -49,7 +49,7 @@ class Pages:
     def _page(self, token: str) -> Page:
         """Read one page, of as many objects as fit into it; one that does not fit is told as unreadable."""
         while True:
-            query: dict[str, str | int] = {"limit": self._objects}
+            query = {"limit": self._objects, **selection(self._source)}
             body, whole = self._fetch(query | ({"continue": token} if token else {}))
             if not whole and self._objects == 1:
                 return decode_cut_page(self._source.resource, body)

@@ -20,7 +20,7 @@ from twisted.logger import Logger
 
 from sre_server.cluster.gathering import Gathered
 from sre_server.cluster.heads import HEAD_BYTES
-from sre_server.cluster.kinds import collection_path
+from sre_server.cluster.kinds import collection_path, selection
 from sre_server.cluster.lines import Line, complete_lines
 from sre_server.cluster.paging import Pages
 from sre_server.cluster.permissions import Told, check_permitted, permission, untold
@@ -208,6 +208,7 @@ class Reflector:
             "watch": "true",
             "allowWatchBookmarks": "true",
             "timeoutSeconds": self._chance.randint(*WATCH_SECONDS),
+            **selection(self.source),
         }
         if streamed:
             # No resourceVersion: what is streamed is at least as new as this request, like a first list.

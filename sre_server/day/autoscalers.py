@@ -31,9 +31,9 @@ class Autoscalers:
             for namespace in [name for name in self._found if source.namespace in (None, name)]:
                 for autoscaler in list(self._found[namespace].values()):
                     self._forget(autoscaler)
-            for by_name in event.others.values():
-                for autoscaler in by_name.values():
-                    self._put(autoscaler)
+            for item in event.objects():
+                if isinstance(item, Autoscaler):
+                    self._put(item)
         elif self._heard_at[source] is None:
             return
         else:

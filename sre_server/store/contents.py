@@ -10,6 +10,7 @@ from sre_server.model import (
     Deployment,
     Listed,
     Namespace,
+    Notes,
     Object,
     Put,
     Resource,
@@ -17,7 +18,7 @@ from sre_server.model import (
 )
 from sre_server.store.records import CHUNKS, Place, Row, bucket_of, object_of, place_of, row_of
 
-_Namespaced = TypeVar("_Namespaced", Deployment, Autoscaler)
+_Namespaced = TypeVar("_Namespaced", Deployment, Autoscaler, Notes)
 
 
 def belongs(place: Place, source: Source) -> bool:
@@ -119,7 +120,10 @@ class Contents:
             return Listed(source, version, heard_at, namespaces=named)
         if source.resource is Resource.DEPLOYMENTS:
             return Listed(source, version, heard_at, deployments=self._tree(source, Deployment))
-        return Listed(source, version, heard_at, others=self._tree(source, Autoscaler))
+        others = (
+            self._tree(source, Autoscaler) if source.resource is Resource.AUTOSCALERS else self._tree(source, Notes)
+        )
+        return Listed(source, version, heard_at, others=others)
 
     def _tree(self, source: Source, kind: type[_Namespaced]) -> dict[str, dict[str, _Namespaced]]:
         tree: dict[str, dict[str, _Namespaced]] = {}

@@ -20,6 +20,7 @@ from sre_server.model import (
     Deployment,
     Guards,
     Namespace,
+    Notes,
     Object,
     Owners,
     Progress,
@@ -37,9 +38,10 @@ _DEPLOYMENT: Final = 1
 _NAMESPACE: Final = 2
 _AUTOSCALER: Final = 3
 _AUTOSCALER_COLUMNS: Final = 5
+_NOTES: Final = 5
 
 Place = tuple[str, str]
-"""The namespace of an object, empty for a namespace itself, and its name; of an autoscaler, its kind comes first."""
+"""The namespace of an object, empty for a namespace itself, and its name; of what is beside, its kind comes first."""
 
 
 class Position(NamedTuple):
@@ -69,7 +71,8 @@ class Row(Struct, frozen=True, array_like=True, gc=False):
     progress: Progress | None = None
     owners: Owners | None = None
     more: Sequence[Any] = ()
-    """What other kinds have beside: of an autoscaler its target, minimum, maximum, whether it is active, its owner."""
+    """What other kinds have beside: of an autoscaler its target, minimum, maximum, whether it is active, its owner.
+    Of notes, pairs of key and text."""
 
 
 class Entry(Struct, frozen=True, array_like=True):
@@ -173,6 +176,8 @@ def place_of(item: Object) -> Place:
             return "", item.name
         case Autoscaler():
             return f"{Resource.AUTOSCALERS.value}/{item.namespace}", item.name
+        case Notes():
+            return f"{Resource.TEMPORARY.value}/{item.namespace}", item.name
     return item.namespace, item.name
 
 
@@ -189,6 +194,9 @@ def row_of(item: Object, *, deleted: bool = False) -> Row:
     if isinstance(item, Autoscaler):
         more = (item.target, item.minimum, item.maximum, item.active, item.owner)
         return Row(sign * _AUTOSCALER, item.namespace, item.name, item.uid, item.resource_version, more=more)
+    if isinstance(item, Notes):
+        pairs = tuple(item.data.items())
+        return Row(sign * _NOTES, item.namespace, item.name, item.uid, item.resource_version, more=pairs)
     guards = None if item.guards is None else (item.guards.minimum, item.guards.maximum, item.guards.protected)
     why = item.why if isinstance(item, Unreadable) else ""
     kind = sign * _DEPLOYMENT
@@ -206,4 +214,6 @@ def object_of(row: Row) -> Object | None:
         return Deployment(*what, row.replicas, guards, row.progress, row.owners)
     if abs(row.kind) == _AUTOSCALER:
         return Autoscaler(row.namespace, row.name, row.uid, row.version, *row.more[:_AUTOSCALER_COLUMNS])
+    if abs(row.kind) == _NOTES:
+        return Notes(row.namespace, row.name, row.uid, row.version, dict(row.more))
     return Namespace(row.name, row.uid, row.version) if abs(row.kind) == _NAMESPACE else None

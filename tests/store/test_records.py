@@ -12,6 +12,7 @@ from sre_server.model import (
     Deployment,
     Guards,
     Namespace,
+    Notes,
     Object,
     Owners,
     Progress,
@@ -36,6 +37,7 @@ OBJECTS = st.one_of(
     st.builds(Namespace, TEXTS, TEXTS, TEXTS),
     st.builds(Deployment, TEXTS, TEXTS, TEXTS, TEXTS, COUNTS, GUARDS, PROGRESS, OWNERS),
     st.builds(Autoscaler, TEXTS, TEXTS, TEXTS, TEXTS, TEXTS, COUNTS, COUNTS, st.booleans(), TEXTS),
+    st.builds(Notes, TEXTS, TEXTS, TEXTS, TEXTS, st.dictionaries(TEXTS, TEXTS, max_size=3)),
 )
 
 
