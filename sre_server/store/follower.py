@@ -26,7 +26,10 @@ Emit = Callable[[Event], object]
 BLOCK_SECONDS: Final = 2.0
 SILENT_SECONDS: Final = 5.0
 JITTER_SECONDS: Final = 10.0
-PROBE_SECONDS: Final = 10.0
+PROBE_SECONDS: Final = 30.0
+PROBING_SECONDS: Final = 1.5
+"""Longer than from one heartbeat to the next."""
+PROBE_BLOCK_SECONDS: Final = 0.05
 REPAIR_SECONDS: Final = 10.0
 """How long a watcher may take to append again what a failover of Redis has lost."""
 
@@ -97,13 +100,13 @@ class Follower:
     def step(self, reader: Reader, emit: Emit) -> None:
         """Take in what has come, or wait for it for 2 s; load if there is nothing to follow."""
         following = self._following or self._load(reader)
-        # A read that does not wait finds nothing just after something came: it bounds the other clock best.
-        probe = self._now() - self._probed_at >= PROBE_SECONDS or self._ahead.seconds is None
+        # The later a read was sent that found nothing, the better it bounds the clock of whoever appends just after it.
+        if self._now() - self._probed_at >= PROBE_SECONDS:
+            self._probed_at = self._now()
+        lately = self._probed_at if self._ahead.seconds is not None else max(self._probed_at, self._heard_at)
+        block = PROBE_BLOCK_SECONDS if self._now() - lately < PROBING_SECONDS else BLOCK_SECONDS
         try:
-            if probe:
-                self._probed_at = self._now()
-                self._take(following, reader.after(following.position), emit)
-            self._take(following, reader.after(following.position, BLOCK_SECONDS), emit)
+            self._take(following, reader.after(following.position, block), emit)
         except (StoreForged, StoreIncomplete) as error:
             self._reload(error)
             return

@@ -91,9 +91,9 @@ class MemoryRedis:
     def _read(self, *arguments: str | bytes | int | float) -> Any:
         count = int(arguments[1])
         position = Position(*map(int, str(arguments[-1]).split("-")))
-        found = [(at.id.encode(), [b"r", body]) for at, body in self.log if at > position][:count]
-        if not found and "BLOCK" in arguments:
+        if "BLOCK" in arguments and not (self.log and self.log[-1][0] > position):
             self.waits(int(arguments[3]) / 1000)
+        found = [(at.id.encode(), [b"r", body]) for at, body in self.log if at > position][:count]
         return [[b"log", found]] if found else None
 
     def _run(self, script: Any, count: Any, *arguments: Any) -> bytes:

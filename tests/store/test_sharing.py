@@ -128,6 +128,21 @@ class SharingTests(SynchronousTestCase):
         self.world.advance(60)
         self.assertGreaterEqual(self.pod.cache.age(), 63)
 
+    def test_age_while_nothing_changes(self) -> None:
+        """A pod knows its age to a fifth of a second, though it hears of the watcher once a second only."""
+
+        def wait(seconds: float) -> None:
+            end, length = self.world.time + seconds, len(self.world.redis.log)
+            while self.world.time < end and len(self.world.redis.log) == length:
+                self.world.advance(0.01)
+                self.watcher.step()
+
+        self.world.redis.waits = wait
+        self.watcher.step()
+        for _ in range(100):
+            self.pod.step()
+        self.assertTrue(0 <= self.pod.cache.age() - self.world.time <= 0.2)  # it has heard nothing since it listed
+
     def test_a_fresh_pod_of_a_dead_watcher(self) -> None:
         """It loads, and is not synced: nobody can tell how old that is."""
         self.rounds()
