@@ -1,15 +1,18 @@
 """The chart with a shared cache: two roles, of which neither is taken for the other, and nothing of it without."""
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
+import yaml
 from twisted.trial.unittest import SynchronousTestCase
 
 from sre_server.daemon.config import ServerConfig
 from sre_server.daemon.sharing import Lease
 from tests.fakes import temporary_folder
 from tests.functional.helm import (
+    CHART,
     COMPONENT,
     FULL_NAME,
     MODES,
@@ -21,6 +24,7 @@ from tests.functional.helm import (
     render,
     server_container,
 )
+from tests.functional.sharing import user_of_the_page
 from tests.functional.test_chart_server import options_of
 
 pytestmark = pytest.mark.xdist_group("chart")
@@ -305,3 +309,30 @@ class AccessTests(SynchronousTestCase):
         for role in ("server", "watcher"):
             found = [d for d in services if d["spec"]["selector"].items() <= labels_of(documents, role).items()]
             self.assertEqual([d["spec"]["clusterIP"] for d in found], ["None"], role)
+
+
+class GuideTests(SynchronousTestCase):
+    """What docs/scale.md says to put into values."""
+
+    def _blocks(self) -> list[dict[str, Any]]:
+        page = (CHART.parents[1] / "docs/scale.md").read_text(encoding="utf-8")
+        return [yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)]
+
+    def test_values(self) -> None:
+        """Those for the chart make both roles, with users whose passwords are in the Secret that was made."""
+        _, values = self._blocks()
+        documents = render(values)
+        for component, user in (("server", "api"), ("watcher", "watcher")):
+            self.assertIn(f"--cache-user={user}", server_container(documents, component)["args"])
+            files = {"seal": ("sre-server-seal", "seal"), "password": ("sre-server-cache", user)}
+            self.assertEqual(cache_files(documents, component), files)
+
+    def test_users(self) -> None:
+        """Those for Valkey's chart give its users what the lines of the same page give them."""
+        valkey, _ = self._blocks()
+        users = valkey["auth"]["aclUsers"]
+        for name in ("watcher", "api"):
+            self.assertEqual(
+                ["on", ">secret", *users[name]["permissions"].split()], user_of_the_page(name, "secret")[1:]
+            )
+        self.assertEqual(set(users), {"default", "watcher", "api"})

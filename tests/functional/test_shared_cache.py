@@ -169,6 +169,21 @@ class ProcessTests(SharedTestCase):
         self.follows(41)
         self.assertNotIn("loaded again", self.api.said())
 
+    def test_the_seal_is_changed(self) -> None:
+        """By the steps of docs/scale.md a new key replaces the old one; pods serve on, and load once at most."""
+        file = self.folder / "seal"
+        old, new = file.read_text().strip(), "another key of the tests"
+        file.write_text(f"{old}\n{new}\n")
+        file.write_text(f"{new}\n{old}\n")
+        self.watcher.send_signal(signal.SIGTERM)
+        self.watcher.wait()
+        self.watch().wait_for_line("publishing from .* on")
+        self.follows(44)
+        self.assertEqual(self.api.ops("/readyz").status, 200)
+        self.assertLessEqual(self.api.said().count("loaded again"), 1)
+        file.write_text(f"{new}\n")
+        self.follows(45)
+
 
 class EncryptedTests(SynchronousTestCase):
     """A Redis that speaks TLS."""
