@@ -18,7 +18,7 @@ from werkzeug.exceptions import HTTPException
 from sre_server.simulator import discovery, objects, queries
 from sre_server.simulator.collection import Change, Collection
 from sre_server.simulator.faults import Call, Fault, Faults, Verb
-from sre_server.simulator.kinds import DEPLOYMENTS, REVIEWS, SELF_REVIEWS, STORED, Kind, Object
+from sre_server.simulator.kinds import DEPLOYMENTS, REVIEWS, SELF_REVIEWS, SERVED, Kind, Object
 from sre_server.simulator.listing import list_page
 from sre_server.simulator.queries import Options
 from sre_server.simulator.statuses import Refusal, invalid
@@ -106,6 +106,9 @@ class KubernetesAPI:
     ) -> bytes:
         """List or watch the objects of one namespace or of all, or create one."""
         kind, options = _find(group, version, plural, namespace), queries.options(request)
+        verb = "create" if request.method == b"POST" else "watch" if options.watch else "list"
+        if verb not in kind.verbs:
+            raise Refusal(405, f"the simulator does not {verb} {kind.plural}")
         if request.method == b"POST":
             return await self._serve(
                 request, Call("create", plural), lambda: self._create(request, kind, namespace, options), code=201
@@ -140,6 +143,8 @@ class KubernetesAPI:
                 raise Refusal(405, f"the simulator does not {verb} {kind.plural}")
             return await self._serve(request, Call(verb, plural), write)
         if request.method == b"DELETE":
+            if "delete" not in kind.verbs:
+                raise Refusal(405, f"the simulator does not delete {kind.plural}")
             return await self._serve(request, Call("delete", plural), delete)
 
         def get() -> Object | bytes:
@@ -154,7 +159,8 @@ class KubernetesAPI:
         options = queries.options(request)
 
         def write() -> Object:
-            stored = self._cluster.scale(namespace, name, change, dry_run=bool(options.dry_run))
+            manager = queries.manager(request)
+            stored = self._cluster.scale(namespace, name, change, manager=manager, dry_run=bool(options.dry_run))
             return objects.scale_of(stored.decoded())
 
         def change(scale: Object) -> object:
@@ -275,7 +281,7 @@ class KubernetesAPI:
 
 
 def _find(group: str, version: str, plural: str, namespace: str) -> Kind:
-    for kind in STORED:
+    for kind in SERVED:
         if (kind.group, kind.version, kind.plural) == (group, version, plural) and (kind.namespaced or not namespace):
             return kind
     raise Refusal(404, "the server could not find the requested resource")

@@ -55,6 +55,7 @@ QUOTAS = Kind(
 )
 DEPLOYMENTS = Kind("apps", "v1", "deployments", "Deployment", short_names=("deploy",))
 LEASES = Kind("coordination.k8s.io", "v1", "leases", "Lease", verbs=("create", "get", "list", "update", "watch"))
+PODS = Kind("", "v1", "pods", "Pod", short_names=("po",), verbs=("get", "list"))
 AUTOSCALERS = Kind(
     "autoscaling",
     "v2",
@@ -65,7 +66,7 @@ AUTOSCALERS = Kind(
 )
 BUDGETS = Kind("policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget", short_names=("pdb",))
 STORED = (NAMESPACES, EVENTS, CONFIG_MAPS, QUOTAS, DEPLOYMENTS, LEASES, AUTOSCALERS, BUDGETS)
-SERVED = STORED
+SERVED = (*STORED, PODS)
 REVIEWS = Kind(
     "authorization.k8s.io", "v1", "subjectaccessreviews", "SubjectAccessReview", namespaced=False, verbs=("create",)
 )

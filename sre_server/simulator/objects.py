@@ -32,8 +32,8 @@ def namespace(name: str) -> Object:
     return {"metadata": {"name": name, "labels": {"kubernetes.io/metadata.name": name}}}
 
 
-def deployment(namespace: str, name: str, *, replicas: int = 1, image: str = "") -> Object:
-    """Return a Deployment with the defaults of a real one, without any status."""
+def deployment(namespace: str, name: str, *, replicas: int = 1, image: str = "", pool: str = "") -> Object:
+    """Return a Deployment with the defaults of a real one, without any status; `pool` is where its pods have to run."""
     labels = {"app.kubernetes.io/name": name}
     container = {
         "name": name,
@@ -50,6 +50,7 @@ def deployment(namespace: str, name: str, *, replicas: int = 1, image: str = "")
         "dnsPolicy": "ClusterFirst",
         "securityContext": {},
         "schedulerName": "default-scheduler",
+        **({"nodeSelector": {"pool": pool}} if pool else {}),
     }
     spec = {
         "replicas": replicas,
@@ -78,9 +79,19 @@ def settled_status(replicas: int, generation: int, since: str) -> Object:
 
 
 def deployment_status(
-    generation: int, wanted: int, existing: int, ready: int, now: str, conditions: list[Object] | None = None
+    generation: int,
+    wanted: int,
+    existing: int,
+    ready: int,
+    now: str,
+    conditions: list[Object] | None = None,
+    *,
+    refusal: str = "",
 ) -> Object:
-    """Return the status of a Deployment; `conditions` are those before, which tell when each one changed last."""
+    """Return the status of a Deployment; `conditions` are those before, which tell when each one changed last.
+
+    `refusal` says why no more pods could be made, where that is so.
+    """
     counts = {
         "replicas": existing,
         "updatedReplicas": existing,
@@ -92,12 +103,15 @@ def deployment_status(
     enough, settled = ready >= wanted - wanted // 4, existing == ready == wanted
     available = "MinimumReplicasAvailable" if enough else "MinimumReplicasUnavailable"
     progressing = "NewReplicaSetAvailable" if settled else "ReplicaSetUpdated"
+    failed = "ReplicaFailure"
+    failure = [_condition(failed, True, "FailedCreate", now, before.get(failed), refusal)] if refusal else []
     return {
         "observedGeneration": generation,
         **{field: count for field, count in counts.items() if count},
         "conditions": [
             _condition("Available", enough, available, now, before.get("Available")),
             _condition("Progressing", True, progressing, now, before.get("Progressing")),
+            *failure,
         ],
     }
 
@@ -124,7 +138,7 @@ def scale_of(deployment: Object) -> Object:
     }
 
 
-def _condition(kind: str, holds: bool, reason: str, now: str, before: Object | None) -> Object:
+def _condition(kind: str, holds: bool, reason: str, now: str, before: Object | None, message: str = "") -> Object:
     status = "True" if holds else "False"
     unchanged = before is not None and before["status"] == status
     return {
@@ -133,5 +147,5 @@ def _condition(kind: str, holds: bool, reason: str, now: str, before: Object | N
         "lastUpdateTime": now,
         "lastTransitionTime": before["lastTransitionTime"] if before and unchanged else now,
         "reason": reason,
-        "message": _MESSAGES[reason],
+        "message": message or _MESSAGES[reason],
     }

@@ -6,11 +6,11 @@ from typing import Protocol
 import msgspec
 from twisted.internet.interfaces import IReactorTime
 
-from sre_server.simulator import objects, population
+from sre_server.simulator import objects, ownership, pods, population
 from sre_server.simulator.collection import Change, ChangeType, Collection, Stored
-from sre_server.simulator.kinds import DEPLOYMENTS, EVENTS, NAMESPACES, STORED, Key, Kind, Object
+from sre_server.simulator.controllers import Controllers
+from sre_server.simulator.kinds import DEPLOYMENTS, EVENTS, NAMESPACES, PODS, STORED, Key, Kind, Object
 from sre_server.simulator.reviews import Reviews
-from sre_server.simulator.rollout import Rollouts, next_status
 from sre_server.simulator.statuses import already_exists, bad_request, conflict, invalid, not_found, too_large
 
 FIRST_VERSION = 1000
@@ -64,23 +64,23 @@ class SimulatedCluster:
         self._clock = clock
         self._serial = 0
         self._listeners: list[Listener] = []
-        self._rollouts = Rollouts(clock, self._advance)
         self._collections = {kind: Collection(kind, history) for kind in STORED}
         self.reviews = Reviews()
         self.version = FIRST_VERSION
+        self._controllers = Controllers(self, clock)
         self._populate(deployments)
 
     def collection(self, kind: Kind) -> Collection:
-        """Return the objects of one resource."""
-        return self._collections[kind]
+        """Return the objects of one resource; pods are made up for whoever looks."""
+        return self._pods() if kind is PODS else self._collections[kind]
 
     def subscribe(self, listener: Listener) -> None:
         """Tell a listener of every change from now on."""
         self._listeners.append(listener)
 
     def stop(self) -> None:
-        """End all rollouts; no timer stays behind."""
-        self._rollouts.stop()
+        """End all that goes on by itself; no timer stays behind."""
+        self._controllers.stop()
 
     def compact(self) -> None:
         """Forget all history: older versions can be neither watched nor listed any more."""
@@ -93,12 +93,10 @@ class SimulatedCluster:
             raise too_large(version, self.version)
         for collection in self._collections.values():
             collection.require(version)
-        self._rollouts.clear()
         for collection in self._collections.values():
             collection.roll_back(version)
         self.version = version
-        for stored in self.collection(DEPLOYMENTS):
-            self._rollouts.start(stored.key)
+        self._controllers.restored()
         for listener in self._listeners:
             listener.restored()
 
@@ -146,8 +144,16 @@ class SimulatedCluster:
         value = {**fresh, "metadata": stored.decoded()["metadata"]}
         return self._commit(kind, "MODIFIED", stored.key, value, dry_run=dry_run)
 
-    def scale(self, namespace: str, name: str, change: Callable[[Object], object], *, dry_run: bool = False) -> Stored:
-        """Set the replicas of a Deployment to what `change` makes of its Scale; return the Deployment."""
+    def scale(
+        self,
+        namespace: str,
+        name: str,
+        change: Callable[[Object], object],
+        *,
+        manager: str = "unknown",
+        dry_run: bool = False,
+    ) -> Stored:
+        """Set the replicas of a Deployment to what `change` makes of its Scale, as `manager`; return the Deployment."""
         stored = self.get(DEPLOYMENTS, namespace, name)
         deployment = stored.decoded()
         written = msgspec.convert(change(objects.scale_of(deployment)), _Scale)
@@ -163,7 +169,9 @@ class SimulatedCluster:
         if replicas == deployment["spec"]["replicas"]:
             return stored
         deployment["spec"]["replicas"] = replicas
-        deployment["metadata"]["generation"] += 1
+        metadata = deployment["metadata"]
+        metadata["generation"] += 1
+        metadata["managedFields"] = ownership.after_scaling(metadata.get("managedFields", []), manager, replicas)
         return self._commit(DEPLOYMENTS, "MODIFIED", stored.key, deployment, dry_run=dry_run)
 
     def delete(self, kind: Kind, namespace: str, name: str, *, dry_run: bool = False) -> Stored:
@@ -175,9 +183,11 @@ class SimulatedCluster:
             for held in STORED:
                 for doomed in list(self.collection(held).items(self.version, name)):
                     self.delete(held, *doomed.key)
-        if kind is DEPLOYMENTS:
-            self._rollouts.forget(stored.key)
         return self._commit(kind, "DELETED", stored.key, stored.decoded())
+
+    def put_status(self, kind: Kind, key: Key, status: Object) -> None:
+        """Set the status of an object, as its controller does it."""
+        self._commit(kind, "MODIFIED", key, {**self.get(kind, *key).decoded(), "status": status})
 
     def _commit(self, kind: Kind, change_type: ChangeType, key: Key, value: Object, *, dry_run: bool = False) -> Stored:
         version = self.version + 1
@@ -190,17 +200,19 @@ class SimulatedCluster:
         change = Change(change_type, version, self._clock.seconds(), stored, previous)
         self.version = version
         self.collection(kind).apply(change)
-        if kind is DEPLOYMENTS and change_type != "DELETED":
-            self._rollouts.start(key)
         for listener in self._listeners:
             listener.changed(kind, change)
+        self._controllers.changed(kind, change)
         return stored
 
-    def _advance(self, key: Key) -> None:
-        deployment = self.get(DEPLOYMENTS, *key).decoded()
-        status = next_status(deployment, objects.timestamp(self._clock.seconds()))
-        if status is not None:
-            self._commit(DEPLOYMENTS, "MODIFIED", key, {**deployment, "status": status})
+    def _pods(self) -> Collection:
+        found = Collection(PODS, 0)
+        for stored in self.collection(DEPLOYMENTS):
+            for pod in pods.pods_of(stored.decoded()):
+                metadata = pod["metadata"]
+                key = (stored.key[0], metadata["name"])
+                found.load(Stored(key, metadata["uid"], stored.version, msgspec.json.encode(pod)))
+        return found
 
     def _name(self, metadata: _Metadata) -> str:
         if metadata.name:
@@ -216,19 +228,27 @@ class SimulatedCluster:
     def _populate(self, count: int) -> None:
         for name in population.namespaces(count):
             self._load(NAMESPACES, "", objects.namespace(name))
+        known = set()
         for one in population.inhabitants(count):
-            self._load(DEPLOYMENTS, one.namespace, objects.deployment(one.namespace, one.name, replicas=one.replicas))
+            written = objects.deployment(one.namespace, one.name, replicas=one.replicas, image=one.image, pool=one.pool)
+            self._load(DEPLOYMENTS, one.namespace, written, one.manager)
+            known.add((one.namespace, one.name))
+        surroundings = list(population.surroundings(known))
+        for kind, namespace, written in surroundings:
+            self._load(kind, namespace, written)
+        for namespace in {namespace for _, namespace, _ in surroundings}:
+            self._controllers.settle(namespace)
         self.compact()
 
-    def _load(self, kind: Kind, namespace: str, written: Object) -> None:
+    def _load(self, kind: Kind, namespace: str, written: Object, manager: str = "") -> None:
         """Put an object in place that was created long ago and has been at rest since."""
         self.version += 1
         uid = self._next_uid()
         since = objects.timestamp(self._clock.seconds() - _DAY * (3 + self._serial * 7 % 240))
         value = objects.created(kind, written)
-        value["metadata"] |= {"uid": uid, "resourceVersion": str(self.version), "creationTimestamp": since}
         if kind is DEPLOYMENTS:
-            value["metadata"]["annotations"] = {"deployment.kubernetes.io/revision": "1"}
+            value["metadata"] |= ownership.left_by(manager, written, since)
             value["status"] = objects.settled_status(value["spec"]["replicas"], 1, since)
+        value["metadata"] |= {"uid": uid, "resourceVersion": str(self.version), "creationTimestamp": since}
         key = (namespace, value["metadata"]["name"])
         self.collection(kind).load(Stored(key, uid, self.version, msgspec.json.encode(value)))

@@ -64,6 +64,14 @@ class KubectlTests(SynchronousTestCase):
         said = self.run_kubectl("get", "deploy", "nothing", succeeds=False)
         self.assertEqual(said, 'Error from server (NotFound): deployments.apps "nothing" not found\n')
 
+    def test_what_bounds_counts(self) -> None:
+        """Autoscalers, quotas, budgets and pods are found by their short names."""
+        self.assertEqual(self.names("hpa", "-A"), ["horizontalpodautoscaler.autoscaling/storefront"])
+        self.assertEqual(
+            self.names("quota,pdb", "-n", "payments"), ["resourcequota/payments", "poddisruptionbudget.policy/ledger"]
+        )
+        self.assertEqual(len(self.names("po", "-n", "shop", "-l", "app.kubernetes.io/name=cart")), 3)
+
     def test_scale(self) -> None:
         """A Deployment is scaled, also on condition of its present replicas or version, and refused otherwise."""
         scale = ("scale", "-n", "shop", "deployment/cart")

@@ -44,7 +44,7 @@ class GetTests(SimulatorTestCase):
         scale = resources["deployments/scale"]
         self.assertEqual((scale["group"], scale["version"], scale["kind"]), ("autoscaling", "v1", "Scale"))
         core = self.wire.get("/api/v1").json()
-        self.assertEqual((core["groupVersion"], len(core["resources"])), ("v1", 4))
+        self.assertEqual((core["groupVersion"], len(core["resources"])), ("v1", 5))
 
 
 class LeaseTests(SimulatorTestCase):
