@@ -19,6 +19,7 @@ from sre_server.model import (
 from sre_server.store.records import CHUNKS, Place, Row, bucket_of, object_of, place_of, row_of
 
 _Namespaced = TypeVar("_Namespaced", Deployment, Autoscaler, Notes)
+_Kind = TypeVar("_Kind", Namespace, Deployment, Autoscaler, Notes)
 
 
 def belongs(place: Place, source: Source) -> bool:
@@ -115,19 +116,26 @@ class Contents:
 
     def listed(self, version: str, source: Source, heard_at: float) -> Listed:
         """Make the event that tells of all objects of a source."""
+        number = self.sources.index(source)
         if source.resource is Resource.NAMESPACES:
-            named = {item.name: item for place, item in self if belongs(place, source) and isinstance(item, Namespace)}
+            named = {item.name: item for _, item in self._of(number, Namespace)}
             return Listed(source, version, heard_at, namespaces=named)
         if source.resource is Resource.DEPLOYMENTS:
-            return Listed(source, version, heard_at, deployments=self._tree(source, Deployment))
+            return Listed(source, version, heard_at, deployments=self._tree(number, Deployment))
         others = (
-            self._tree(source, Autoscaler) if source.resource is Resource.AUTOSCALERS else self._tree(source, Notes)
+            self._tree(number, Autoscaler) if source.resource is Resource.AUTOSCALERS else self._tree(number, Notes)
         )
         return Listed(source, version, heard_at, others=others)
 
-    def _tree(self, source: Source, kind: type[_Namespaced]) -> dict[str, dict[str, _Namespaced]]:
+    def _of(self, number: int, kind: type[_Kind]) -> Iterator[tuple[Place, _Kind]]:
+        sources = self._sources
+        for bucket in self._buckets:
+            for place, item in bucket.items():
+                if isinstance(item, kind) and sources[place[0] or place] == number:
+                    yield place, item
+
+    def _tree(self, number: int, kind: type[_Namespaced]) -> dict[str, dict[str, _Namespaced]]:
         tree: dict[str, dict[str, _Namespaced]] = {}
-        for place, item in self:
-            if isinstance(item, kind) and belongs(place, source):
-                tree.setdefault(item.namespace, {})[item.name] = item
+        for place, item in self._of(number, kind):
+            tree.setdefault(item.namespace, {})[place[1]] = item
         return tree

@@ -15,6 +15,7 @@ from tests.benchmarks.bench import Bench, Effort
 from tests.benchmarks.building import ensure_load_generator
 from tests.benchmarks.chart import NEEDED, chart
 from tests.benchmarks.load import BenchError
+from tests.benchmarks.model import NEEDED as MODELLED
 from tests.benchmarks.model import explain
 from tests.benchmarks.processes import Identities
 from tests.benchmarks.report import Result, Verdict, report, skipped, table
@@ -97,7 +98,7 @@ def main(argv: Sequence[str]) -> int:
         draw(results, options.chart)
     load = f"load average before it {before:.1f}, at its end {written.load_after:.1f}"
     say(f"\n{table(results)}\n\n{options.json}: {written.seconds:.0f} s, {load}")
-    if not options.smoke and any(result.row.startswith("shared-") for result in results):
+    if not options.smoke and set(MODELLED) <= {result.row for result in results}:
         say(f"\n{explain(results)}")
     return 1 if any(result.verdict is Verdict.FAILED for result in results) else 0
 
