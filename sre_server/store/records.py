@@ -8,6 +8,7 @@ read here: hence the seal, an HMAC over the place of a record and its body. A fi
 import hmac
 from collections.abc import Sequence
 from pathlib import Path
+from sys import intern
 from typing import Any, Final, NamedTuple, TypeVar
 from zlib import crc32
 
@@ -172,13 +173,13 @@ class Seal:
 def place_of(item: Object) -> Place:
     """Where an object is."""
     match item:
-        case Namespace():
-            return "", item.name
+        case Deployment():  # first, as nearly all of them are
+            return item.namespace, item.name
         case Autoscaler():
             return f"{Resource.AUTOSCALERS.value}/{item.namespace}", item.name
         case Notes():
             return f"{Resource.TEMPORARY.value}/{item.namespace}", item.name
-    return item.namespace, item.name
+    return "", item.name
 
 
 def bucket_of(place: Place) -> int:
@@ -210,7 +211,7 @@ def object_of(row: Row) -> Object | None:
         guards = None if row.guards is None else Guards(*row.guards)
         if row.replicas < 0:
             return Unreadable(row.namespace, row.name, row.uid, row.version, guards=guards, why=row.why)
-        what = (row.namespace, row.name, row.uid, row.version)
+        what = (intern(row.namespace), row.name, row.uid, row.version)
         return Deployment(*what, row.replicas, guards, row.progress, row.owners)
     if abs(row.kind) == _AUTOSCALER:
         return Autoscaler(row.namespace, row.name, row.uid, row.version, *row.more[:_AUTOSCALER_COLUMNS])

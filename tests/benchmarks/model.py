@@ -13,6 +13,7 @@ from typing import Final, Self
 import msgspec
 from msgspec import Struct
 
+from sre_server.model import sources_beside, sources_of
 from sre_server.store.writer import ALWAYS_RETAINED_SECONDS, RETAINED_BYTES, RETAINED_SECONDS
 from tests.benchmarks.objects import OBJECT_BYTES
 from tests.benchmarks.report import Report, Result
@@ -20,6 +21,7 @@ from tests.benchmarks.rounds import Figure
 
 FITTED: Final = 100_000
 """What was measured with more Deployments is not fitted but predicted."""
+WATCHERS: Final = 2
 LINKS: Final = {"1 Gbit/s": 125e6, "10 Gbit/s": 1.25e9}
 Figures = Mapping[str, Mapping[str, float]]
 
@@ -106,8 +108,9 @@ class Model:
     def predicted(self, pods: int, deployments: int) -> Iterator[tuple[str, str, str]]:
         """Yield what there is to know of an install: what, with pods that watch by themselves, with a shared cache."""
         lines, listed = self.lines, deployments * OBJECT_BYTES
-        yield "watches at the API server", f"{2 * pods:,}", "4"
-        yield "lists when all are new", f"{pods * listed / 1e9:,.0f} GB", f"{2 * listed / 1e9:,.1f} GB"
+        watches = len([*sources_of(()), *sources_beside(())])
+        yield "watches at the API server", f"{watches * pods:,}", f"{watches * WATCHERS}"
+        yield "lists when all are new", f"{pods * listed / 1e9:,.0f} GB", f"{WATCHERS * listed / 1e9:,.1f} GB"
         yield "CPU of Redis", "", f"{lines['redis'].at(pods):.0%} of a core"
         yield "sent by Redis", "", f"{lines['egress'].at(pods) / 1e6:,.0f} MB/s"
         log = self.retained_seconds * lines["egress"].each

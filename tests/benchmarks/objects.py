@@ -52,11 +52,6 @@ def _template() -> tuple[bytes, ...]:
     return (*pieces, text)
 
 
-def uid_of(index: int) -> str:
-    """Return the UID of a Deployment."""
-    return f"{index:08x}-0000-4000-8000-000000000000"
-
-
 class Objects:
     """So many Deployments, the same ones every time."""
 
@@ -69,9 +64,9 @@ class Objects:
         """Return one Deployment's JSON, without kind and apiVersion, as in a list."""
         inhabitant = self.inhabitants[index]
         start, to_namespace, to_uid, to_version, to_count, rest = self._template
-        return b"%b%b%b%b%b%b%b%d%b%d%b" % (
-            start, inhabitant.name.encode(), to_namespace, inhabitant.namespace.encode(), to_uid,
-            uid_of(index).encode(), to_version, version, to_count, replicas, rest,
+        return b"%b%b%b%b%b%08x-0000-4000-8000-000000000000%b%d%b%d%b" % (
+            start, inhabitant.name.encode(), to_namespace, inhabitant.namespace.encode(), to_uid, index,
+            to_version, version, to_count, replicas, rest,
         )  # fmt: skip
 
     def deployments(self, start: int, end: int, version: int) -> Iterator[bytes]:

@@ -96,7 +96,7 @@ class ExplainTests(SynchronousTestCase):
         text = explain(self.results(*ROWS), 500, 2000)
         self.assertIn("CPU of Redis at 25: 3.5, measured 3.5 % of a core (+0%)", text)
         self.assertIn("500 pods, 2,000 Deployments", text)
-        self.assertIn("watches at the API server: 1,000 | 4", text)
+        self.assertIn("lists when all are new: 5 GB | 0.0 GB", text)
 
     def test_a_row_is_missing(self) -> None:
         """Without the figures there is no model, and it says what it takes."""

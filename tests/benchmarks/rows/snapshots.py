@@ -4,14 +4,14 @@ Nothing is around them, so that a small load can be told from nothing, and a clu
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from typing import Final
 
 from msgspec import Struct
 
-from sre_server.model import Deployment, Listed, Namespace, Source, sources_of
-from sre_server.simulator.population import inhabitants
+from sre_server.cluster.unpacking import decode_page
+from sre_server.model import Deployment, Listed, Namespace, Resource, Source, sources_of
 from sre_server.store.connection import Store
 from sre_server.store.interruptible import Interruptible
 from sre_server.store.loading import Reader
@@ -21,7 +21,7 @@ from sre_server.store.records import Keys, Seal
 from sre_server.telemetry.metrics import Metrics
 from tests.benchmarks.bench import Bench
 from tests.benchmarks.load import BenchError
-from tests.benchmarks.objects import uid_of
+from tests.benchmarks.objects import Objects
 from tests.benchmarks.report import Result, verdict
 from tests.benchmarks.rounds import Figure, figure
 from tests.benchmarks.sharing import Shared
@@ -29,8 +29,9 @@ from tests.benchmarks.stub import FIRST_VERSION
 
 SIZES: Final = (10_000, 50_000, 100_000, 1_000_000)
 JUDGED: Final = 100_000
-GOAL_BYTES: Final = 130.0
+GOAL_BYTES: Final = 170.0
 CLUSTER: Final = "ns-kube-system"
+PAGE: Final = 500
 
 
 class _Snapshot(Struct, frozen=True):
@@ -104,11 +105,19 @@ def _publish(store: Store, keys: Keys, seal: Seal, options: StoreOptions, size: 
     """Publish once, as a watcher does that has just listed the cluster."""
     namespaces, deployments = sources_of(())
     tree: dict[str, dict[str, Deployment]] = {}
-    for number, one in enumerate(inhabitants(size)):
-        deployment = Deployment(one.namespace, one.name, uid_of(number), str(FIRST_VERSION), one.replicas)
-        tree.setdefault(one.namespace, {})[one.name] = deployment
+    for item in _decoded(size):
+        tree.setdefault(item.namespace, {})[item.name] = item
     named = {name: Namespace(name, f"ns-{name}", str(FIRST_VERSION)) for name in tree}
     publisher = Publisher(options, (namespaces, deployments), lambda: CLUSTER, Alone(), Metrics())
     publisher.applied(Listed(namespaces, str(FIRST_VERSION), time.monotonic(), namespaces=named))
     publisher.applied(Listed(deployments, str(FIRST_VERSION), time.monotonic(), deployments=tree))
     publisher.step(store, keys, seal)
+
+
+def _decoded(size: int) -> Iterator[Deployment]:
+    """Yield the stub's Deployments as the product reads them."""
+    objects = Objects(size)
+    for start in range(0, size, PAGE):
+        items = b",".join(objects.deployments(start, start + PAGE, FIRST_VERSION))
+        page = decode_page(Resource.DEPLOYMENTS, b'{"metadata":{"resourceVersion":"1"},"items":[%b]}' % items)
+        yield from (item for item in page.objects if isinstance(item, Deployment))
