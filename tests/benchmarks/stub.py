@@ -25,10 +25,7 @@ from tests.benchmarks.stubbed import Emitted, Storm
 FIRST_VERSION: Final = 1_000_000
 FOCUS_EVERY: Final = 20
 """Every so many events of a storm, the first Deployment changes, the one that the bench follows."""
-NO_AUTOSCALERS: Final = (
-    b'{"kind":"HorizontalPodAutoscalerList","apiVersion":"autoscaling/v2",'
-    b'"metadata":{"resourceVersion":"%d"},"items":[]}\n' % FIRST_VERSION
-)
+_EMPTY: Final = b'{"kind":"List","metadata":{"resourceVersion":"%d"},"items":[]}\n' % FIRST_VERSION
 _GZIP_LEVEL: Final = 1  # as kube-apiserver compresses
 
 
@@ -117,12 +114,12 @@ class Handler(BaseHTTPRequestHandler):
         elif deployments:
             page = self.cluster.page(int(query.get("continue", 0)), int(query.get("limit", 0)))
             self._send(200, page, "gzip" if self.cluster.compress else "")
-        elif url.path.endswith("/horizontalpodautoscalers"):
-            self._send(200, NO_AUTOSCALERS)
-        elif not url.path.endswith("/namespaces"):
+        elif url.path.endswith("/namespaces"):
+            self._send(200, self.cluster.namespaces())
+        elif url.path.startswith("/api/v1/namespaces/"):
             self._send(200, self.cluster.objects.namespace(url.path.rpartition("/")[2], FIRST_VERSION))
         else:
-            self._send(200, self.cluster.namespaces())
+            self._send(200, _EMPTY)
 
     def do_POST(self) -> None:
         """Refuse politely."""

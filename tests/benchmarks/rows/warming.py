@@ -58,11 +58,11 @@ def _start(bench: Bench, options: list[str]) -> _Taken:
 
 
 def _less(some: list[_Taken], bare: list[_Taken]) -> float:
-    """Return the CPU that was taken more than by a process with nothing to load: the least of both.
+    """Return the CPU that was taken more than by a process with nothing to load: the least of both, and 1 ms at least.
 
-    What a start takes differs by more than a load is, and always upwards.
+    What a start takes differs by more than a small load is, and always upwards.
     """
-    return min(each.cpu for each in some) - min(each.cpu for each in bare)
+    return max(0.001, min(each.cpu for each in some) - min(each.cpu for each in bare))
 
 
 def _result(sizes: list[int], taken: dict[str, list[_Taken]], watchers: dict[int, float]) -> Result:
