@@ -8,6 +8,9 @@ OPENSSL ?= $(shell for o in /opt/homebrew/opt/openssl@3/bin/openssl /usr/local/o
 PORT ?= 8443
 SECOND_PORT ?= 8444
 REDIS_PORT ?= 6399
+MINUTES ?= 10
+SOAK_MINUTES ?= 60
+SEED ?= 1
 VENV := .venv
 BIN := $(VENV)/bin
 CERTS := .run
@@ -64,7 +67,7 @@ export BUILDAH_FORMAT := docker
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run run-scaled unit trial image-python test integration-tests bench lint format sslyze packaging certs clean lock build local-run image-check \
+.PHONY: help run run-scaled unit trial image-python test integration-tests histories soak bench lint format sslyze packaging certs clean lock build local-run image-check \
 	release local-deploy local-undeploy push push_docker create_cluster delete_cluster
 
 help: ## Show this list
@@ -117,6 +120,12 @@ test: $(VENV)/.installed ## Run every test that needs neither a cluster nor Go
 
 integration-tests: $(VENV)/.installed ## Run against $KUBECONFIG's cluster, or a real control plane built from Go modules
 	$(BIN)/python -m tests.controlplane
+
+histories: $(VENV)/.installed ## Ten minutes of calls and faults on that control plane, judged by a checker (MINUTES=, SEED=)
+	@PATH="$$(.ci/redis):$$PATH" $(BIN)/python -m tests.controlplane.histories --minutes=$(MINUTES) --seed=$(SEED)
+
+soak: $(VENV)/.installed ## Keep two servers busy for an hour, and say what of them grew (SOAK_MINUTES=)
+	@PATH="$$(.ci/redis):$$PATH" $(BIN)/python -m tests.soak --minutes=$(SOAK_MINUTES)
 
 bench: $(VENV)/.installed ## Measure speed and size; needs Go, and takes ten minutes (ROWS="single-read lists" for some)
 	$(BIN)/python -m tests.benchmarks --chart=docs/performance.svg $(ROWS)

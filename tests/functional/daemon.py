@@ -109,6 +109,10 @@ class Process:
         """Send a signal."""
         self._process.send_signal(number)
 
+    def poll(self) -> int | None:
+        """Return the exit status, None while the process runs."""
+        return self._process.poll()
+
     def wait(self, seconds: float = EXIT_SECONDS) -> int:
         """Wait for the end and return the exit status; negative if a signal ended it."""
         return self._process.wait(seconds)
