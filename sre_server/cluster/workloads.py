@@ -1,13 +1,15 @@
 """Deployments, and what scales them by itself, as the API server writes them, into model objects.
 
-Status, conditions and managed fields are decoded with the rest, in one pass, which costs less than to look again. What
-they say is common to many Deployments: equal values are one object.
+Status and managed fields are decoded with the rest, in one pass, which costs less than to look again; conditions only
+where one of them may tell of trouble. What they say is common to many Deployments: equal values are one object.
 """
 
+import re
 from functools import lru_cache
 from sys import intern
 from typing import Annotated, Final
 
+import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType, field
 
 from sre_server.cluster.decoding import Annotations, NamespacedMetadata, clean
@@ -19,6 +21,9 @@ NAME_LENGTH: Final = 128
 """So much of the name of a field manager, which is its own choice (the API server's limit)."""
 _KEPT: Final = 4096
 _Count = Annotated[int, Meta(ge=0, le=MAX_REPLICAS)]
+_TROUBLE: Final = re.compile(rb'Fa(?:lse|ilure)"')
+"""Conditions without a status "False" and a type "ReplicaFailure" tell of no trouble."""
+_APPLIED_COUNT: Final = re.compile(rb'\\"replicas\\":')
 
 
 class _Condition(Struct, frozen=True, gc=False):
@@ -43,6 +48,7 @@ class _ManagedFields(Struct, frozen=True, gc=False):
     fieldsV1: _Fields | None = None
 
 
+_conditions_decoder: Final = msgspec.json.Decoder(tuple[_Condition, ...] | None)
 _NOBODY: Final = _ManagedFields()
 
 
@@ -74,7 +80,7 @@ class _Status(Struct, frozen=True, gc=False):
     readyReplicas: int = 0
     availableReplicas: int = 0
     updatedReplicas: int = 0
-    conditions: tuple[_Condition, ...] | None = None
+    conditions: Raw | UnsetType = UNSET
 
 
 class DeploymentObject(Struct, frozen=True, gc=False):
@@ -97,7 +103,7 @@ class DeploymentObject(Struct, frozen=True, gc=False):
                 status.availableReplicas,
                 status.updatedReplicas,
                 self.spec.paused is True,
-                _trouble(status.conditions) if status.conditions else "",
+                "" if status.conditions is UNSET else _trouble(status.conditions),
             )
         return _deployment(metadata, metadata.annotations, self.spec.replicas, progress, _owners(metadata))
 
@@ -147,9 +153,11 @@ def _progress(*values: int | str) -> Progress:
     return Progress(*values)  # type: ignore[arg-type]  # as `model` hands them in
 
 
-def _trouble(conditions: tuple[_Condition, ...]) -> str:
+def _trouble(conditions: Raw) -> str:
     """Say why the controller does not get on, in its own words; empty if it does, or has not found out yet."""
-    for each in conditions:
+    if _TROUBLE.search(conditions) is None:
+        return ""
+    for each in _conditions_decoder.decode(conditions) or ():
         failed = each.status == "True" if each.type == "ReplicaFailure" else each.status == "False"
         if failed and each.type in ("ReplicaFailure", "Progressing"):
             return clean(f"{each.reason}: {each.message}", TEXT_LENGTH)
@@ -166,7 +174,7 @@ def _owners(metadata: _Metadata) -> Owners | None:
         if entry.operation == "Apply" and not entry.subresource:
             appliers = (*appliers, entry.manager)
     if metadata.annotations is not None and metadata.annotations.applied is not UNSET:
-        applied = b'\\"replicas\\":' in bytes(metadata.annotations.applied)
+        applied = _APPLIED_COUNT.search(metadata.annotations.applied) is not None
     controller = _controller(metadata.ownerReferences) if metadata.ownerReferences else ""
     if manager is _NOBODY and not (appliers or applied or controller):
         return None

@@ -9,13 +9,8 @@ from sre_server.simulator.population import Inhabitant, inhabitants
 
 OBJECT_BYTES = 5300
 _SINCE = "2026-01-07T09:12:44Z"
-_MANAGED = {
-    "apiVersion": "apps/v1",
-    "fieldsType": "FieldsV1",
-    "manager": "kubectl-client-side-apply",
-    "operation": "Update",
-    "time": _SINCE,
-}
+_MANAGED = {"apiVersion": "apps/v1", "fieldsType": "FieldsV1", "operation": "Update", "time": _SINCE}
+_STATUS = {f"f:{field}": {} for field in ("availableReplicas", "readyReplicas", "replicas", "updatedReplicas")}
 _NAMESPACE, _NAME, _UID, _VERSION, _COUNT = "@namespace@", "@name@", "@uid@", "@version@", 1_888_888
 
 
@@ -23,7 +18,14 @@ def _template() -> tuple[bytes, ...]:
     """Return a Deployment's JSON cut at what differs between two of them, each piece but the last ending at a mark."""
     made = deployment(_NAMESPACE, "app", image="images.example/shop/app:1.4.2")
     applied = msgspec.json.encode({"apiVersion": "apps/v1", "kind": "Deployment", **made}).decode()
-    fields: dict[str, object] = {}
+    fields: dict[str, object] = {"f:progressDeadlineSeconds": {}, "f:replicas": {}, "f:selector": {}}
+    applier = {**_MANAGED, "manager": "kubectl-client-side-apply", "fieldsV1": {"f:metadata": {}, "f:spec": fields}}
+    controller = {
+        **_MANAGED,
+        "manager": "kube-controller-manager",
+        "fieldsV1": {"f:metadata": {"f:annotations": {".": {}}}, "f:status": _STATUS},
+        "subresource": "status",
+    }
     metadata = {
         "name": _NAME,
         "namespace": _NAMESPACE,
@@ -36,7 +38,7 @@ def _template() -> tuple[bytes, ...]:
             "deployment.kubernetes.io/revision": "4",
             "kubectl.kubernetes.io/last-applied-configuration": applied.replace(_NAMESPACE, "default"),
         },
-        "managedFields": [{**_MANAGED, "fieldsV1": {"f:metadata": {}, "f:spec": fields}}],
+        "managedFields": [applier, controller],
     }
     spec = {**made["spec"], "replicas": _COUNT}
     whole = {"metadata": metadata, "spec": spec, "status": settled_status(3, 4, _SINCE)}

@@ -58,7 +58,7 @@ class ProgressTests(SynchronousTestCase):
     def test_nonsense_leaves_the_count(self) -> None:
         """A Deployment whose status makes no sense is served, and set, as ever: in lists and in watches."""
         item = replace(deployment(), progress=PROGRESS)
-        for nonsense in ({"status": {"readyReplicas": "many"}}, {"status": 7}, {"status": {"conditions": 3}}):
+        for nonsense in ({"status": {"readyReplicas": "many"}}, {"status": 7}, {"status": {"conditions": "Failure"}}):
             with self.subTest(nonsense):
                 self.assertEqual(decoded(item, **nonsense), deployment())
         line = event_line("MODIFIED", item).replace(b'"readyReplicas": 3', b'"readyReplicas": null')
