@@ -10,7 +10,9 @@ from sre_server.simulator.population import Inhabitant, inhabitants
 OBJECT_BYTES = 5300
 _SINCE = "2026-01-07T09:12:44Z"
 _MANAGED = {"apiVersion": "apps/v1", "fieldsType": "FieldsV1", "operation": "Update", "time": _SINCE}
-_STATUS = {f"f:{field}": {} for field in ("availableReplicas", "readyReplicas", "replicas", "updatedReplicas")}
+_STATUS: dict[str, dict[str, str]] = {
+    f"f:{field}": {} for field in ("availableReplicas", "readyReplicas", "replicas", "updatedReplicas")
+}
 _NAMESPACE, _NAME, _UID, _VERSION, _COUNT = "@namespace@", "@name@", "@uid@", "@version@", 1_888_888
 
 
