@@ -43,8 +43,17 @@ def wait_until(condition: Callable[[], bool], what: str, seconds: float = SECOND
 class RedisServer:
     """A server that can be started again on the same port, empty."""
 
-    def __init__(self, *arguments: str, password: str | None = None, program: str = "redis-server") -> None:
+    def __init__(
+        self,
+        *arguments: str,
+        password: str | None = None,
+        program: str = "redis-server",
+        host: str = "127.0.0.1",
+        inside: Sequence[str] = (),
+    ) -> None:
+        """Listen on an address that is there `inside` what a command leads into."""
         self.port = free_port()
+        self._host, self._inside = host, inside
         self._program = program
         self._arguments: Sequence[str] = arguments + (("--requirepass", password) if password else ())
         self._password = password
@@ -53,7 +62,7 @@ class RedisServer:
     @property
     def url(self) -> str:
         """Where it is, for `--cache`."""
-        return f"redis://127.0.0.1:{self.port}"
+        return f"redis://{self._host}:{self.port}"
 
     @property
     def pid(self) -> int:
@@ -61,9 +70,9 @@ class RedisServer:
         return self._process.pid if self._process else 0
 
     def _command(self) -> list[str]:
-        where = ["--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
+        where = ["--port", str(self.port), "--bind", self._host, "--save", "", "--appendonly", "no"]
         replication = ["--repl-diskless-load", "swapdb", "--repl-diskless-sync-delay", "0"]
-        return [redis_server(self._program), *where, *replication, *self._arguments]
+        return [*self._inside, redis_server(self._program), *where, *replication, *self._arguments]
 
     def start(self) -> None:
         """Start it, and wait until it answers."""
@@ -89,7 +98,7 @@ class RedisServer:
     def call(self, *command: str | bytes | int) -> Any:
         """Run one command."""
         connection = Connection(
-            "127.0.0.1", self.port, password=self._password, socket_timeout=SECONDS, protocol=2, driver_info=None
+            self._host, self.port, password=self._password, socket_timeout=SECONDS, protocol=2, driver_info=None
         )
         try:
             connection.send_command(*command)

@@ -49,7 +49,7 @@ class SharedTestCase(SynchronousTestCase):
         self.options = [f"--kubeconfig={self.simulator.kubeconfig}", seal, password, *redis]
         self.watcher = self.watch()
         self.api = self.serve()
-        self.api.wait_until_ready()
+        self.wait_until_settled()
 
     def start_redis(self) -> list[str]:
         """Start what the cache is in; return the options that say where that is."""
@@ -58,7 +58,11 @@ class SharedTestCase(SynchronousTestCase):
         self.addCleanup(self.redis.kill)
         return [f"--cache={self.redis.url}"]
 
-    def watch(self) -> Watcher:
+    def wait_until_settled(self) -> None:
+        """Wait until reads are answered."""
+        self.api.wait_until_ready()
+
+    def watch(self) -> Process:
         """Start a watcher, and wait until it watches."""
         watcher = Watcher(self.folder, "--lease=default/sre-server", *self.options)
         self.addCleanup(watcher.close)
