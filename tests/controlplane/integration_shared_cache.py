@@ -8,8 +8,10 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.fakes import temporary_folder
 from tests.functional.daemon import Daemon, Process, environment, twistd
 from tests.functional.redis import RedisServer
+from tests.functional.replicated import Replicated
+from tests.functional.sharing import PASSWORD
 
-from .daemon import PlaneError
+from .daemon import PlaneError, wait_until
 from .fixture import shared_plane
 from .workload import Cluster
 
@@ -17,27 +19,38 @@ RBAC = Path(__file__).parent / "rbac-shared.yaml"
 NAMESPACE = "sre-shared"
 
 
-class SharedCacheTests(SynchronousTestCase):
-    """Two watchers and an api process."""
+class SharedTestCase(SynchronousTestCase):
+    """An api process, and watchers as a test starts them. This has no tests of its own."""
 
     def setUp(self) -> None:
         """Start Redis and the api process."""
-        folder = temporary_folder(self)
-        self.folder = folder
-        redis = RedisServer()
+        self.folder = temporary_folder(self)
+        self.plane = shared_plane()
+        self.plane.kubectl("apply", f"--filename={RBAC}")
+        (self.folder / "seal").write_text("one key of the tests")
+        (self.folder / "password").write_text(PASSWORD)
+        files = (f"--cache-seal={self.folder / 'seal'}", f"--cache-password-file={self.folder / 'password'}")
+        self.shared = ["--cluster=kubeconfig", *files, *self.start_redis()]
+        self.watching = self.plane.service_account_kubeconfig(NAMESPACE, "watcher")
+        self.serving = self.plane.service_account_kubeconfig(NAMESPACE, "api")
+        self.cluster = Cluster(self.plane.kubectl, self.serving)
+        self.namespace = self.cluster.make_namespace()
+        self.addCleanup(self.plane.kubectl, "delete", "namespace", self.namespace, "--wait=false")
+        self.api = self.serve()
+
+    def start_redis(self) -> list[str]:
+        """Start what the cache is in; return the options that say where that is."""
+        redis = RedisServer(password=PASSWORD)
         redis.start()
         self.addCleanup(redis.kill)
-        plane = shared_plane()
-        plane.kubectl("apply", f"--filename={RBAC}")
-        (folder / "seal").write_text("one key of the tests")
-        self.shared = ["--cluster=kubeconfig", f"--cache={redis.url}", f"--cache-seal={folder / 'seal'}"]
-        self.watching = plane.service_account_kubeconfig(NAMESPACE, "watcher")
-        self.serving = plane.service_account_kubeconfig(NAMESPACE, "api")
-        self.cluster = Cluster(plane.kubectl, self.serving)
-        self.namespace = self.cluster.make_namespace()
-        self.addCleanup(plane.kubectl, "delete", "namespace", self.namespace, "--wait=false")
-        self.api = Daemon(folder, "--role=api", f"--kubeconfig={self.serving}", *self.shared)
-        self.addCleanup(self.api.close)
+        return [f"--cache={redis.url}"]
+
+    def serve(self) -> Daemon:
+        """Start an api process."""
+        folder = temporary_folder(self)
+        api = Daemon(folder, "--role=api", f"--kubeconfig={self.serving}", *self.shared)
+        self.addCleanup(api.close)
+        return api
 
     def watch(self) -> Process:
         """Start a watcher."""
@@ -49,26 +62,151 @@ class SharedCacheTests(SynchronousTestCase):
 
     def replicas(self) -> int | None:
         """What the api process answers."""
-        answer = self.api.get(f"/deployments/{self.namespace}/web/replicas")
+        answer = self.api.get(self.path)
         return answer.json["replicas"] if answer.status == 200 else None
+
+    @property
+    def path(self) -> str:
+        """Where the count of a Deployment is."""
+        return f"/deployments/{self.namespace}/web/replicas"
+
+    def shows(self, replicas: int, seconds: float = 60.0) -> None:
+        """Wait until the api process answers so."""
+        self.api.wait_for(lambda: self.replicas() == replicas, f"showing {replicas}", seconds)
+
+
+class RoleTests(SharedTestCase):
+    """Who may do what, and who leads."""
 
     def test_the_roles(self) -> None:
         """What the watcher hears is served by a process that may not list; a write and a takeover show up there."""
         may_list = ("auth", "can-i", "list", "deployments.apps", "--all-namespaces")
-        self.assertRaises(PlaneError, shared_plane().kubectl, *may_list, kubeconfig=self.serving)
+        self.assertRaises(PlaneError, self.plane.kubectl, *may_list, kubeconfig=self.serving)
         self.assertEqual(self.api.get("/deployments").status, 503)
         first = self.watch()
-        self.api.wait_for(lambda: self.replicas() == 3, "showing what the watcher heard")
-        written = self.api.put(f"/deployments/{self.namespace}/web/replicas", {"replicas": 5})
+        self.shows(3)
+        written = self.api.put(self.path, {"replicas": 5})
         self.assertEqual((written.status, self.replicas()), (200, 5))
         second = self.watch()
         first.send_signal(signal.SIGTERM)
         second.wait_for_line("publishing from .* on", 5)
         self.cluster.scale(self.namespace, "web", 6)
-        self.api.wait_for(lambda: self.replicas() == 6, "showing what the next watcher heard")
+        self.shows(6)
         self.assertNotIn("loaded again", self.api.said())
         second.send_signal(signal.SIGTERM)
         second.wait()
-        holder = "--output=jsonpath={.spec.holderIdentity}"
-        held = self.cluster.kubectl("get", "lease", "watcher", f"--namespace={NAMESPACE}", holder)
-        self.assertEqual(held, "")
+        self.assertEqual(self.holder(), "")
+
+    def holder(self) -> str:
+        """Who holds the Lease."""
+        path = "--output=jsonpath={.spec.holderIdentity}"
+        return self.cluster.kubectl("get", "lease", "watcher", f"--namespace={NAMESPACE}", path)
+
+    def delete_lease(self) -> None:
+        """Delete the Lease, as a clumsy operator might."""
+        self.cluster.kubectl("delete", "lease", "watcher", f"--namespace={NAMESPACE}")
+
+    def test_the_lease_is_deleted(self) -> None:
+        """Whoever makes it anew leads; readers hear of all that happens, without a reload."""
+        first, second = self.watch(), self.watch()
+        self.shows(3)
+        self.delete_lease()
+        wait_until(lambda: "watcher" in self.leases() and self.holder() != "", "no Lease again")
+        for replicas in (4, 5):
+            self.cluster.scale(self.namespace, "web", replicas)
+            self.shows(replicas)
+        self.assertNotIn("loaded again", self.api.said())
+        for watcher in (first, second):
+            self.assertNotIn("unexpectedly", watcher.said())
+
+    def leases(self) -> str:
+        """The names of all Leases."""
+        return self.cluster.kubectl("get", "leases", f"--namespace={NAMESPACE}", "--output=name")
+
+    def test_two_watchers_at_once(self) -> None:
+        """One that wakes up while its Lease would still be its own is fenced by what Redis says, and stops."""
+        first, second = self.watch(), self.watch()
+        self.shows(3)
+        first.send_signal(signal.SIGSTOP)
+        self.addCleanup(first.send_signal, signal.SIGCONT)
+        self.delete_lease()
+        second.wait_for_line("publishing from .* on", 9)
+        self.cluster.scale(self.namespace, "web", 4)
+        first.send_signal(signal.SIGCONT)
+        first.wait_for_line("Another watcher publishes|no longer leads")
+        self.shows(4)
+        self.cluster.scale(self.namespace, "web", 5)
+        self.shows(5)
+        self.assertNotIn("loaded again", self.api.said())
+
+
+class OutageTests(SharedTestCase):
+    """A control plane that goes away, and one that goes back."""
+
+    def setUp(self) -> None:
+        """Have a watcher and two api processes that have settled."""
+        super().setUp()
+        self.watcher = self.watch()
+        self.shows(3)
+        self.other = self.serve()
+        self.other.wait_until_ready()
+
+    def age(self, api: Daemon) -> int:
+        """How old a process says that its knowledge is."""
+        return int(api.get(self.path).headers["age"])
+
+    def test_the_apiserver_is_down(self) -> None:
+        """Age grows alike in every process, reads go on, a write says that it reached nobody; then all goes on."""
+        self.plane.stop_apiserver()
+        try:
+            self.watcher.wait_for_line("Next try")
+            self.api.wait_for(lambda: self.age(self.api) >= 5, "growing older")
+            before, other, after = self.age(self.api), self.age(self.other), self.age(self.api)
+            self.assertTrue(before - 1 <= other <= after + 1, (before, other, after))
+            self.assertEqual(self.replicas(), 3)
+            written = self.api.put(self.path, {"replicas": 9})
+            self.assertEqual((written.status, "cannot be reached" in written.json["message"]), (502, True))
+        finally:
+            self.plane.start_apiserver()
+        self.cluster.scale(self.namespace, "web", 6)
+        self.shows(6)
+        self.assertNotIn("loaded again", self.api.said())
+
+    def test_restored_from_a_backup(self) -> None:
+        """A cluster that went back is believed, by those who follow and by those who come."""
+        self.plane.backup()
+        self.cluster.scale(self.namespace, "web", 4)
+        self.shows(4)
+        self.cluster.deploy(self.namespace, "later", 1)
+        listed = f"/deployments/{self.namespace}"
+        self.api.wait_for(lambda: "later" in str(self.api.get(listed).json), "showing another")
+        self.plane.restore()
+        self.assertEqual(self.cluster.replicas(self.namespace, "web"), 3)
+        self.shows(3, 180)
+        for api in (self.api, self.other, self.serve()):
+            api.wait_until_ready()
+            api.wait_for(lambda api=api: api.get(self.path).json.get("replicas") == 3, "believing it")  # type: ignore[misc]
+            self.assertEqual(api.get(listed).json[0]["deployments"], ["web", "worker"])
+        self.cluster.scale(self.namespace, "web", 7)
+        self.shows(7)
+
+
+class FailoverTests(SharedTestCase):
+    """A Redis whose master sentinels choose."""
+
+    def start_redis(self) -> list[str]:
+        """Start a master, a replica and a sentinel."""
+        self.servers = Replicated(self, self.folder)
+        return self.servers.options
+
+    def test_the_master_is_killed(self) -> None:
+        """Reads and writes go on, and all goes on from the replica, without a reload."""
+        self.watch()
+        self.shows(3)
+        self.servers.master.kill()
+        self.assertEqual(self.replicas(), 3)
+        self.assertEqual(self.api.put(self.path, {"replicas": 4}).status, 200)
+        self.servers.wait_for_failover()
+        self.cluster.scale(self.namespace, "web", 5)
+        self.shows(5)
+        self.assertNotIn("loaded again", self.api.said())

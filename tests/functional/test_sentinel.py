@@ -14,36 +14,18 @@ from sre_server.store.sentinels import discover
 from tests.certificates import Authority
 from tests.fakes import temporary_folder
 from tests.functional.redis import RedisServer, Sentinel, free_port, wait_until
-from tests.functional.sharing import CART, PASSWORD, SharedTestCase, user_of_the_page
-
-SENTINEL_PASSWORD = "another-password-of-the-tests"
+from tests.functional.replicated import SENTINEL_PASSWORD, Replicated
+from tests.functional.sharing import CART, SharedTestCase, user_of_the_page
 
 
 class SentinelTestCase(SharedTestCase):
     """A watcher and an api process that ask sentinels, of which one is there. This has no tests of its own."""
 
     def start_redis(self) -> list[str]:
-        """Start a master, a replica and a sentinel, all with passwords, and the user of docs/scale.md for sentinels."""
-        user = user_of_the_page("sentinel", SENTINEL_PASSWORD)
-        replicating = ("--masterauth", PASSWORD, "--user", *user)
-        self.redis = RedisServer(*replicating, password=PASSWORD, program=self.program)
-        where = f"127.0.0.1 {self.redis.port}"
-        self.replica = RedisServer("--replicaof", where, *replicating, password=PASSWORD, program=self.program)
-        secret = ("sentinel auth-user main sentinel", f"sentinel auth-pass main {SENTINEL_PASSWORD}")
-        watched = f"sentinel monitor main {where} 1"
-        self.sentinel = Sentinel(self.folder, watched, *secret, password=SENTINEL_PASSWORD, program=self.program)
-        for server in (self.redis, self.replica, self.sentinel):
-            server.start()
-            self.addCleanup(server.kill)
-        self.sentinel.wait_for_replica()
-        file = self.folder / "sentinel-password"
-        file.write_text(SENTINEL_PASSWORD)
-        url = f"redis+sentinel://127.0.0.1:{free_port()},127.0.0.1:{self.sentinel.port}/main"
-        return [f"--cache={url}", f"--cache-sentinel-password-file={file}"]
-
-    def wait_for_failover(self) -> None:
-        """Wait until the replica is the master."""
-        wait_until(lambda: self.sentinel.master() == self.replica.port, "another master", 30)
+        """Start a master, a replica and a sentinel."""
+        self.servers = Replicated(self, self.folder, self.program)
+        self.redis, self.replica = self.servers.master, self.servers.replica
+        return self.servers.options
 
     def lose(self, replicas: int) -> None:
         """Have the api process show what the replica, which is to be the master, never hears of."""
@@ -65,7 +47,7 @@ class FailoverTests(SentinelTestCase):
         self.redis.kill()
         self.assertEqual(self.api.get(CART).status, 200)
         self.assertEqual(self.api.put(CART, {"replicas": 21}).status, 200)
-        self.wait_for_failover()
+        self.servers.wait_for_failover()
         self.follows(22)
         self.assertNotIn("loaded again", self.api.said())
         self.assertNotIn("from the start", self.watcher.said().replace("from the start, in", "", 1))
@@ -74,7 +56,7 @@ class FailoverTests(SentinelTestCase):
         """What the next master never heard of is appended there again: readers notice nothing."""
         self.lose(25)
         self.replica.kill(signal.SIGCONT)
-        self.wait_for_failover()
+        self.servers.wait_for_failover()
         self.follows(26)
         self.assertNotIn("loaded again", self.api.said())
 
@@ -90,10 +72,10 @@ class OtherFailoverTests(SentinelTestCase):
 
     def test_a_graceful_failover(self) -> None:
         """The same when the operator asks for another master."""
-        self.sentinel.call("SENTINEL", "FAILOVER", "main")
-        self.wait_for_failover()
+        self.servers.sentinel.call("SENTINEL", "FAILOVER", "main")
+        self.servers.wait_for_failover()
         self.follows(23)
-        wait_until(lambda: self.redis.call("ROLE")[0] == b"slave", "replicating", 20)
+        self.servers.wait_for_demotion()
         self.follows(24)
         self.assertNotIn("loaded again", self.api.said())
 
@@ -104,7 +86,7 @@ class OtherFailoverTests(SentinelTestCase):
         self.watcher.send_signal(signal.SIGTERM)
         self.watcher.wait()
         self.replica.kill(signal.SIGCONT)
-        self.wait_for_failover()
+        self.servers.wait_for_failover()
         standby.wait_for_line("publishing from .* on", 30)
         seen = set()
 
@@ -119,10 +101,10 @@ class OtherFailoverTests(SentinelTestCase):
     def test_the_old_master_comes_back(self) -> None:
         """One that stood still while another became the master is nobody's any more."""
         self.redis.kill(signal.SIGSTOP)
-        self.wait_for_failover()
+        self.servers.wait_for_failover()
         self.follows(29)
         self.redis.kill(signal.SIGCONT)
-        wait_until(lambda: self.redis.call("ROLE")[0] == b"slave", "replicating", 30)
+        self.servers.wait_for_demotion()
         self.follows(30)
         self.assertNotIn("loaded again", self.api.said())
 
