@@ -10,6 +10,7 @@ SECOND_PORT ?= 8444
 REDIS_PORT ?= 6399
 MINUTES ?= 10
 SOAK_MINUTES ?= 60
+FUZZ_SECONDS ?= 60
 SEED ?= 1
 VENV := .venv
 BIN := $(VENV)/bin
@@ -67,7 +68,7 @@ export BUILDAH_FORMAT := docker
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run run-scaled unit trial image-python test integration-tests histories soak bench lint format sslyze packaging certs clean lock build local-run image-check \
+.PHONY: help run run-scaled unit trial image-python test integration-tests histories soak fuzz bench lint format sslyze packaging certs clean lock build local-run image-check \
 	release local-deploy local-undeploy push push_docker create_cluster delete_cluster
 
 help: ## Show this list
@@ -123,6 +124,9 @@ integration-tests: $(VENV)/.installed ## Run against $KUBECONFIG's cluster, or a
 
 histories: $(VENV)/.installed ## Ten minutes of calls and faults on that control plane, judged by a checker (MINUTES=, SEED=)
 	@PATH="$$(.ci/redis):$$PATH" $(BIN)/python -m tests.controlplane.histories --minutes=$(MINUTES) --seed=$(SEED)
+
+fuzz: $(VENV)/.installed ## Look for bytes that break what takes bytes from outside (FUZZ_SECONDS=; Linux)
+	@$(BIN)/python -m tests.fuzz --seconds=$(FUZZ_SECONDS)
 
 soak: $(VENV)/.installed ## Keep two servers busy for an hour, and say what of them grew (SOAK_MINUTES=)
 	@PATH="$$(.ci/redis):$$PATH" $(BIN)/python -m tests.soak --minutes=$(SOAK_MINUTES)

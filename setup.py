@@ -40,6 +40,7 @@ setup(
             "redis>=8.1,<9",
         ],
         "test": [
+            "atheris>=3; sys_platform == 'linux'",
             "hypothesis>=6.170",
             "kubernetes-validate>=1.37",
             "openapi-spec-validator>=0.9",

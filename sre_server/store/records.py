@@ -9,7 +9,7 @@ import hmac
 from collections.abc import Sequence
 from pathlib import Path
 from sys import intern
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar, get_args
 from zlib import crc32
 
 import msgspec
@@ -33,12 +33,14 @@ FORMAT: Final = 1
 CHUNKS: Final = 1024
 KEY_BYTES: Final = 16
 """The least length of a key for the seal."""
+_NOT_READABLE: Final = (msgspec.DecodeError, UnicodeDecodeError)
+"""What msgspec raises: it lets bad UTF-8 inside a string out as it is."""
 _PLAIN: Final = b"\0"
 _MAC_BYTES: Final = 32
 _DEPLOYMENT: Final = 1
 _NAMESPACE: Final = 2
 _AUTOSCALER: Final = 3
-_AUTOSCALER_COLUMNS: Final = 5
+_AutoscalerColumns = tuple[str, int, int, bool, str]
 _NOTES: Final = 5
 
 Place = tuple[str, str]
@@ -162,7 +164,7 @@ class Seal:
             raise StoreRefused(f"'{place}' in Redis is of a newer format: update this server.")
         try:
             return msgspec.msgpack.decode(body[1:], type=kind)
-        except msgspec.DecodeError as error:
+        except _NOT_READABLE as error:
             raise StoreRefused(f"'{place}' in Redis cannot be read: {error}.") from error
 
     @staticmethod
@@ -214,7 +216,16 @@ def object_of(row: Row) -> Object | None:
         what = (intern(row.namespace), row.name, row.uid, row.version)
         return Deployment(*what, row.replicas, guards, row.progress, row.owners)
     if abs(row.kind) == _AUTOSCALER:
-        return Autoscaler(row.namespace, row.name, row.uid, row.version, *row.more[:_AUTOSCALER_COLUMNS])
+        return Autoscaler(row.namespace, row.name, row.uid, row.version, *_columns(row, _AutoscalerColumns))
     if abs(row.kind) == _NOTES:
         return Notes(row.namespace, row.name, row.uid, row.version, dict(row.more))
     return Namespace(row.name, row.uid, row.version) if abs(row.kind) == _NAMESPACE else None
+
+
+def _columns(row: Row, shape: Any) -> tuple[Any, ...]:  # noqa: ANN401  # a tuple type
+    """Return what a row has more than others, as far as we know it; raises StoreRefused."""
+    try:
+        found: tuple[Any, ...] = msgspec.convert(row.more[: len(get_args(shape))], type=shape)
+    except msgspec.ValidationError as error:
+        raise StoreRefused(f"'{row.namespace}/{row.name}' in Redis cannot be read: {error}.") from error
+    return found

@@ -1,5 +1,7 @@
 """What stands in Redis is read as it was written, by its own reader and by an older one, and not as anything else."""
 
+import hmac
+
 import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
@@ -55,6 +57,17 @@ class RecordTests(SynchronousTestCase):
         seal = Seal([b"a key of the tests"])
         sealed = seal.close("c:1", Chunk((7, 8), [row_of(item) for item in items]))
         self.assertEqual([object_of(row) for row in seal.open("c:1", sealed, Chunk).rows], items)
+
+    def test_what_makes_no_sense(self) -> None:
+        """A record that is sealed well, and cannot be read, is refused as one, and not as a bug of ours."""
+        text = self.seal.close("c:1", Chunk((7, 8), [Row(1, "shop", "w" * 9, "u", "5")]))
+        for body in (text[32:].replace(b"w" * 9, b"\xff" * 9), b"\0", b"\0\x93\x01"):
+            with self.subTest(body):
+                mac = hmac.digest(self.new, b"c:1\n" + body, "sha256")
+                self.assertRaises(StoreRefused, self.seal.open, "c:1", mac + body, Chunk)
+        for more in ((), ("web", 1, "three", True, ""), ("web", 1)):
+            with self.subTest(more):
+                self.assertRaises(StoreRefused, object_of, Row(3, "shop", "web", "u", "5", more=more))
 
     def test_later_releases(self) -> None:
         """Columns and kinds of a later release are passed over."""
