@@ -202,6 +202,17 @@ class RoleTests(SynchronousTestCase):
         rolling = {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}}
         self.assertEqual(deployment(documents, "watcher")["spec"]["strategy"], rolling)
 
+    def test_notes(self) -> None:
+        """What helm says in the end is to wait for both Deployments; a new install has no pods of before."""
+        text = '{apiVersion: v1, kind: ConfigMap, metadata: {name: notes}, data: {notes: {{ include "%s" . | quote }}}}'
+        notes = {"extraObjects": [text % "sre-server/templates/NOTES.txt"]}
+        told = named(render({**SHARED["shared cache"], **notes}), "ConfigMap", "notes")["data"]["notes"]
+        for name in (FULL_NAME, WATCHER):
+            self.assertIn(f"kubectl rollout status deployment/{name} --namespace {NAMESPACE}\n", told)
+        self.assertNotIn("listing and watching", told)
+        without = named(render({**SHARED["shared cache"], **OFF, **notes}), "ConfigMap", "notes")["data"]["notes"]
+        self.assertNotIn("watcher", without)
+
 
 class AccessTests(SynchronousTestCase):
     """What each role may do in the cluster, and whom it may talk to."""
