@@ -17,6 +17,7 @@ _FIELDS = {
     "involvedObject.kind": ("involvedObject", "kind"),
     "involvedObject.name": ("involvedObject", "name"),
     "involvedObject.uid": ("involvedObject", "uid"),
+    "status.phase": ("status", "phase"),
 }
 _Terms = dict[str, str]
 

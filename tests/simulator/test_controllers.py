@@ -186,6 +186,7 @@ class PodTests(ControllersTestCase):
         self.settle()
         self.assertEqual(self.counts("monitoring", "grafana"), (3, 3, 1))
         _, *waiting = (pod["status"] for pod in self.pods("monitoring", "grafana"))
+        self.assertEqual(len(self.names("/api/v1/namespaces/monitoring/pods?fieldSelector=status.phase=Pending")), 2)
         states = [status["containerStatuses"][0]["state"]["waiting"]["reason"] for status in waiting]
         self.assertEqual(states, ["ImagePullBackOff"] * 2)
         self.assertEqual(conditions(self.wire.deployment("monitoring", "grafana"))["Progressing"][0], "True")
