@@ -124,7 +124,7 @@ class RoleTests(SharedTestCase):
         return self.cluster.kubectl("get", "leases", f"--namespace={NAMESPACE}", "--output=name")
 
     def test_two_watchers_at_once(self) -> None:
-        """One that wakes up while its Lease would still be its own is fenced by what Redis says, and stops."""
+        """One that wakes up while the Lease would still be its own is fenced, or sees the Lease first, and stops."""
         first, second = self.watch(), self.watch()
         self.shows(3)
         first.send_signal(signal.SIGSTOP)

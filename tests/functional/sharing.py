@@ -1,5 +1,7 @@
 """A watcher and an api process that share a cache in a real Redis, on the simulated cluster."""
 
+from contextlib import closing
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import ClassVar
 
@@ -88,6 +90,13 @@ class SharedTestCase(SynchronousTestCase):
     def age(self) -> int:
         """How old the api process says that its knowledge is."""
         return int(self.api.get(CART).headers["age"])
+
+    def metric(self, name: str) -> float:
+        """The sum of a metric's series at the api process."""
+        with closing(HTTPConnection("127.0.0.1", self.api.ops_port, timeout=20)) as connection:
+            connection.request("GET", "/metrics")
+            lines = connection.getresponse().read().decode().splitlines()
+        return sum(float(line.split()[-1]) for line in lines if line.startswith(name))
 
     def key(self, pattern: str) -> bytes:
         """Find a key in Redis."""

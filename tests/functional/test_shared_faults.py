@@ -89,10 +89,12 @@ class LinkTests(SharedTestCase):
     def test_the_link_goes_down(self) -> None:
         """Nobody is told, and everybody notices: age grows, reads and writes go on; all does once it is up again."""
         self.follows(14)
+        failures = self.metric("sre_server_store_failures_total")
         self.network.unplug()
         for process in (self.api, self.watcher):
             process.wait_for_line("redis://198.18.*(did not answer in time|cannot be reached).*Next try")
         self.assertGreaterEqual(self.age(), 5)
+        self.assertGreater(self.metric("sre_server_store_failures_total"), failures)
         self.assertEqual(self.api.put(CART, {"replicas": 15}).status, 200)
         self.network.plug()
         self.follows(16)
