@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterator
 
 import msgspec
 
-from sre_server.simulator.kinds import AUTOSCALERS, BUDGETS, QUOTAS, Key, Kind, Object
+from sre_server.simulator.kinds import AUTOSCALERS, BUDGETS, CONFIG_MAPS, QUOTAS, Key, Kind, Object
 
 NAMESPACES = (
     "default",
@@ -63,7 +63,8 @@ def inhabitants(count: int) -> Iterator[Inhabitant]:
 
 
 def surroundings(present: Collection[Key]) -> Iterator[tuple[Kind, str, Object]]:
-    """Yield what bounds those Deployments that are present, with its kind and namespace."""
+    """Yield, with kind and namespace, what bounds those Deployments that are present; and a ConfigMap for notes."""
+    yield CONFIG_MAPS, "default", {"metadata": {"name": "temporary-counts", "namespace": "default"}}
     if ("shop", "storefront") in present:
         yield AUTOSCALERS, "shop", _autoscaler("shop", "storefront", 3, 10)
     if ("payments", "gateway") in present:
