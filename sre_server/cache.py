@@ -98,6 +98,8 @@ class ClusterCache(Freshness):
         newest = known.resource_version if known else told
         if at_least_as_new(deployment.resource_version, newest):
             if known and known.uid == deployment.uid:
+                if (known.resource_version, known.replicas) == (deployment.resource_version, deployment.replicas):
+                    return  # nothing was changed: what the watch has told of this version is all that there is to know
                 deployment = _with_what_is_known(deployment, known)
             self._put(deployment)
             self._written[key] = _Written(deployment, self._now())
@@ -235,6 +237,10 @@ class ClusterCache(Freshness):
         """The Deployment of that name, or None if there is none, or none that can be read."""
         known = self._deployments.get(namespace, {}).get(name)
         return None if isinstance(known, Unreadable) else known
+
+    def is_heard(self, namespace: str, name: str) -> bool:
+        """Tell whether what is known of a Deployment is the cluster's own news, and not only the answer to a write."""
+        return (namespace, name) not in self._written
 
     def check_namespace(self, namespace: str) -> None:
         """Raise NotFound if the namespace does not exist; one with a Deployment does, ahead of its own event."""

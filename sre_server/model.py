@@ -119,6 +119,17 @@ class Notes(Struct, frozen=True, gc=False):
 Object = Namespace | Deployment | Autoscaler | Notes
 
 
+class PodFault(Struct, frozen=True, gc=False):
+    """Why one pod does not run: `outcome` is what that comes to for its Deployment, in a word, empty for no such word.
+
+    `said` is the cluster's own reason and words.
+    """
+
+    pod: str
+    outcome: str
+    said: str
+
+
 class State(Struct, frozen=True, gc=False):
     """A Deployment as a write is judged on it; `replicas` is None where nobody needed to know."""
 
@@ -157,13 +168,14 @@ class Written(Struct, frozen=True):
 
 
 class Resource(Enum):
-    """The kinds of Kubernetes objects that are listed and watched."""
+    """The kinds of Kubernetes objects that are listed and watched; pods are never watched."""
 
     NAMESPACES = "namespaces"
     DEPLOYMENTS = "deployments"
     AUTOSCALERS = "horizontalpodautoscalers"
     TEMPORARY = "configmaps"
     """One alone: that of the temporary counts."""
+    PODS = "pods"
 
 
 _ESSENTIAL: Final = (Resource.NAMESPACES, Resource.DEPLOYMENTS)

@@ -19,7 +19,7 @@ from sre_server.daemon.options import Options
 from sre_server.daemon.resources import SettledHeap, raise_descriptor_limit, shorten_switch_interval
 from sre_server.daemon.sharing import Role, Sharing
 from sre_server.day.factory import make_day
-from sre_server.model import Deployment
+from sre_server.model import Deployment, Resource
 from sre_server.security.audit import Record
 from sre_server.security.authorization import Verb
 from sre_server.security.factory import make_security
@@ -133,6 +133,7 @@ def make_service(config: ServerConfig, tls: ServerTLS, reactor: IServerReactor, 
         scale=observer.noting(cluster.scaling.scale),
         look=cluster.scaling.look,
         tell=cluster.events.record,
+        look_at_pods=None if Resource.PODS in config.without else cluster.pods.look,
         permissions=permissions,
         watching=lambda: cluster.feed.alive,
         warnings=security.warnings,

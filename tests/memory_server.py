@@ -29,6 +29,7 @@ from sre_server.model import (
     Listed,
     Namespace,
     Object,
+    PodFault,
     Put,
     Resource,
     Source,
@@ -288,6 +289,9 @@ class MemoryServer:
         self.present: dict[tuple[str, str], State | Exception | Deferred[State]] = {}
         """What the cluster has where that is looked up, if that is not what the cache knows, or a new Deployment."""
         self.looked: list[tuple[str, str, bool]] = []
+        self.faults: list[PodFault] | Exception = []
+        """What keeps pods from running, of any Deployment, or why that cannot be told."""
+        self.looked_at_pods: list[tuple[str, str]] = []
         self.watching = True
         self.warnings: list[str] = []
         self.troubles: list[str] = []
@@ -315,6 +319,7 @@ class MemoryServer:
             scale=self._scale,
             look=self._look,
             tell=self._tell,
+            look_at_pods=self._look_at_pods,
             permissions=self.permissions,
             watching=lambda: self.watching,
             warnings=lambda: self.warnings,
@@ -336,6 +341,10 @@ class MemoryServer:
         if isinstance(found, Deferred):
             return found
         return succeed(found if count else replace(found, replicas=None))
+
+    def _look_at_pods(self, namespace: str, name: str) -> Deferred[Sequence[PodFault]]:
+        self.looked_at_pods.append((namespace, name))
+        return fail(self.faults) if isinstance(self.faults, Exception) else succeed(self.faults)
 
     def _scale(
         self,
@@ -378,6 +387,12 @@ class MemoryServer:
             resource = _RESOURCES[type(item)]
             source = next(each for each in (*self.sources, *self.beside) if each.resource is resource)
             self.cache.apply(Changed(source, self.clock.seconds(), [Put(item)]))
+        return self
+
+    def tell_at_once(self, *deployments: Deployment) -> Self:
+        """Apply changes of Deployments that the watch tells in one go."""
+        source = next(each for each in self.sources if each.resource is Resource.DEPLOYMENTS)
+        self.cache.apply(Changed(source, self.clock.seconds(), [Put(item) for item in deployments]))
         return self
 
     def put(self, path: str, replicas: int, headers: Mapping[str, str | bytes] | None = None) -> Answer:

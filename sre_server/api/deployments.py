@@ -15,6 +15,7 @@ from sre_server.api.picture import Pictures
 from sre_server.api.routes import Read, list_route, read_route, write_route
 from sre_server.api.routing import json_app, json_route
 from sre_server.api.statuses import FAMILY_A
+from sre_server.api.waiting import Waiting
 from sre_server.api.writing import Writer
 from sre_server.cache import ClusterCache
 from sre_server.security.authorization import Verb, View
@@ -39,6 +40,7 @@ class DeploymentsAPI:
         writer: Writer,
         names: ListBodies,
         pictures: Pictures,
+        waiting: Waiting,
     ) -> None:
         self.cache = cache
         self.gate = gate
@@ -46,6 +48,8 @@ class DeploymentsAPI:
         self._writer = writer
         self._names = names
         self._pictures = pictures
+        self._waiting = waiting
+        self.hold = waiting.hold
 
     def resource(self) -> IResource:
         """The resource of every URL of the family; it also refuses those that nobody knows."""
@@ -61,9 +65,9 @@ class DeploymentsAPI:
         """`GET /deployments/{ns}`: the same shape, with exactly one element."""
         return self._names.of_one(namespace, view, b"[%s]")
 
-    @read_route(_app, reads, "/deployments/<namespace:namespace>/<deployment:name>")
+    @read_route(_app, reads, "/deployments/<namespace:namespace>/<deployment:name>", blocking=True)
     def deployment(self, namespace: str, name: str) -> Body:
-        """`GET /deployments/{ns}/{name}`: the whole picture."""
+        """`GET /deployments/{ns}/{name}`: the whole picture; with `Prefer: wait=N`, once it is another one."""
         return self._pictures.of(namespace, name)
 
     @read_route(_app, reads, "/deployments/<namespace:namespace>/<deployment:name>/replicas")
@@ -73,11 +77,11 @@ class DeploymentsAPI:
 
     @write_route(_app, "/deployments/<namespace:namespace>/<deployment:name>/replicas")
     async def set_replicas(self, request: APIRequest, identity: Identity, namespace: str, name: str) -> object:
-        """`PUT /deployments/{ns}/{name}/replicas` with `{"replicas": 20}`: set the desired count."""
-        asked = replicas_in_body(request)
+        """`PUT /deployments/{ns}/{name}/replicas` with `{"replicas": 20}`: set the count, and wait if so asked."""
+        asked, before = replicas_in_body(request), self.cache.find(namespace, name)
         scaled = await self._writer.scale(request, identity, namespace, name, asked)
         otherwise = "" if scaled.replicas == asked else f", admission made it {scaled.replicas}"
-        return {"message": UPDATED + otherwise}
+        return {"message": UPDATED + otherwise, **await self._waiting.outcome(request, identity, scaled, before)}
 
     @json_route(_app, "/deployments/<namespace:namespace>/<deployment:name>/permissions")
     async def permissions(self, request: APIRequest, namespace: str, name: str) -> object:

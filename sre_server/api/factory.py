@@ -21,9 +21,12 @@ from sre_server.api.picture import Pictures
 from sre_server.api.routing import Root
 from sre_server.api.slices import Slices
 from sre_server.api.statuses import FAMILY_A, FAMILY_B, StatusTable
+from sre_server.api.waiting import Waiting
 from sre_server.api.writing import Scaler, TellScaled, Writer
 from sre_server.cache import ClusterCache
+from sre_server.day.causes import LookAtPods
 from sre_server.day.factory import Day
+from sre_server.model import Deployment
 from sre_server.security.audit import AuditLog
 from sre_server.security.authorization import Authorizer, Verb
 from sre_server.security.clients import Clients
@@ -69,6 +72,7 @@ def make_api(
     scale: Scaler,
     look: Look,
     tell: TellScaled,
+    look_at_pods: LookAtPods | None,
     permissions: Permissions,
     watching: Callable[[], bool] = lambda: True,
     warnings: Callable[[], list[str]] = list,
@@ -79,7 +83,8 @@ def make_api(
 
     `scale` writes to the cluster, and `tell` leaves word of it there.
 
-    `look` asks the cluster for the one Deployment that is to be written, where the cache will not do. `permissions` are
+    `look` asks the cluster for the one Deployment that is to be written, where the cache will not do; `look_at_pods`,
+    if there is one, what keeps pods from running that somebody waits for. `permissions` are
     the server's own in the cluster; `watching` tells whether the cache is still fed, `troubles` what keeps it from
     being so, `warnings` what should be mended; `refresh` brings those metrics up to date that are read off something
     else.
@@ -89,13 +94,18 @@ def make_api(
     def gate(statuses: StatusTable) -> Gate:
         return Gate(guards.authorizer, limits, guards.audit, metrics, guards.expiry_warning, statuses)
 
+    def tell_all(deployment: Deployment, before: int | None, asked: int, identity: str, reason: str | None) -> None:
+        waiting.waits.written(deployment, identity)
+        tell(deployment, before, asked, identity, reason)
+
     def writer(statuses: StatusTable) -> Writer:
-        return Writer(cache, judge, scale, guards.audit, metrics, tell, statuses)
+        return Writer(cache, judge, scale, guards.audit, metrics, tell_all, statuses)
 
     def refresh_all() -> None:
         refresh()
         metrics.ready.set(health.ready)
         metrics.clients_connected.set(site.connections.identities)
+        metrics.waits.set(waiting.waits.count)
 
     judge = Judge(cache, look, guards.guardrails, day.autoscalers, guards.stops)
     health = Health(cache, permissions, watching, warnings, troubles)
@@ -103,7 +113,8 @@ def make_api(
     slices, newness = Slices(reactor), Newness(reactor, cache)
     names, counts = ListBodies(cache, names_in, slices), ListBodies(cache, counts_in, slices)
     pictures = Pictures(cache, day)
-    family_a = DeploymentsAPI(cache, gate_a, newness, writer(FAMILY_A), names, pictures)
+    waiting = Waiting(reactor, cache, day.autoscalers, metrics, look_at_pods)
+    family_a = DeploymentsAPI(cache, gate_a, newness, writer(FAMILY_A), names, pictures, waiting)
     family_b = NamespacesAPI(cache, gate(FAMILY_B), newness, writer(FAMILY_B), names, counts)
     deployments = family_a.resource()
     health_api = HealthAPI(health, gate_a).resource()
@@ -123,6 +134,7 @@ def make_api(
         guards.connections,
         FastLane([family_a, family_b], metrics),
     )
+    site.when_draining(waiting.waits.stop)
     return API(site, make_ops_site(reactor, metrics, health, refresh_all), health)
 
 

@@ -22,6 +22,7 @@ from sre_server.api.routing import SEGMENT, Handler, is_known_to, json_route, te
 from sre_server.cache import ClusterCache
 from sre_server.errors import NotFound
 from sre_server.security.authorization import Verb, View
+from sre_server.security.identity import Identity
 from sre_server.web.request import APIRequest
 
 _NAME: Final = "([a-z0-9.-]+)"
@@ -51,10 +52,20 @@ class Family(Protocol):
     reads: list[Read]
 
 
-def read_route(app: Klein, reads: list[Read], rule: str) -> Callable[[Handler], Handler]:
+class BlockingFamily(Family, Protocol):
+    """One whose clients may wait for news of a Deployment."""
+
+    def hold(
+        self, request: APIRequest, identity: Identity, namespace: str, name: str, draw: Callable[[], Body]
+    ) -> Deferred[None] | None:
+        """Have a client wait until it would be told news; see `sre_server.api.waiting.Waiting.hold`."""
+
+
+def read_route(app: Klein, reads: list[Read], rule: str, *, blocking: bool = False) -> Callable[[Handler], Handler]:
     """Serve GET of one Deployment from the cache, to clients that may READ it; 503 unless the cache is fresh enough.
 
-    The handler takes the `namespace` and the `name` of the rule, and returns a body.
+    The handler takes the `namespace` and the `name` of the rule, and returns a body. What is `blocking` may be waited
+    for, until it is news to the client.
     """
 
     def decorate(handler: Handler) -> Handler:
@@ -70,7 +81,17 @@ def read_route(app: Klein, reads: list[Read], rule: str) -> Callable[[Handler], 
                     raise family.gate.missing(identity, namespace, name, error) from None
 
             def permitted(_: None) -> object:
-                return map_now_or_later(family.newness.wait(wanted), serve)
+                return map_now_or_later(family.newness.wait(wanted), hold if blocking else serve)
+
+            def hold(_: None) -> object:
+                def draw() -> Body:
+                    return cast("Body", handler(family, namespace, name))
+
+                held = cast("BlockingFamily", family).hold(request, identity, namespace, name, draw)
+                return serve(None) if held is None else held.addCallback(again)
+
+            def again(_: None) -> object:  # what a client may see may have changed meanwhile
+                return map_now_or_later(family.gate.permit(request, identity, Verb.READ, namespace, name), serve)
 
             return map_now_or_later(family.gate.permit(request, identity, Verb.READ, namespace, name), permitted)
 

@@ -21,6 +21,7 @@ from werkzeug.routing import BaseConverter
 from sre_server.api.bodies import Body
 from sre_server.api.conditional import accepts_gzip, replicas_tag
 from sre_server.api.gate import Gate, map_now_or_later
+from sre_server.api.preferences import APPLIED
 from sre_server.api.statuses import StatusTable, status_of
 from sre_server.errors import Malformed, PreconditionFailed, SreServerError, TooManyRequests
 from sre_server.model import is_deployment_name, is_namespace_name
@@ -117,6 +118,7 @@ def _too_many(api: Served, request: APIRequest) -> TooManyRequests | None:
 def _error(request: APIRequest, status: HTTPStatus, message: str) -> bytes | Deferred[Any]:
     request.setResponseCode(status)
     request.setHeader(b"Cache-Control", b"no-store")
+    request.responseHeaders.removeHeader(APPLIED)
     return _json(request, {"message": message})
 
 

@@ -10,7 +10,8 @@ and `single` is what writes need. `watching` (with `paging`, `gathering`, and `v
 streamed) and `polling` run one blocking cycle in a thread; `feed` runs the cycles, backs off and hands events to the
 reactor. `scaling` writes, after `looking` one Deployment up if need be, and `refusals` says what the cluster's no
 means; `events` records each write in the cluster, `notes` keeps some texts of our own there, `reviews` asks what
-clients, and the server, may do, and `probing` whether that may be asked at all; `permissions` knows what the cluster
-refused. `lease` tells which of several watchers leads, `whose` which cluster it is. Whatever blocks runs in the threads
-of `workers`, and nowhere else. `loading` keeps most of the `kubernetes` package from being imported.
+clients, and the server, may do, and `probing` whether that may be asked at all; `pods` looks at those of one
+Deployment; `permissions` knows what the cluster refused. `lease` tells which of several watchers leads, `whose` which
+cluster it is. Whatever blocks runs in the threads of `workers`, and nowhere else. `loading` keeps most of the
+`kubernetes` package from being imported.
 """

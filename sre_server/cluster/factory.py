@@ -6,13 +6,14 @@ from functools import partial
 from msgspec import Struct
 from twisted.application.service import Service
 
-from sre_server.cluster import events, reviews, scaling
+from sre_server.cluster import events, pods, reviews, scaling
 from sre_server.cluster.access import Credentials
 from sre_server.cluster.connection import Connection, Observe
 from sre_server.cluster.events import EventRecorder
 from sre_server.cluster.feed import Cycle, Feed
 from sre_server.cluster.lease import LeaseHolder
 from sre_server.cluster.permissions import Permissions, Told
+from sre_server.cluster.pods import Pods
 from sre_server.cluster.polling import NamespacePoller
 from sre_server.cluster.probing import ReviewProbe
 from sre_server.cluster.reviews import Reviews
@@ -31,6 +32,7 @@ class Cluster(Struct, frozen=True):
     scaling: Scaling
     reviews: Reviews
     events: EventRecorder
+    pods: Pods
     services: Sequence[Service]
 
 
@@ -67,6 +69,7 @@ def make_cluster(
     write_reviews = workers("permission checks of writes", reviews.WRITE_BOUNDS)
     writes = workers("writes", scaling.BOUNDS)
     recording = ConnectedWorkers(reactor, "Events", events.BOUNDS, connect, stop_seconds=events.STOP_SECONDS)
+    looks = workers("looks at pods", pods.BOUNDS)
     asking = Reviews(read_reviews, write_reviews, told, permissions.pauses)
     probes = [ReviewProbe(reactor, asking, permissions)] if probe else []
     return Cluster(
@@ -74,7 +77,8 @@ def make_cluster(
         Scaling(writes, told),
         asking,
         EventRecorder(recording, told, permissions.pauses),
-        [feed, read_reviews, write_reviews, *probes, writes, recording],
+        Pods(looks, told, permissions.pauses),
+        [feed, read_reviews, write_reviews, *probes, looks, writes, recording],
     )
 
 

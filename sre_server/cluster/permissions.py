@@ -27,6 +27,7 @@ PATCH_SCALE: Final = "patch deployments/scale"
 GET_DEPLOYMENTS: Final = "get deployments"
 CREATE_REVIEWS: Final = "create subjectaccessreviews"
 CREATE_EVENTS: Final = "create events"
+LIST_PODS: Final = "list pods"
 
 Told = Callable[[str, BaseException | None], object]
 """Is told what the cluster was asked for, as RBAC would name it, and what went wrong, if anything did."""

@@ -154,14 +154,23 @@ def _progress(*values: int | str) -> Progress:
 
 
 def _trouble(conditions: Raw) -> str:
-    """Say why the controller does not get on, in its own words; empty if it does, or has not found out yet."""
+    """Say why the controller does not get on, in its own words; empty if it does, or has not found out yet.
+
+    That pods are refused says more than that it takes too long.
+    """
     if _TROUBLE.search(conditions) is None:
         return ""
+    slow = ""
     for each in _conditions_decoder.decode(conditions) or ():
-        failed = each.status == "True" if each.type == "ReplicaFailure" else each.status == "False"
-        if failed and each.type in ("ReplicaFailure", "Progressing"):
-            return clean(f"{each.reason}: {each.message}", TEXT_LENGTH)
-    return ""
+        if each.type == "ReplicaFailure" and each.status == "True":
+            return _said(each)
+        if each.type == "Progressing" and each.status == "False":
+            slow = _said(each)
+    return slow
+
+
+def _said(condition: _Condition) -> str:
+    return clean(f"{condition.reason}: {condition.message}", TEXT_LENGTH)
 
 
 def _owners(metadata: _Metadata) -> Owners | None:

@@ -22,8 +22,8 @@ class ClusterKind(Enum):
     SIMULATED = "simulated"
 
 
-OPTIONAL: Final[Mapping[str, Resource]] = {"autoscalers": Resource.AUTOSCALERS}
-"""What an operator may do without, for want of the right to list and watch it."""
+OPTIONAL: Final[Mapping[str, Resource]] = {"autoscalers": Resource.AUTOSCALERS, "pods": Resource.PODS}
+"""What an operator may do without, for want of the right to list it."""
 
 
 class Authorization(Enum):

@@ -1,5 +1,6 @@
 """What an SRE wants to know of a Deployment beside its count; see docs/day.md. In the reactor thread only.
 
 `factory` makes what the API asks. `autoscalers` knows, by the cache's news, what holds counts in bounds; `owners` says
-in words who else sets a count, `rollout` how far a Deployment has come.
+in words who else sets a count, `rollout` how far a Deployment has come. `waits` has all who wait for news of one;
+`outcomes` tells what comes of a write, `causes` what keeps its pods from running.
 """

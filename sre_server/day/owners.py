@@ -5,6 +5,9 @@ from typing import Final
 from sre_server.model import Autoscaler, Deployment, Owners
 
 AUTOSCALER: Final = "HorizontalPodAutoscaler"
+CONTROLLERS: Final = "kube-controller-manager"
+"""The field manager of the cluster's own controllers; of those, only the autoscaler's writes a scale."""
+UNKNOWN: Final = "program unknown"
 
 
 def named(autoscaler: Autoscaler) -> str:
@@ -34,3 +37,18 @@ def managed_by(deployment: Deployment, autoscaler: Autoscaler | None) -> list[st
     owners = deployment.owners or Owners()
     named_ones = [named(autoscaler) if autoscaler else None, owners.controller or None, applier_of(owners)]
     return [each for each in named_ones if each]
+
+
+def setter_of(deployment: Deployment, autoscaler: Autoscaler | None) -> str:
+    """Name the program that set the count as it is, by managedFields, which never say who used it.
+
+    A count of 0 that was set through `/scale` has no owner there (kubernetes/kubernetes#25238).
+    """
+    owners = deployment.owners or Owners()
+    if not owners.manager:
+        return f"through /scale, {UNKNOWN}" if deployment.replicas == 0 else UNKNOWN
+    if owners.operation == "Apply":
+        return f"{owners.manager} (server-side apply)"
+    if (owners.manager, owners.subresource) == (CONTROLLERS, "scale") and autoscaler is not None:
+        return f"{owners.manager} ({AUTOSCALER} '{autoscaler.name}')"
+    return owners.manager

@@ -16,6 +16,18 @@ class Rollout(Enum):
     PAUSED = "paused"
 
 
+def has_settled(deployment: Deployment) -> bool:
+    """Tell whether every pod that is wanted is there and available, and no other one.
+
+    By a status of this very spec, and of pods of the latest template: those of a paused rollout may be of another.
+    """
+    progress, wanted = deployment.progress, deployment.replicas
+    if progress is None or progress.observed < progress.generation:
+        return False
+    updated = wanted if progress.paused else progress.updated
+    return {progress.total, updated, progress.ready, progress.available} == {wanted}
+
+
 def rollout_of(deployment: Deployment) -> Rollout | None:
     """Tell how a Deployment does; None if its status is not known.
 
@@ -28,6 +40,4 @@ def rollout_of(deployment: Deployment) -> Rollout | None:
         return Rollout.PAUSED
     if progress.trouble:
         return Rollout.STUCK
-    counts = (progress.total, progress.updated, progress.ready, progress.available)
-    settled = progress.observed >= progress.generation and set(counts) == {deployment.replicas}
-    return Rollout.STEADY if settled else Rollout.SETTLING
+    return Rollout.STEADY if has_settled(deployment) else Rollout.SETTLING

@@ -92,6 +92,8 @@ class Metrics:
         self.store_connects = counter("store_connects", "Connections to Redis.")
         self.store_failures = counter("store_failures", "Cycles of publishing or following that ended.", "reason")
 
+        self.waits = gauge("waits", "Requests that wait because their client wants that.")
+        self.wait_outcomes = counter("wait_outcomes", "What came of writes that somebody waited for.", "outcome")
         self.scale_writes = counter("scale_writes", "Counts that clients wanted to set.", "result")
         self.admission_changes = counter("admission_changes", "Writes whose count the cluster's admission changed.")
         self.guardrail_denials = counter("guardrail_denials", "Writes that a guardrail refused.", "rule")

@@ -68,6 +68,7 @@ class Exchange(Protocol):
     code: int
     identity: Identity | None
     started_at: float
+    waited: float
     sentLength: int
 
     @property

@@ -46,6 +46,8 @@ class APIRequest(Request):
     charged = False
     """Whether it was counted against how often its client may ask."""
     started_at = 0.0
+    waited = 0.0
+    """So many seconds it waited because its client wanted that: they do not count as time that an answer took."""
     begun = False
     log = Logger()
 
@@ -169,6 +171,16 @@ class APIRequest(Request):
             unsent.remove(client, len(body))
 
         return BodySender(body, self).sent.addBoth(done)
+
+    def resumed(self, waited: float) -> Deferred[None]:
+        """Go on when it is this client's turn, after it waited for so long: many who wait for one thing go on at once.
+
+        The Deferred fires at once or later.
+        """
+        self.waited += waited
+        turn: Deferred[None] = Deferred()
+        self.channel.site.turns.take(self.channel.fairness_key(), lambda: turn.callback(None))
+        return turn
 
     @property
     def counted_for(self) -> str:

@@ -62,6 +62,7 @@ class APISite(Site):
         self._silent: dict[Connection, None] = {}
         self._waits_for_idle = True
         self._drained: Deferred[None] = Deferred()
+        self._when_draining: list[Callable[[], object]] = []
 
     def buildProtocol(self, addr: IAddress | None) -> Channel | None:  # type: ignore[override]  # see `protocol`
         """Make a channel; on a plain port, if there is room: behind TLS that was asked before the TLS was made."""
@@ -120,6 +121,10 @@ class APISite(Site):
         """Offer HTTP/1.1 alone to ALPN, even where HTTP/2 libraries happen to be installed."""
         return [b"http/1.1"]
 
+    def when_draining(self, end: Callable[[], object]) -> None:
+        """Have `end` called, once a drain has begun, to end what may take longer than a drain does."""
+        self._when_draining.append(end)
+
     def drain(self) -> Deferred[None]:
         """Let what is under way finish, close all else; fires when no connection is left that is worth waiting for.
 
@@ -128,6 +133,8 @@ class APISite(Site):
         self.draining = True
         for connection in list(self._open):
             connection.drain()
+        for end in self._when_draining:
+            end()
         self._check_drained()
         if not self._drained.called:
             self.reactor.callLater(IDLE_DRAIN_SECONDS, self._stop_waiting_for_idle)
@@ -170,7 +177,9 @@ class APISite(Site):
     def _count(self, exchange: Exchange, code: str) -> None:
         method = _known(exchange.method)
         self.metrics.requests.labels(exchange.route, method, code).inc()
-        self.metrics.request_seconds.labels(exchange.route, method).observe(self.now() - exchange.started_at)
+        self.metrics.request_seconds.labels(exchange.route, method).observe(
+            self.now() - exchange.started_at - exchange.waited
+        )
 
     def _write_line(self, exchange: Exchange, status: int | str) -> None:
         self.access.note(

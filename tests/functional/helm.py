@@ -34,6 +34,8 @@ MODES: dict[str, Values] = {
     "no restart": {"guardrails": {"minimum": 1}, "restartOnConfigChange": False},
     "namespaces": {"namespaces": ["shop", "bank"]},
     "no autoscalers": {"server": {"autoscalers": False}},
+    "pods' causes": {"server": {"podCauses": True}},
+    "pods' causes, namespaces": {"namespaces": ["shop", "bank"], "server": {"podCauses": True}},
     "namespaces and policy": {
         "namespaces": ["shop"],
         "authorization": "policy",

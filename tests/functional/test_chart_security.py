@@ -25,6 +25,7 @@ CACHE = {"apiGroups": ["apps"], "resources": ["deployments"], "verbs": ["get", "
 SCALE = {"apiGroups": ["apps"], "resources": ["deployments/scale"], "verbs": ["patch"]}
 NAMESPACES = {"apiGroups": [""], "resources": ["namespaces"], "verbs": ["list", "watch"]}
 AUTOSCALERS = {"apiGroups": ["autoscaling"], "resources": ["horizontalpodautoscalers"], "verbs": ["list", "watch"]}
+PODS = {"apiGroups": [""], "resources": ["pods"], "verbs": ["list"]}
 EVENTS = {"apiGroups": [""], "resources": ["events"], "verbs": ["create"]}
 REVIEWS = {"apiGroups": ["authorization.k8s.io"], "resources": ["subjectaccessreviews"], "verbs": ["create"]}
 
@@ -67,7 +68,19 @@ class PermissionTests(SynchronousTestCase):
         """A server that is told not to list autoscalers has no right to."""
         documents = render(MODES["no autoscalers"])
         self.assertEqual(rules(documents, "ClusterRole"), {"": [CACHE, SCALE, NAMESPACES, EVENTS, REVIEWS]})
-        self.assertIn("--without=autoscalers", server_container(documents)["args"])
+        self.assertIn("--without=autoscalers,pods", server_container(documents)["args"])
+
+    def test_pods(self) -> None:
+        """Pods, which show what is in their environment, may be listed only where somebody wants that."""
+        self.assertIn("--without=pods", server_container(render({}))["args"])
+        documents = render(MODES["pods' causes"])
+        expected = [CACHE, SCALE, NAMESPACES, AUTOSCALERS, PODS, EVENTS, REVIEWS]
+        self.assertEqual(rules(documents, "ClusterRole"), {"": expected})
+        self.assertEqual([arg for arg in server_container(documents)["args"] if arg.startswith("--without")], [])
+        documents = render(MODES["pods' causes, namespaces"])
+        roles = {name: [CACHE, SCALE, one_namespace(name), AUTOSCALERS, PODS, EVENTS] for name in ("shop", "bank")}
+        self.assertEqual(rules(documents, "Role"), roles)
+        self.assertEqual(rules(documents, "ClusterRole"), {"": [REVIEWS]})
 
     def test_subjects(self) -> None:
         """Every binding is of a role that is there, to the server's service account and nobody else."""

@@ -110,14 +110,14 @@ class OptionsTests(SynchronousTestCase):
         self.assertEqual(passed, known)
 
     def test_defaults(self) -> None:
-        """What the chart says where nobody says anything is what the server would do, but for four things."""
+        """What the chart says where nobody says anything is what the server would do, but for five things."""
         bare = ["--tls-certificate", "--tls-private-key", "--tls-client-ca"]
         chart = self._options({})
         options = Options({})
         files = [f"{name}={chart[name[2:]]}" for name in bare]
         options.parseOptions([*files, "--cluster=simulated"])
         differing = {name for name, *_ in Options.optParameters if chart[name] != options[name]}
-        self.assertEqual(differing, {"authorization", "audit-log", "log-format", "ops-listen"})
+        self.assertEqual(differing, {"authorization", "audit-log", "log-format", "ops-listen", "without"})
         self.assertIs(chart.config.authorization, Authorization.KUBERNETES)
 
     def test_documents(self) -> None:

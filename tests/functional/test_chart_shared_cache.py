@@ -241,6 +241,22 @@ class AccessTests(SynchronousTestCase):
         self.assertEqual(self._rules(documents, "Role", "watcher"), {NAMESPACE: lease})
         self.assertEqual(self._rules(documents, "Role", "server"), {})
 
+    def test_pods(self) -> None:
+        """Pods are looked at by those that serve; a watcher has no right to, and is not told to do without."""
+        shared = SHARED["shared cache"]
+        for wanted in (False, True):
+            documents = render({**shared, "server": {**shared.get("server", {}), "podCauses": wanted}})
+            granted = {
+                component: ("pods", "", ["list"]) in self._rules(documents, "ClusterRole", component)[""]
+                for component in ("server", "watcher")
+            }
+            self.assertEqual(granted, {"server": wanted, "watcher": False})
+            without = [
+                {argument for argument in server_container(documents, component)["args"] if "--without" in argument}
+                for component in ("server", "watcher")
+            ]
+            self.assertEqual(without, [set() if wanted else {"--without=pods"}, set()])
+
     def test_namespaces(self) -> None:
         """In chosen namespaces the same, with a Role in each; of the whole cluster they know its name alone."""
         documents = render(SHARED["shared cache, sentinel"])

@@ -99,8 +99,15 @@ spec:
             - --max-connections-per-identity={{ int .Values.server.maxConnectionsPerIdentity }}
             {{- end }}
             - --max-staleness={{ .Values.server.maxStaleness }}
+            {{- $without := list }}
             {{- if not .Values.server.autoscalers }}
-            - --without=autoscalers
+            {{- $without = append $without "autoscalers" }}
+            {{- end }}
+            {{- if and $serving (not .Values.server.podCauses) }}
+            {{- $without = append $without "pods" }}
+            {{- end }}
+            {{- if $without }}
+            - --without={{ join "," $without }}
             {{- end }}
             - --log-format={{ .Values.server.logFormat }}
             - --cluster={{ .Values.cluster.kind }}
