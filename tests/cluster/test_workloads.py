@@ -42,6 +42,8 @@ class ProgressTests(SynchronousTestCase):
             ([("ReplicaFailure", "False", "Fine", "")], ""),
             ([("Progressing", "False", "ProgressDeadlineExceeded", "it took too long")], trouble),
             ([("ReplicaFailure", "True", "FailedCreate", "quota\nof 4")], "FailedCreate: quota of 4"),
+            ([("Progressing", "False", "Slow", "-"), ("ReplicaFailure", "True", "Refused", "no")], "Refused: no"),
+            ([("ReplicaFailure", "True", "Refused", "no"), ("Progressing", "False", "Slow", "-")], "Refused: no"),
         ):
             with self.subTest(conditions):
                 names = ("type", "status", "reason", "message")

@@ -2,6 +2,7 @@
 
 import signal
 
+import msgspec
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.certificates import Authority
@@ -10,6 +11,8 @@ from tests.functional.daemon import Daemon
 from tests.functional.redis import RedisServer, free_port
 from tests.functional.sharing import CART, PASSWORD, SharedTestCase, Watcher, user_of_the_page
 from tests.functional.simulated import Simulator
+
+PICTURE = "/deployments/shop/cart"
 
 
 class RedisTests(SharedTestCase):
@@ -21,6 +24,19 @@ class RedisTests(SharedTestCase):
         self.assertEqual(self.api.put(CART, {"replicas": 21}).status, 200)
         self.shows(21)
         self.assertEqual(self.simulator.counts()["patch scale"], 2)
+        self.assertEqual(self.simulator.counts()["watch deployments"], 1)
+
+    def test_waits(self) -> None:
+        """A write waits for what comes of it as everywhere; nothing is watched for the api process."""
+        answer = self.api.put(CART, {"replicas": 9}, Prefer="wait=50")
+        self.assertEqual((answer.status, answer.json["outcome"], answer.json["replicas"]), (200, "available", 9))
+        tag = self.api.get(PICTURE).headers["etag"]
+        waiting = self.api.connect(60)
+        self.addCleanup(waiting.close)
+        waiting.request("GET", PICTURE, headers={"If-None-Match": tag, "Prefer": "wait=50"})
+        self.simulator.scale("shop", "cart", 7)
+        response = waiting.getresponse()
+        self.assertEqual((response.status, msgspec.json.decode(response.read())["replicas"]), (200, 7))
         self.assertEqual(self.simulator.counts()["watch deployments"], 1)
 
     def test_redis_restarts_empty(self) -> None:
