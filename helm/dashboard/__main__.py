@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Final
 
+from helm.dashboard.day import DAY
 from helm.dashboard.making import dashboard
 from helm.dashboard.running import CLIENTS, INSTANCES, SYNTHETIC, WRITES
 from helm.dashboard.serving import CLUSTER, OVERVIEW, TRAFFIC
@@ -14,7 +15,7 @@ FILE: Final = Path(__file__).parents[1] / "sre-server/files/dashboard.json"
 
 def as_json() -> str:
     """Return the file's contents."""
-    rows = (OVERVIEW, TRAFFIC, CLUSTER, SHARED_CACHE, WRITES, CLIENTS, INSTANCES, SYNTHETIC)
+    rows = (OVERVIEW, TRAFFIC, CLUSTER, SHARED_CACHE, WRITES, DAY, CLIENTS, INSTANCES, SYNTHETIC)
     return json.dumps(dashboard(rows), indent=2) + "\n"
 
 

@@ -132,8 +132,10 @@ class LiveServer:
         self._break_things()
 
     def read_and_write(self) -> None:
-        """Do what clients do, and what an autoscaler does after that."""
+        """Do what clients do, and what an autoscaler does after that, or would do."""
         daemon = self.daemon
+        assert daemon.put("/deployments/shop/storefront/replicas", {"replicas": 1}).status == 422
+        assert daemon.put("/deployments/shop/catalog/replicas", {"replicas": 4}, Prefer="wait=20").status == 200
         assert daemon.get("/deployments").status == 200
         assert daemon.get("/namespaces/shop/deployments/nope/replica_count").status == 410
         assert daemon.put("/deployments/shop/cart/replicas", {"replicas": 5}).status == 200
