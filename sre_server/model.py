@@ -116,7 +116,34 @@ class Notes(Struct, frozen=True, gc=False):
     data: Mapping[str, str] = {}
 
 
-Object = Namespace | Deployment | Autoscaler | Notes
+class Author(Struct, frozen=True, gc=False):
+    """Who set a count through this server, and why; `before` is the count that the write was judged on, if known."""
+
+    identity: str
+    reason: str | None = None
+    request_id: str | None = None
+    before: int | None = None
+
+
+class ScaledEvent(Struct, frozen=True, gc=False):
+    """An Event that tells of a write through some replica of this server.
+
+    The write left the Deployment of UID `target` at resourceVersion `left_at`; both are empty where the Event does not
+    say so in a form that can be read.
+    """
+
+    namespace: str
+    name: str
+    uid: str
+    resource_version: str
+    target: str = ""
+    left_at: str = ""
+    author: Author = Author("")
+
+
+Other = Autoscaler | Notes | ScaledEvent
+"""What is listed beside namespaces and Deployments."""
+Object = Namespace | Deployment | Other
 
 
 class PodFault(Struct, frozen=True, gc=False):
@@ -176,10 +203,13 @@ class Resource(Enum):
     TEMPORARY = "configmaps"
     """One alone: that of the temporary counts."""
     PODS = "pods"
+    SCALINGS = "events"
+    """Those only that tell of writes through this server."""
 
 
 _ESSENTIAL: Final = (Resource.NAMESPACES, Resource.DEPLOYMENTS)
-_BESIDE: Final = (Resource.AUTOSCALERS,)
+_BESIDE: Final = (Resource.AUTOSCALERS, Resource.SCALINGS)
+"""In the order in which the shared cache has them: what is new comes last."""
 
 
 class Source(Struct, frozen=True):
@@ -241,7 +271,7 @@ class Listed(Struct, frozen=True):
     started_at: float
     namespaces: Mapping[str, Namespace] = {}
     deployments: Mapping[str, Mapping[str, Deployment]] = {}
-    others: Mapping[str, Mapping[str, Autoscaler | Notes]] = {}
+    others: Mapping[str, Mapping[str, Other]] = {}
     occasion: Occasion = Occasion.FIRST
 
     def objects(self) -> Iterator[Object]:

@@ -8,6 +8,7 @@ from twisted.logger import Logger
 
 from sre_server.api.factory import Guards, make_api, make_ops_site
 from sre_server.api.health import Health
+from sre_server.api.writing import author_of
 from sre_server.cache import ClusterCache
 from sre_server.cluster.factory import identify, make_cluster, make_feed, make_lease, make_watches
 from sre_server.cluster.permissions import CREATE_REVIEWS, Permissions
@@ -18,7 +19,8 @@ from sre_server.daemon.observing import CacheObserver, LogCounter, observe_trust
 from sre_server.daemon.options import Options
 from sre_server.daemon.resources import SettledHeap, raise_descriptor_limit, shorten_switch_interval
 from sre_server.daemon.sharing import Role, Sharing
-from sre_server.day.factory import make_day
+from sre_server.day.factory import make_changes, make_day
+from sre_server.day.telling import ChangeLog
 from sre_server.model import Deployment, Resource
 from sre_server.security.audit import Record
 from sre_server.security.authorization import Verb
@@ -61,7 +63,9 @@ def make_service(config: ServerConfig, tls: ServerTLS, reactor: IServerReactor, 
     metrics.max_staleness.set(config.max_staleness)
     sources = [*config.sources, *config.beside]
     cache = ClusterCache(time.monotonic, config.sources, config.max_staleness)
-    day = make_day(cache, time.monotonic, config.beside, config.max_staleness)
+    # With a shared cache the watchers log what changes, and not fifty pods that hear it from them.
+    change_log = ChangeLog(reactor, metrics, logs=config.sharing is None)
+    day = make_day(cache, time.monotonic, config.beside, config.max_staleness, change_log.note)
     observer = CacheObserver(cache, metrics, time.monotonic)
     credentials, beside = find_cluster(config, reactor)
     asks_reviews = config.authorization is Authorization.KUBERNETES
@@ -72,7 +76,7 @@ def make_service(config: ServerConfig, tls: ServerTLS, reactor: IServerReactor, 
     follow = None
     if config.sharing is not None:
         whose = identify(credentials, metrics.kube_request)
-        follow = make_follower(config.sharing.store, sources, whose, metrics)
+        follow = make_follower(config.sharing.store, config.shared, whose, metrics)
     cluster = make_cluster(
         reactor,
         credentials,
@@ -88,7 +92,7 @@ def make_service(config: ServerConfig, tls: ServerTLS, reactor: IServerReactor, 
     def abandoned(record: Record) -> None:
         asked = record.new_replicas or 0
         wanted = Deployment(record.namespace or "", record.name or "", record.uid or "", "", asked)
-        cluster.events.record(wanted, record.old_replicas, asked, record.identity or "", record.reason, certain=False)
+        cluster.events.record(wanted, asked, author_of(record), certain=False)
 
     security = make_security(
         reactor,
@@ -149,6 +153,7 @@ def make_service(config: ServerConfig, tls: ServerTLS, reactor: IServerReactor, 
         *([SiteService(reactor, ops, api.ops_site, "ops port")] if ops is not None else []),
         SettledHeap(reactor, lambda: api.health.ready),
         security.reloading,
+        change_log,
         *cluster.services,
         security.audit,
         SiteService(reactor, endpoint, api.site, "API"),
@@ -170,8 +175,10 @@ def make_watcher(config: ServerConfig, sharing: Sharing, reactor: IServerReactor
         lease = make_lease(credentials, sharing.lease.namespace, sharing.lease.name, observe)
     else:
         log.warn("without --lease this watcher takes itself for the only one")
-    publisher = make_publisher(sharing.store, sources, identify(credentials, observe), lease, metrics)
+    publisher = make_publisher(sharing.store, config.shared, identify(credentials, observe), lease, metrics)
     cache.subscribe(publisher)
+    change_log = ChangeLog(reactor, metrics)
+    make_changes(cache, time.monotonic, change_log.note)
     permissions = Permissions((), lambda what, missing: metrics.permission_missing.labels(what).set(missing))
     watches = make_watches(
         reactor,
@@ -204,6 +211,7 @@ def make_watcher(config: ServerConfig, sharing: Sharing, reactor: IServerReactor
         *beside,
         *([SiteService(reactor, ops, site, "ops port")] if ops is not None else []),
         SettledHeap(reactor, lambda: health.ready),
+        change_log,
         watches,
         *leading,
         publishing,

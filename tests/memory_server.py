@@ -21,6 +21,7 @@ from sre_server.cache import ClusterCache
 from sre_server.day.factory import make_day
 from sre_server.errors import SreServerError, Unavailable
 from sre_server.model import (
+    Author,
     Autoscaler,
     Changed,
     Deployment,
@@ -32,6 +33,7 @@ from sre_server.model import (
     PodFault,
     Put,
     Resource,
+    ScaledEvent,
     Source,
     State,
     Written,
@@ -53,6 +55,7 @@ _RESOURCES: Mapping[type[Object], Resource] = {
     Namespace: Resource.NAMESPACES,
     Deployment: Resource.DEPLOYMENTS,
     Autoscaler: Resource.AUTOSCALERS,
+    ScaledEvent: Resource.SCALINGS,
 }
 
 
@@ -299,7 +302,7 @@ class MemoryServer:
         self.metrics = Metrics()
         self.audit = MemoryAuditLog()
         self.clients = KnownClients()
-        self.told: list[tuple[Deployment, int | None, int, str, str | None]] = []
+        self.told: list[tuple[Deployment, int, Author]] = []
         guards = factory.Guards(
             clients=self.clients,
             authorizer=authorizer or AnyClient(),
@@ -329,8 +332,8 @@ class MemoryServer:
         if not lane:
             self.site.lane = None
 
-    def _tell(self, deployment: Deployment, before: int | None, asked: int, identity: str, reason: str | None) -> None:
-        self.told.append((deployment, before, asked, identity, reason))
+    def _tell(self, deployment: Deployment, asked: int, author: Author) -> None:
+        self.told.append((deployment, asked, author))
 
     def _look(self, client: str, namespace: str, name: str, *, count: bool) -> Deferred[State]:
         self.looked.append((namespace, name, count))

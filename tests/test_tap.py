@@ -73,7 +73,7 @@ class MakeServiceTests(SynchronousTestCase):
     def test_the_order(self) -> None:
         """Logs come first and unreadiness last, so that stopping begins with the one and ends with the other."""
         workers = ["ConnectedWorkers"] * 5
-        core = ["SettledHeap", "Reloading", "Feed", *workers, "AuditLogService"]
+        core = ["SettledHeap", "Reloading", "ChangeLog", "Feed", *workers, "AuditLogService"]
         core += ["SiteService", "Unreadiness"]
         names = [type(service).__name__ for service in self.make(ops_listen="tcp:8080")._services]
         expected = ["StdlibLogs", "LogCounter", "SiteService", *core]
@@ -96,9 +96,10 @@ class MakeServiceTests(SynchronousTestCase):
         made = tap.make_watcher(options.config, options.config.sharing, reactor)
         assert isinstance(made, OrderedServices)
         names = [type(service).__name__ for service in made._services]
-        expected = ["StdlibLogs", "LogCounter", "SiteService", "SettledHeap", "Feed", "Feed", "Feed", "Unreadiness"]
+        feeds = ["Feed"] * 3
+        expected = ["StdlibLogs", "LogCounter", "SiteService", "SettledHeap", "ChangeLog", *feeds, "Unreadiness"]
         self.assertEqual(names, expected)
-        self.assertEqual([cycle.source for cycle in made._services[5]._cycles], ["Lease sre/watch"])  # type: ignore[attr-defined]
+        self.assertEqual([cycle.source for cycle in made._services[6]._cycles], ["Lease sre/watch"])  # type: ignore[attr-defined]
         made.privilegedStartService()
         self.assertEqual([port for port, *_ in self.reactor.tcpServers], [8080])
         self.assertEqual(self.statuses(self.site(0))["/livez"], 200)

@@ -4,7 +4,8 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from sre_server.model import Autoscaler, Deployment, Namespace, Notes, Object, Owners, Progress
+from sre_server.cluster.scalings import COMPONENT, SCALED, annotations_of
+from sre_server.model import Autoscaler, Deployment, Namespace, Notes, Object, Owners, Progress, ScaledEvent
 from tests.fakes import FakeReply
 
 
@@ -24,6 +25,8 @@ def object_json(item: Object, *, kind: bool = True) -> dict[str, Any]:
         named = {"name": item.name, "namespace": item.namespace, "uid": item.uid}
         head = {"kind": "ConfigMap", "apiVersion": "v1"} if kind else {}
         return {**head, "metadata": {**named, "resourceVersion": item.resource_version}, "data": item.data}
+    if isinstance(item, ScaledEvent):
+        return _scaling_json(item, kind=kind)
     metadata: dict[str, Any] = {"name": item.name}
     metadata |= {} if isinstance(item, Namespace) else {"namespace": item.namespace}
     metadata |= {"uid": item.uid, "resourceVersion": item.resource_version}
@@ -97,6 +100,15 @@ def _autoscaler_json(item: Autoscaler, *, kind: bool) -> dict[str, Any]:
     active = ("True", "ValidMetricFound") if item.active else ("False", "ScalingDisabled")
     conditions = [{"type": "ScalingActive", "status": active[0], "reason": active[1]}]
     return {**head, "metadata": metadata, "spec": spec, "status": {"conditions": conditions}}
+
+
+def _scaling_json(item: ScaledEvent, *, kind: bool) -> dict[str, Any]:
+    head = {"kind": "Event", "apiVersion": "v1"} if kind else {}
+    metadata: dict[str, Any] = {"name": item.name, "namespace": item.namespace, "uid": item.uid}
+    metadata |= {"resourceVersion": item.resource_version, "annotations": annotations_of(item.author)}
+    involved = {"kind": "Deployment", "name": "web", "uid": item.target, "resourceVersion": item.left_at}
+    body = {"involvedObject": involved, "reason": SCALED, "source": {"component": COMPONENT}, "message": "scaled"}
+    return {**head, "metadata": metadata, **body}
 
 
 def deployment_body(

@@ -7,6 +7,7 @@ from twisted.internet.defer import Deferred
 from twisted.web.resource import IResource
 
 from sre_server.api.bodies import Body, one
+from sre_server.api.changes import ChangeBodies, since_in
 from sre_server.api.counts import replicas_in_body
 from sre_server.api.gate import Gate
 from sre_server.api.lists import ListBodies
@@ -41,6 +42,7 @@ class DeploymentsAPI:
         names: ListBodies,
         pictures: Pictures,
         waiting: Waiting,
+        changes: ChangeBodies,
     ) -> None:
         self.cache = cache
         self.gate = gate
@@ -50,6 +52,7 @@ class DeploymentsAPI:
         self._pictures = pictures
         self._waiting = waiting
         self.hold = waiting.hold
+        self._changes = changes
 
     def resource(self) -> IResource:
         """The resource of every URL of the family; it also refuses those that nobody knows."""
@@ -74,6 +77,16 @@ class DeploymentsAPI:
     def replicas(self, namespace: str, name: str) -> Body:
         """`GET /deployments/{ns}/{name}/replicas`: the desired count."""
         return one(_REPLICAS, self.cache.deployment(namespace, name))
+
+    @read_route(_app, reads, "/deployments/<namespace:namespace>/<deployment:name>/changes")
+    def changes_of(self, namespace: str, name: str) -> Body:
+        """`GET /deployments/{ns}/{name}/changes`: who changed its count, and when."""
+        return self._changes.of_one(namespace, name)
+
+    @list_route(_app, reads, "/changes", since_in)
+    def changes(self, view: View, since: float) -> Body | Deferred[Body]:
+        """`GET /changes?since=TIME`: the same of all Deployments."""
+        return self._changes.of_all(view, since)
 
     @write_route(_app, "/deployments/<namespace:namespace>/<deployment:name>/replicas")
     async def set_replicas(self, request: APIRequest, identity: Identity, namespace: str, name: str) -> object:

@@ -7,6 +7,7 @@ from typing import Final
 from msgspec import Struct
 from twisted.internet.interfaces import IReactorTime
 
+from sre_server.api.changes import ChangeBodies
 from sre_server.api.deployments import DeploymentsAPI
 from sre_server.api.gate import Gate
 from sre_server.api.health import Health, HealthAPI, Permissions
@@ -26,7 +27,7 @@ from sre_server.api.writing import Scaler, TellScaled, Writer
 from sre_server.cache import ClusterCache
 from sre_server.day.causes import LookAtPods
 from sre_server.day.factory import Day
-from sre_server.model import Deployment
+from sre_server.model import Author, Deployment
 from sre_server.security.audit import AuditLog
 from sre_server.security.authorization import Authorizer, Verb
 from sre_server.security.clients import Clients
@@ -94,12 +95,12 @@ def make_api(
     def gate(statuses: StatusTable) -> Gate:
         return Gate(guards.authorizer, limits, guards.audit, metrics, guards.expiry_warning, statuses)
 
-    def tell_all(deployment: Deployment, before: int | None, asked: int, identity: str, reason: str | None) -> None:
-        waiting.waits.written(deployment, identity)
-        tell(deployment, before, asked, identity, reason)
+    def tell_all(deployment: Deployment, asked: int, author: Author) -> None:
+        waiting.waits.written(deployment, author.identity)
+        tell(deployment, asked, author)
 
     def writer(statuses: StatusTable) -> Writer:
-        return Writer(cache, judge, scale, guards.audit, metrics, tell_all, statuses)
+        return Writer(cache, judge, scale, guards.audit, metrics, day.changes.noting(tell_all), statuses)
 
     def refresh_all() -> None:
         refresh()
@@ -112,14 +113,15 @@ def make_api(
     gate_a = gate(FAMILY_A)
     slices, newness = Slices(reactor), Newness(reactor, cache)
     names, counts = ListBodies(cache, names_in, slices), ListBodies(cache, counts_in, slices)
-    pictures = Pictures(cache, day)
+    pictures, changes = Pictures(cache, day), ChangeBodies(cache, day.changes, slices)
     waiting = Waiting(reactor, cache, day.autoscalers, metrics, look_at_pods)
-    family_a = DeploymentsAPI(cache, gate_a, newness, writer(FAMILY_A), names, pictures, waiting)
+    family_a = DeploymentsAPI(cache, gate_a, newness, writer(FAMILY_A), names, pictures, waiting, changes)
     family_b = NamespacesAPI(cache, gate(FAMILY_B), newness, writer(FAMILY_B), names, counts)
     deployments = family_a.resource()
     health_api = HealthAPI(health, gate_a).resource()
     resources = {
         b"deployments": deployments,
+        b"changes": deployments,
         b"namespaces": family_b.resource(),
         b"metrics": MetricsAPI(metrics, refresh_all, gate_a).resource(),
         b"openapi.json": OpenAPI(gate_a).resource(),

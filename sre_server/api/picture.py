@@ -5,6 +5,7 @@ from typing import Any
 import msgspec
 
 from sre_server.api.bodies import Body, digest_of, digest_tag
+from sre_server.api.changes import shown
 from sre_server.cache import ClusterCache
 from sre_server.day.factory import Day
 from sre_server.day.owners import AUTOSCALER, managed_by
@@ -27,7 +28,7 @@ class Pictures:
         deployment = self._cache.deployment(namespace, name)
         autoscalers = self._day.autoscalers
         autoscaler, rollout = autoscalers.of(namespace, name), rollout_of(deployment)
-        progress = deployment.progress
+        progress, changes = deployment.progress, self._day.changes.of(deployment)
         unknown = [*([] if progress else ["status"]), *([] if autoscalers.are_known(namespace) else ["autoscaler"])]
         drawn = {
             "namespace": namespace,
@@ -40,7 +41,7 @@ class Pictures:
             "autoscaler": _bounds(autoscaler) if autoscaler else None,
             "managed_by": managed_by(deployment, autoscaler),
             "temporary": None,
-            "last_change": None,
+            "last_change": shown(changes[-1]) if changes else None,
             "not_known": unknown,
         }
         data = msgspec.json.encode(drawn) + b"\n"

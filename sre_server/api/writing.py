@@ -15,7 +15,7 @@ from sre_server.api.judging import Judge, Wanted
 from sre_server.api.statuses import StatusTable, status_of
 from sre_server.cache import ClusterCache
 from sre_server.errors import AdmissionRefused, Conflict, GuardrailRefused, NotFound, SreServerError
-from sre_server.model import Deployment, Expected, State, Written
+from sre_server.model import Author, Deployment, Expected, State, Written
 from sre_server.security.audit import AuditLog, Entry, Record
 from sre_server.security.authorization import Verb
 from sre_server.security.identity import Identity
@@ -40,10 +40,8 @@ class Scaler(Protocol):
 class TellScaled(Protocol):
     """Tells others of a write that succeeded; see `sre_server.cluster.events.EventRecorder`."""
 
-    def __call__(
-        self, deployment: Deployment, before: int | None, asked: int, identity: str, reason: str | None
-    ) -> None:
-        """Tell them, without waiting."""
+    def __call__(self, deployment: Deployment, asked: int, author: Author) -> None:
+        """Tell them, without waiting, what the Deployment is now, which count was asked for, and by whom."""
 
 
 class Writer:
@@ -139,7 +137,7 @@ class Writer:
         try:
             # A Scale has no annotations: the next write must not find fewer than this one was judged on.
             self._cache.written(replace(deployment, guards=state.guards))
-            self._tell(deployment, record.old_replicas, asked, record.identity or "", record.reason)
+            self._tell(deployment, asked, author_of(record))
         except Exception:  # noqa: BLE001  # a bug here must not tell the client that the write failed
             _log.failure("request {request_id}: its write succeeded, and was not noted", request_id=record.request_id)
         return replace(written, warnings=[*written.warnings, *warnings])
@@ -159,6 +157,11 @@ class Writer:
     def _count(self, record: Record) -> None:
         self._metrics.scale_writes.labels(record.outcome).inc()
         self._metrics.by_identity.wrote(record.identity, record.outcome)
+
+
+def author_of(record: Record) -> Author:
+    """Return who an audit line says set a count."""
+    return Author(record.identity or "", record.reason, record.request_id, record.old_replicas)
 
 
 def _seen(record: Record, state: State) -> Record:

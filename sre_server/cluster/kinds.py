@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from sre_server.cluster.decoding import NamespaceObject
 from sre_server.cluster.notes import ConfigMapObject
+from sre_server.cluster.scalings import SCALINGS_ONLY, EventObject
 from sre_server.cluster.workloads import AutoscalerObject, DeploymentObject, PlainDeploymentObject
 from sre_server.model import Resource, Source
 
@@ -38,7 +39,8 @@ class LineOf(Struct, Generic[_Item]):
 class Kind(Struct, frozen=True):
     """One kind: its group's path, its name in URLs and in objects, and what decodes it, alone and in what holds it.
 
-    Of an object that `item` cannot read, `plain` may still read what is needed most.
+    Of an object that `item` cannot read, `plain` may still read what is needed most. Where not all of a kind are of
+    interest, `fields` selects those that are.
     """
 
     group: str
@@ -48,6 +50,7 @@ class Kind(Struct, frozen=True):
     plain: msgspec.json.Decoder[Any]
     page: msgspec.json.Decoder[Any]
     line: msgspec.json.Decoder[Any]
+    fields: str = ""
 
     @property
     def everywhere(self) -> str:
@@ -55,7 +58,14 @@ class Kind(Struct, frozen=True):
         return f"{self.group}/{self.plural}"
 
 
-def _kind(group: str, plural: str, name: str, item: Any, plain: Any = None) -> Kind:  # noqa: ANN401  # types
+def _kind(
+    group: str,
+    plural: str,
+    name: str,
+    item: Any,  # noqa: ANN401  # a type
+    plain: Any = None,  # noqa: ANN401  # a type
+    fields: str = "",
+) -> Kind:
     return Kind(
         group,
         plural,
@@ -64,6 +74,7 @@ def _kind(group: str, plural: str, name: str, item: Any, plain: Any = None) -> K
         msgspec.json.Decoder(plain or item),
         msgspec.json.Decoder(PageOf[item]),
         msgspec.json.Decoder(LineOf[item]),
+        fields,
     )
 
 
@@ -74,6 +85,7 @@ KINDS: Final[Mapping[Resource, Kind]] = {
         "/apis/autoscaling/v2", "horizontalpodautoscalers", "HorizontalPodAutoscaler", AutoscalerObject
     ),
     Resource.TEMPORARY: _kind("/api/v1", "configmaps", "ConfigMap", ConfigMapObject),
+    Resource.SCALINGS: _kind("/api/v1", "events", "Event", EventObject, fields=SCALINGS_ONLY),
 }
 
 
@@ -85,4 +97,5 @@ def collection_path(source: Source) -> str:
 
 def selection(source: Source) -> dict[str, str | int]:
     """The query that limits a list or a watch to what the source is of."""
-    return {"fieldSelector": f"metadata.name={source.name}"} if source.name else {}
+    fields = f"metadata.name={source.name}" if source.name else KINDS[source.resource].fields
+    return {"fieldSelector": fields} if fields else {}

@@ -17,6 +17,7 @@ from sre_server.cluster.decoding import NOT_JSON, Status
 from sre_server.cluster.heads import Head, head_of_event, head_of_list, head_of_object
 from sre_server.cluster.kinds import KINDS, LineOf, PageOf
 from sre_server.cluster.lines import Cut, Line
+from sre_server.cluster.scalings import unreadable_scaling
 from sre_server.cluster.workloads import unreadable_autoscaler
 from sre_server.errors import BadAnswer, Expired
 from sre_server.model import (
@@ -152,6 +153,8 @@ def _unreadable(resource: Resource, head: Head, why: str) -> Object | None:
     if resource is Resource.AUTOSCALERS and named:
         _log.warn("the autoscaler {head.namespace}/{head.name} cannot be read: {why}", head=head, why=why)
         return unreadable_autoscaler(head.namespace, head.name, uid, version)
+    if resource is Resource.SCALINGS and named:
+        return unreadable_scaling(head.namespace, head.name, uid, version)
     if resource is Resource.DEPLOYMENTS and named:
         item = Unreadable(intern(head.namespace), head.name, uid, version, why=why)
         _log.warn("the Deployment {item.namespace}/{item.name} cannot be read: {item.why}", item=item)

@@ -22,7 +22,11 @@ class ClusterKind(Enum):
     SIMULATED = "simulated"
 
 
-OPTIONAL: Final[Mapping[str, Resource]] = {"autoscalers": Resource.AUTOSCALERS, "pods": Resource.PODS}
+OPTIONAL: Final[Mapping[str, Resource]] = {
+    "autoscalers": Resource.AUTOSCALERS,
+    "authors": Resource.SCALINGS,
+    "pods": Resource.PODS,
+}
 """What an operator may do without, for want of the right to list it."""
 
 
@@ -74,3 +78,8 @@ class ServerConfig(Struct, frozen=True, kw_only=True):
     def beside(self) -> list[Source]:
         """What is listed beside that."""
         return [source for source in sources_beside(self.namespaces) if source.resource not in self.without]
+
+    @property
+    def shared(self) -> list[Source]:
+        """What a shared cache has places for: the same for all processes, whatever each is without."""
+        return [*self.sources, *sources_beside(self.namespaces)]

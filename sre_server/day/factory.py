@@ -1,11 +1,14 @@
 """The one factory of this room: the cache's news in, what the API asks about a Deployment out."""
 
+import time
 from collections.abc import Callable, Collection
 
 from msgspec import Struct
 
 from sre_server.cache import ClusterCache
 from sre_server.day.autoscalers import Autoscalers
+from sre_server.day.changes import Changes
+from sre_server.day.record import CountChange
 from sre_server.model import Source
 
 
@@ -13,13 +16,28 @@ class Day(Struct, frozen=True):
     """What is known beside the Deployments themselves."""
 
     autoscalers: Autoscalers
+    changes: Changes
 
 
-def make_day(cache: ClusterCache, now: Callable[[], float], beside: Collection[Source], max_staleness: float) -> Day:
+def make_day(
+    cache: ClusterCache,
+    now: Callable[[], float],
+    beside: Collection[Source],
+    max_staleness: float,
+    noted: Callable[[CountChange], object] = lambda _: None,
+) -> Day:
     """Learn from the cache's news; `beside` are the sources that tell more than is needed to serve.
 
-    What was heard more than `max_staleness` seconds ago, by the clock `now`, counts as not known.
+    What was heard more than `max_staleness` seconds ago, by the clock `now`, counts as not known. `noted` is told of
+    each count that changed.
     """
     autoscalers = Autoscalers(now, beside, max_staleness)
     cache.subscribe(autoscalers)
-    return Day(autoscalers)
+    return Day(autoscalers, make_changes(cache, now, noted))
+
+
+def make_changes(cache: ClusterCache, now: Callable[[], float], noted: Callable[[CountChange], object]) -> Changes:
+    """Learn which counts change, and nothing else; see `make_day`."""
+    changes = Changes(now, time.time, noted)
+    cache.subscribe(changes)
+    return changes

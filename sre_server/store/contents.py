@@ -14,12 +14,13 @@ from sre_server.model import (
     Object,
     Put,
     Resource,
+    ScaledEvent,
     Source,
 )
 from sre_server.store.records import CHUNKS, Place, Row, bucket_of, object_of, place_of, row_of
 
-_Namespaced = TypeVar("_Namespaced", Deployment, Autoscaler, Notes)
-_Kind = TypeVar("_Kind", Namespace, Deployment, Autoscaler, Notes)
+_Namespaced = TypeVar("_Namespaced", Deployment, Autoscaler, Notes, ScaledEvent)
+_Kind = TypeVar("_Kind", Namespace, Deployment, Autoscaler, Notes, ScaledEvent)
 
 
 def belongs(place: Place, source: Source) -> bool:
@@ -122,10 +123,11 @@ class Contents:
             return Listed(source, version, heard_at, namespaces=named)
         if source.resource is Resource.DEPLOYMENTS:
             return Listed(source, version, heard_at, deployments=self._tree(number, Deployment))
-        others = (
-            self._tree(number, Autoscaler) if source.resource is Resource.AUTOSCALERS else self._tree(number, Notes)
-        )
-        return Listed(source, version, heard_at, others=others)
+        if source.resource is Resource.AUTOSCALERS:
+            return Listed(source, version, heard_at, others=self._tree(number, Autoscaler))
+        if source.resource is Resource.SCALINGS:
+            return Listed(source, version, heard_at, others=self._tree(number, ScaledEvent))
+        return Listed(source, version, heard_at, others=self._tree(number, Notes))
 
     def _of(self, number: int, kind: type[_Kind]) -> Iterator[tuple[Place, _Kind]]:
         sources = self._sources

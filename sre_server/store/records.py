@@ -14,9 +14,11 @@ from zlib import crc32
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import astuple
 
 from sre_server.errors import StoreForged, StoreRefused
 from sre_server.model import (
+    Author,
     Autoscaler,
     Deployment,
     Guards,
@@ -26,6 +28,7 @@ from sre_server.model import (
     Owners,
     Progress,
     Resource,
+    ScaledEvent,
     Unreadable,
 )
 
@@ -41,6 +44,8 @@ _DEPLOYMENT: Final = 1
 _NAMESPACE: Final = 2
 _AUTOSCALER: Final = 3
 _AutoscalerColumns = tuple[str, int, int, bool, str]
+_SCALING: Final = 4
+_ScalingColumns = tuple[str, str, str, str | None, str | None, int | None]
 _NOTES: Final = 5
 
 Place = tuple[str, str]
@@ -75,7 +80,9 @@ class Row(Struct, frozen=True, array_like=True, gc=False):
     owners: Owners | None = None
     more: Sequence[Any] = ()
     """What other kinds have beside: of an autoscaler its target, minimum, maximum, whether it is active, its owner.
-    Of notes, pairs of key and text."""
+
+    Of the Event of a write, its target, at what version that was left, and what the model has of its author; of notes,
+    pairs of key and text."""
 
 
 class Entry(Struct, frozen=True, array_like=True):
@@ -181,6 +188,8 @@ def place_of(item: Object) -> Place:
             return f"{Resource.AUTOSCALERS.value}/{item.namespace}", item.name
         case Notes():
             return f"{Resource.TEMPORARY.value}/{item.namespace}", item.name
+        case ScaledEvent():
+            return f"{Resource.SCALINGS.value}/{item.namespace}", item.name
     return "", item.name
 
 
@@ -200,6 +209,9 @@ def row_of(item: Object, *, deleted: bool = False) -> Row:
     if isinstance(item, Notes):
         pairs = tuple(item.data.items())
         return Row(sign * _NOTES, item.namespace, item.name, item.uid, item.resource_version, more=pairs)
+    if isinstance(item, ScaledEvent):
+        more = (item.target, item.left_at, *astuple(item.author))
+        return Row(sign * _SCALING, item.namespace, item.name, item.uid, item.resource_version, more=more)
     guards = None if item.guards is None else (item.guards.minimum, item.guards.maximum, item.guards.protected)
     why = item.why if isinstance(item, Unreadable) else ""
     kind = sign * _DEPLOYMENT
@@ -219,6 +231,9 @@ def object_of(row: Row) -> Object | None:
         return Autoscaler(row.namespace, row.name, row.uid, row.version, *_columns(row, _AutoscalerColumns))
     if abs(row.kind) == _NOTES:
         return Notes(row.namespace, row.name, row.uid, row.version, dict(row.more))
+    if abs(row.kind) == _SCALING:
+        target, left_at, *author = _columns(row, _ScalingColumns)
+        return ScaledEvent(row.namespace, row.name, row.uid, row.version, target, left_at, Author(*author))
     return Namespace(row.name, row.uid, row.version) if abs(row.kind) == _NAMESPACE else None
 
 

@@ -36,6 +36,15 @@ _OWN_FIELDS: Final = (
     "milliseconds",
     "source",
     "delay",
+    "event",
+    "namespace",
+    "deployment",
+    "before",
+    "after",
+    "by",
+    "program",
+    "because",
+    "gap",
 )
 
 
@@ -98,7 +107,7 @@ def as_json_line(event: LogEvent) -> str:
     for field in _OWN_FIELDS:
         if field in event:
             value = event[field]
-            record[field] = value if isinstance(value, int | float) else str(value)
+            record[field] = value if isinstance(value, int | float | None) else str(value)
     return json.dumps(record) + "\n"
 
 

@@ -97,6 +97,7 @@ class Metrics:
         self.scale_writes = counter("scale_writes", "Counts that clients wanted to set.", "result")
         self.admission_changes = counter("admission_changes", "Writes whose count the cluster's admission changed.")
         self.guardrail_denials = counter("guardrail_denials", "Writes that a guardrail refused.", "rule")
+        self.count_changes = counter("count_changes", "Counts that changed, whoever set them.", "program")
         self.reverts_detected = counter("reverts_detected", "Counts of ours that somebody else changed within 60 s.")
 
         self.certificate_expiry = gauge(

@@ -15,7 +15,7 @@ from sre_server.errors import (
     NotIdentified,
     Unavailable,
 )
-from sre_server.model import Guards, Written
+from sre_server.model import Author, Guards, Written
 from sre_server.security.audit import Record
 from sre_server.security.guardrails import Guardrails
 from sre_server.security.policy import Rule
@@ -82,8 +82,9 @@ class WriteTests(AuditedTests):
     def test_others_are_told(self) -> None:
         """The Kubernetes Event is told the old count, who, and why; of a write that failed nobody is told."""
         self.put({"X-Reason": "why not"})
-        ((told, before, asked, identity, reason),) = self.server.told
-        self.assertEqual((told.replicas, before, asked, identity, reason), (20, 3, 20, "alice", "why not"))
+        ((told, asked, author),) = self.server.told
+        self.assertEqual((told.replicas, asked), (20, 20))
+        self.assertEqual(author, Author("alice", "why not", self.record().request_id, before=3))
         self.server.outcome = NotFound("No.")
         self.put()
         self.assertEqual(len(self.server.told), 1)
@@ -93,7 +94,7 @@ class WriteTests(AuditedTests):
         self.server.call("PUT", "/namespaces/shop/deployments/new/replica_count/5")
         self.assertEqual((self.record().old_replicas, self.record().uid), (None, "uid-shop-new"))
         self.assertEqual(self.server.audit.begun[0].uid, "uid-shop-new")
-        self.assertIsNone(self.server.told[0][1])
+        self.assertIsNone(self.server.told[0][2].before)
 
     def test_a_deployment_that_does_not_exist(self) -> None:
         """What was looked up in vain leaves its one line, too."""
@@ -112,7 +113,7 @@ class WriteTests(AuditedTests):
         self.assertEqual(answer.json(), {"namespace": "shop", "deployment": "web", "replica_count": 5})
         lines = [(line.outcome, line.requested_replicas, line.new_replicas) for line in self.server.audit.records]
         self.assertEqual(lines, [("changed", 9, 5)] * 4)
-        self.assertEqual([(told[0].replicas, told[2]) for told in self.server.told], [(5, 9)] * 4)
+        self.assertEqual([(told[0].replicas, told[1]) for told in self.server.told], [(5, 9)] * 4)
         metric = self.server.metrics.registry.get_sample_value
         self.assertEqual(metric("sre_server_admission_changes_total"), 4)
         self.assertEqual(metric("sre_server_scale_writes_total", {"result": "changed"}), 4)
@@ -172,7 +173,7 @@ class WriteTests(AuditedTests):
             self.server = self.serve()
             self.assertEqual(self.put({"X-Reason": given}).status, 200, given)
             self.assertEqual(self.record().reason, kept)
-            self.assertEqual(self.server.told[0][4], kept)
+            self.assertEqual(self.server.told[0][2].reason, kept)
 
     def test_what_never_became_a_write(self) -> None:
         """Malformed bodies, and names that none could have, leave no line: nobody was refused anything."""

@@ -97,7 +97,7 @@ class StaleCacheTests(JudgingTestCase):
         self.assertEqual((self.put(12).status, cluster.state.replicas), (200, 12))
         self.assertEqual(self.line(), ("changed", 200, 14, 12))
         self.assertEqual(self.server.writes, [("shop", "web", 12)] * 2)
-        self.assertEqual(self.server.told[0][1], 14)
+        self.assertEqual(self.server.told[0][2].before, 14)
 
     def test_a_count_that_is_never_still(self) -> None:
         """A write that is judged twice, and each time for another state than it meets, is given up: 409."""

@@ -10,6 +10,7 @@ from sre_server.cluster.events import BOUNDS, MESSAGE_LENGTH, EventRecorder, Sca
 from sre_server.cluster.permissions import CREATE_EVENTS, PAUSE_SECONDS, Permissions
 from sre_server.cluster.workers import ConnectedWorkers
 from sre_server.errors import ClusterBroke, ClusterRefused
+from sre_server.model import Author
 from tests.fakes import FakeReactor, FakeReply, FakeTransport, InlinePool, deployment
 from tests.wire import refusal
 
@@ -29,12 +30,22 @@ class EventTests(SynchronousTestCase):
 
     def test_what_it_says(self) -> None:
         """Who scaled what, from which count to which, and why; Kubernetes finds it by the Deployment's UID."""
-        event = self.event(Scaled(deployment(replicas=20, version="1000", uid="u-1"), 3, 20, "alice", "a sale begins"))
+        author = Author("alice", "a sale begins", "a-request", before=3)
+        event = self.event(Scaled(deployment(replicas=20, version="1000", uid="u-1"), 20, author))
         involved = {"apiVersion": "apps/v1", "kind": "Deployment", "namespace": "shop", "name": "web"}
         expected = {
             "apiVersion": "v1",
             "kind": "Event",
-            "metadata": {"generateName": "web.", "namespace": "shop"},
+            "metadata": {
+                "generateName": "web.",
+                "namespace": "shop",
+                "annotations": {
+                    "sre-server/by": "alice",
+                    "sre-server/reason": "a sale begins",
+                    "sre-server/request-id": "a-request",
+                    "sre-server/replicas-before": "3",
+                },
+            },
             "involvedObject": {**involved, "uid": "u-1", "resourceVersion": "1000"},
             "type": "Normal",
             "reason": "ScaledOnRequest",
@@ -53,16 +64,17 @@ class EventTests(SynchronousTestCase):
             (0, None, "alice scaled this from 0 to 3"),
             (None, "why not", "alice scaled this to 3: why not"),
         ):
-            self.assertEqual(self.event(Scaled(deployment(), before, 3, "alice", reason))["message"], message)
+            scaled = Scaled(deployment(), 3, Author("alice", reason, before=before))
+            self.assertEqual(self.event(scaled)["message"], message)
 
     def test_what_admission_made_of_it(self) -> None:
         """Where the cluster's admission changed the count, the message has the one that was asked for as well."""
-        message = self.event(Scaled(deployment(replicas=3), 5, 9, "alice", "why not"))["message"]
+        message = self.event(Scaled(deployment(replicas=3), 9, Author("alice", "why not", before=5)))["message"]
         self.assertEqual(message, "alice scaled this from 5 to 3 (9 was asked for, admission made it that): why not")
 
     def test_what_kubernetes_would_refuse(self) -> None:
         """Names and messages are cut to what an Event can hold; of a long identity, not of what was done, and why."""
-        event = self.event(Scaled(deployment("w" * 253, replicas=20), 3, 20, "i" * 2048, "r" * 256))
+        event = self.event(Scaled(deployment("w" * 253, replicas=20), 20, Author("i" * 2048, "r" * 256, before=3)))
         message = str(event["message"])
         self.assertLessEqual(len(message), MESSAGE_LENGTH)
         self.assertTrue(message.endswith(f"i scaled this from 3 to 20: {'r' * 256}"), message)
@@ -72,7 +84,8 @@ class EventTests(SynchronousTestCase):
 
     def test_what_is_uncertain(self) -> None:
         """A write whose outcome is not known is told as what somebody asked for."""
-        event = self.event(Scaled(deployment(replicas=20, version=""), 3, 20, "alice", "a sale begins", certain=False))
+        author = Author("alice", "a sale begins", before=3)
+        event = self.event(Scaled(deployment(replicas=20, version=""), 20, author, certain=False))
         told = (event["type"], event["reason"], event["message"])
         message = "alice asked to scale this from 3 to 20, with an unknown outcome: a sale begins"
         self.assertEqual(told, ("Warning", "ScaleOutcomeUnknown", message))
@@ -81,7 +94,8 @@ class EventTests(SynchronousTestCase):
         """Any status but 201 is an error."""
         for reply in (refusal(403, "Forbidden", "no"), refusal(404), FakeReply(200, [b"{}"]), refusal(500)):
             transport = FakeTransport([reply])
-            self.assertRaises(ClusterRefused, create_event, transport, Scaled(deployment(), 3, 3, "alice", None), AT)
+            scaled = Scaled(deployment(), 3, Author("alice", before=3))
+            self.assertRaises(ClusterRefused, create_event, transport, scaled, AT)
             self.assertTrue(reply.closed)
 
 
@@ -99,7 +113,7 @@ class ServiceTests(SynchronousTestCase):
 
     def record(self, identity: str = "alice", replicas: int = 3) -> None:
         """Ask for an Event."""
-        self.recorder.record(deployment(replicas=replicas), 3, replicas, identity, None)
+        self.recorder.record(deployment(replicas=replicas), replicas, Author(identity, before=3))
 
     def run_one(self, answer: FakeReply | ClusterBroke) -> list[str]:
         """Let the thread record one; return what is logged as a warning or worse."""

@@ -14,7 +14,7 @@ from sre_server.cluster.permissions import Permissions
 from sre_server.cluster.polling import NamespacePoller
 from sre_server.cluster.workers import DaemonThreadPool, Workers
 from sre_server.errors import Unavailable
-from sre_server.model import Event, Expected, sources_of
+from sre_server.model import Author, Event, Expected, sources_of
 from tests.fakes import FakeReactor, deployment
 
 
@@ -59,7 +59,7 @@ class FactoryTests(SynchronousTestCase):
         self.failureResultOf(cluster.scaling.scale("alice", "shop", "web", 3, Expected("u")), Unavailable)
         for for_write in (False, True):
             self.failureResultOf(cluster.reviews.review({"user": "alice"}, for_write=for_write), Unavailable)
-        cluster.events.record(deployment(), 3, 3, "alice", None)
+        cluster.events.record(deployment(), 3, Author("alice", before=3))
         self.assertEqual(self.flushLoggedErrors(), [])
 
     def test_what_is_watched(self) -> None:

@@ -35,7 +35,8 @@ SCALE = ("apps", "deployments/scale", ("patch",))
 AUTOSCALERS = ("autoscaling", "horizontalpodautoscalers", ("list", "watch"))
 NAMESPACES = ("", "namespaces", ("list", "watch"))
 ONE_NAMESPACE = ("", "namespaces", ("get",))
-EVENTS = ("", "events", ("create",))
+RECORD = ("", "events", ("create",))
+EVENTS = ("", "events", ("create", "list", "watch"))
 REVIEWS = ("authorization.k8s.io", "subjectaccessreviews", ("create",))
 
 

@@ -36,6 +36,7 @@ MODES: dict[str, Values] = {
     "no autoscalers": {"server": {"autoscalers": False}},
     "pods' causes": {"server": {"podCauses": True}},
     "pods' causes, namespaces": {"namespaces": ["shop", "bank"], "server": {"podCauses": True}},
+    "no authors": {"server": {"autoscalers": False, "authors": False}},
     "namespaces and policy": {
         "namespaces": ["shop"],
         "authorization": "policy",

@@ -26,7 +26,7 @@ SCALE = {"apiGroups": ["apps"], "resources": ["deployments/scale"], "verbs": ["p
 NAMESPACES = {"apiGroups": [""], "resources": ["namespaces"], "verbs": ["list", "watch"]}
 AUTOSCALERS = {"apiGroups": ["autoscaling"], "resources": ["horizontalpodautoscalers"], "verbs": ["list", "watch"]}
 PODS = {"apiGroups": [""], "resources": ["pods"], "verbs": ["list"]}
-EVENTS = {"apiGroups": [""], "resources": ["events"], "verbs": ["create"]}
+EVENTS = {"apiGroups": [""], "resources": ["events"], "verbs": ["create", "list", "watch"]}
 REVIEWS = {"apiGroups": ["authorization.k8s.io"], "resources": ["subjectaccessreviews"], "verbs": ["create"]}
 
 
@@ -81,6 +81,13 @@ class PermissionTests(SynchronousTestCase):
         roles = {name: [CACHE, SCALE, one_namespace(name), AUTOSCALERS, PODS, EVENTS] for name in ("shop", "bank")}
         self.assertEqual(rules(documents, "Role"), roles)
         self.assertEqual(rules(documents, "ClusterRole"), {"": [REVIEWS]})
+
+    def test_without_authors(self) -> None:
+        """Nor has one that is told not to list Events: it may only create them."""
+        documents = render(MODES["no authors"])
+        creating = {**EVENTS, "verbs": ["create"]}
+        self.assertEqual(rules(documents, "ClusterRole"), {"": [CACHE, SCALE, NAMESPACES, creating, REVIEWS]})
+        self.assertIn("--without=autoscalers,authors,pods", server_container(documents)["args"])
 
     def test_subjects(self) -> None:
         """Every binding is of a role that is there, to the server's service account and nobody else."""

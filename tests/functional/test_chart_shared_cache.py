@@ -235,7 +235,8 @@ class AccessTests(SynchronousTestCase):
             self._rules(documents, "ClusterRole", "server"), {"": [*api, ("subjectaccessreviews", "", ["create"])]}
         )
         autoscalers = ("horizontalpodautoscalers", "", ["list", "watch"])
-        watching = [("deployments", "", ["list", "watch"]), ("namespaces", "", ["list", "watch"]), autoscalers, cluster]
+        listing = [(kind, "", ["list", "watch"]) for kind in ("deployments", "namespaces")]
+        watching = [*listing, autoscalers, ("events", "", ["list", "watch"]), cluster]
         self.assertEqual(self._rules(documents, "ClusterRole", "watcher"), {"": watching})
         lease = [("leases", WATCHER, ["get", "update"]), ("leases", "", ["create"])]
         self.assertEqual(self._rules(documents, "Role", "watcher"), {NAMESPACE: lease})
@@ -267,6 +268,7 @@ class AccessTests(SynchronousTestCase):
         self.assertEqual(self._rules(documents, "ClusterRole", "server"), {"": [cluster, reviews]})
         autoscalers = ("horizontalpodautoscalers", "", ["list", "watch"])
         watching = [("deployments", "", ["list", "watch"]), ("namespaces", "shop", ["get"]), autoscalers]
+        watching.append(("events", "", ["list", "watch"]))
         self.assertEqual(self._rules(documents, "Role", "watcher")["shop"], watching)
         self.assertEqual(self._rules(documents, "ClusterRole", "watcher"), {"": [cluster]})
 

@@ -22,6 +22,7 @@ from sre_server.model import (
     Progress,
     Put,
     Resource,
+    ScaledEvent,
     Source,
     sources_beside,
 )
@@ -187,6 +188,14 @@ class Watcher:
         others = {"shop": {item.name: item for item in items}} if items else {}
         self.publisher.applied(Listed(BESIDE[0], str(self.world.version), self.now(), others=others))
 
+    def list_scalings(self) -> None:
+        """List the Events of writes: there are none."""
+        self.publisher.applied(Listed(BESIDE[1], str(self.world.version), self.now()))
+
+    def hear_scalings(self, *items: ScaledEvent) -> None:
+        """Hear of Events."""
+        self.publisher.applied(Changed(source=BESIDE[1], heard_at=self.now(), changes=[Put(item) for item in items]))
+
     def hear_autoscalers(self, *changes: Change) -> None:
         """Hear changes of them."""
         self.publisher.applied(Changed(source=BESIDE[0], heard_at=self.now(), changes=changes))
@@ -218,7 +227,8 @@ class Pod:
         self.now = world.clock(zero, rate)
         self.metrics = Metrics()
         self.cache = ClusterCache(self.now, SOURCES, 1e9)
-        self.autoscalers = make_day(self.cache, self.now, BESIDE, 1e9).autoscalers
+        self.day = make_day(self.cache, self.now, BESIDE, 1e9)
+        self.autoscalers = self.day.autoscalers
         self.events: list[Event] = []
         self.follower = Follower(OPTIONS, sources, lambda: "cluster", self.metrics, Constant(0.0), self.now)
         self.reader = Reader(world.redis, KEYS, SEAL, sources, self.now)

@@ -9,6 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from sre_server.errors import StoreForged, StoreRefused
 from sre_server.model import (
+    Author,
     Autoscaler,
     Deleted,
     Deployment,
@@ -20,6 +21,7 @@ from sre_server.model import (
     Progress,
     Put,
     Resource,
+    ScaledEvent,
     Source,
 )
 from sre_server.store.contents import Contents
@@ -38,6 +40,11 @@ OWNERS = st.none() | st.builds(
 OBJECTS = st.one_of(
     st.builds(Namespace, TEXTS, TEXTS, TEXTS),
     st.builds(Deployment, TEXTS, TEXTS, TEXTS, TEXTS, COUNTS, GUARDS, PROGRESS, OWNERS),
+    st.builds(
+        ScaledEvent,
+        *[TEXTS] * 6,
+        st.builds(Author, TEXTS, st.none() | TEXTS, st.none() | TEXTS, st.none() | COUNTS),
+    ),
     st.builds(Autoscaler, TEXTS, TEXTS, TEXTS, TEXTS, TEXTS, COUNTS, COUNTS, st.booleans(), TEXTS),
     st.builds(Notes, TEXTS, TEXTS, TEXTS, TEXTS, st.dictionaries(TEXTS, TEXTS, max_size=3)),
 )

@@ -103,6 +103,9 @@ spec:
             {{- if not .Values.server.autoscalers }}
             {{- $without = append $without "autoscalers" }}
             {{- end }}
+            {{- if not .Values.server.authors }}
+            {{- $without = append $without "authors" }}
+            {{- end }}
             {{- if and $serving (not .Values.server.podCauses) }}
             {{- $without = append $without "pods" }}
             {{- end }}

@@ -1,0 +1,281 @@
+"""Who changed a count, when, and what it was before: learnt from the watch, and from our own writes.
+
+The watch tells of each state of a Deployment once, in order, so that what it tells alone makes an unbroken chain. A
+write of ours waits until the watch, or a list, has come to it; until then it is shown after what was told. Who made it
+is known from the write itself or, of one through another replica, from the Event that was recorded of it.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Final, Protocol
+
+from msgspec import Struct
+
+from sre_server.day.record import OURS, THROUGH_SCALE, UNKNOWN, CountChange, Record
+from sre_server.model import (
+    Author,
+    Change,
+    Deployment,
+    Event,
+    Listed,
+    Put,
+    Resource,
+    ScaledEvent,
+    Source,
+    Unreadable,
+    at_least_as_new,
+)
+
+AUTHORS: Final = 2000
+"""So many authors are kept of whose writes the watch has not told yet."""
+WRITES: Final = 10_000
+Key = tuple[str, str]
+_Version = tuple[str, str]
+
+
+class Tell(Protocol):
+    """Tells of a write that succeeded; see `sre_server.api.writing.TellScaled`."""
+
+    def __call__(self, deployment: Deployment, asked: int, author: Author) -> None:
+        """Tell what the Deployment is now, which count was asked for, and by whom."""
+
+
+class _Write(Struct, frozen=True, gc=False):
+    """A write of ours that the watch has not come to; when it was answered, by the clocks of events and of the wall."""
+
+    deployment: Deployment
+    author: Author
+    at: float
+    seen_at: float
+
+
+class Changes:
+    """What changed; a listener of the cache.
+
+    `now` is the clock of the times in events, `wall` tells seconds since the epoch; `noted` is told of each change.
+    """
+
+    def __init__(
+        self,
+        now: Callable[[], float],
+        wall: Callable[[], float],
+        noted: Callable[[CountChange], object] = lambda _: None,
+        record: Record | None = None,
+    ) -> None:
+        self._now = now
+        self._wall = wall
+        self._noted = noted
+        self._record = Record() if record is None else record
+        self._since: dict[Source, float] = {}
+        self._tree: dict[str, dict[str, Deployment]] = {}
+        self._hidden: set[Key] = set()
+        self._writes: dict[Key, list[_Write]] = {}
+        self._authors: OrderedDict[_Version, Author] = OrderedDict()
+
+    # What is told.
+
+    def applied(self, event: Event) -> None:
+        """See `Listener.applied`."""
+        resource = event.source.resource
+        if resource is Resource.SCALINGS:
+            told = event.objects() if isinstance(event, Listed) else _put(event.changes)
+            for item in told:
+                if isinstance(item, ScaledEvent) and item.target:
+                    self._authored(item)
+        elif resource is not Resource.DEPLOYMENTS:
+            return
+        elif isinstance(event, Listed):
+            self._replace(event)
+        else:
+            for change in event.changes:
+                if not isinstance(change.object, Deployment):
+                    continue
+                if isinstance(change, Put):
+                    self._take(change.object)
+                else:
+                    self._forget(change.object)
+
+    def noting(self, tell: Tell) -> Tell:
+        """Return the same way to tell of writes, of which this learns, too."""
+
+        def noted(deployment: Deployment, asked: int, author: Author) -> None:
+            self._wrote(deployment, author)
+            tell(deployment, asked, author)
+
+        return noted
+
+    def _wrote(self, deployment: Deployment, author: Author) -> None:
+        """Learn of a write of ours; the watch may have told of it already."""
+        if author.before == deployment.replicas:
+            return
+        version = deployment.resource_version
+        found = self._record.find(deployment.uid, version)
+        if found is not None:
+            found.attribute(author, certain=True)
+            return
+        key = (deployment.namespace, deployment.name)
+        known = self._tree.get(deployment.namespace, {}).get(deployment.name)
+        if known is not None and known.uid == deployment.uid and at_least_as_new(known.resource_version, version):
+            return
+        if len(self._writes) >= WRITES:
+            del self._writes[next(iter(self._writes))]
+        self._writes.setdefault(key, []).append(_Write(deployment, author, self._now(), self._wall()))
+
+    def _authored(self, scaling: ScaledEvent) -> None:
+        """Learn from an Event who made a change."""
+        found = self._record.find(scaling.target, scaling.left_at)
+        if found is not None:
+            found.attribute(scaling.author, certain=False)
+            return
+        self._authors[scaling.target, scaling.left_at] = scaling.author
+        if len(self._authors) > AUTHORS:
+            self._authors.popitem(last=False)
+
+    def _replace(self, listed: Listed) -> None:
+        """Compare a list with what was told before; of the first one nothing is known to have changed."""
+        scope = listed.source.namespace
+        self._since.setdefault(listed.source, self._wall())
+        for namespace in [name for name in self._tree if scope in (None, name)]:
+            if namespace not in listed.deployments:
+                del self._tree[namespace]
+        for namespace, by_name in listed.deployments.items():
+            self._replace_in(namespace, by_name)
+        for key, writes in list(self._writes.items()):
+            if scope in (None, key[0]):
+                self._keep(key, [write for write in writes if write.at >= listed.started_at])
+
+    def _replace_in(self, namespace: str, by_name: Mapping[str, Deployment]) -> None:
+        known = self._tree.get(namespace)
+        if known is None and not self._writes:
+            readable = (item for item in by_name.values() if not isinstance(item, Unreadable))
+            self._tree[namespace] = {item.name: item for item in readable}
+            return
+        known = self._tree.setdefault(namespace, {})
+        if known == by_name:  # mostly the same objects, so that this is fast
+            return
+        for name in known.keys() - by_name.keys():
+            del known[name]
+        for name, deployment in by_name.items():
+            if known.get(name) is not deployment:
+                self._take(deployment, gap=True)
+
+    def _take(self, deployment: Deployment, *, gap: bool = False) -> None:
+        """Take in the state of a Deployment."""
+        key = (deployment.namespace, deployment.name)
+        by_name = self._tree.setdefault(deployment.namespace, {})
+        known = by_name.get(deployment.name)
+        if isinstance(deployment, Unreadable):
+            if known is not None:
+                self._hidden.add(key)
+            return
+        by_name[deployment.name] = deployment
+        if self._hidden and key in self._hidden:
+            self._hidden.discard(key)
+            gap = True
+        author = None
+        if self._writes and key in self._writes:
+            for write in self._passed(key, deployment):
+                if write.deployment.resource_version == deployment.resource_version:
+                    author = write.author
+                elif known is not None and known.uid == deployment.uid:
+                    self._add(known, write.deployment, OURS, write.author, gap=True)
+                    known, gap = write.deployment, True
+        if known is not None and known.uid == deployment.uid and known.replicas != deployment.replicas:
+            self._add(known, deployment, _program_of(deployment), author, gap=gap)
+
+    def _forget(self, deployment: Deployment) -> None:
+        by_name = self._tree.get(deployment.namespace, {})
+        known = by_name.get(deployment.name)
+        if known is None or known.uid != deployment.uid:
+            return
+        del by_name[deployment.name]
+        if not by_name:
+            del self._tree[deployment.namespace]
+        key = (deployment.namespace, deployment.name)
+        self._hidden.discard(key)
+        self._keep(key, [write for write in self._writes.get(key, []) if write.deployment.uid != deployment.uid])
+
+    def _passed(self, key: Key, told: Deployment) -> list[_Write]:
+        """Take the writes of ours to which this state brings us, oldest first; drop those of another Deployment."""
+        passed: list[_Write] = []
+        kept: list[_Write] = []
+        for write in self._writes[key]:
+            if write.deployment.uid == told.uid:
+                is_passed = at_least_as_new(told.resource_version, write.deployment.resource_version)
+                (passed if is_passed else kept).append(write)
+        self._keep(key, kept)
+        return sorted(passed, key=_age)
+
+    def _keep(self, key: Key, writes: list[_Write]) -> None:
+        if writes:
+            self._writes[key] = writes
+        else:
+            self._writes.pop(key, None)
+
+    def _add(self, known: Deployment, left: Deployment, program: str, author: Author | None, *, gap: bool) -> None:
+        if known.replicas == left.replicas:
+            return
+        change = _change(self._wall(), known, left, program, gap=gap)
+        told = self._authors.pop((left.uid, left.resource_version), None) if self._authors else None
+        for who, certain in ((told, False), (author, True)):
+            if who is not None:
+                change.attribute(who, certain=certain)
+        self._record.add(change)
+        self._noted(change)
+
+    # What is asked.
+
+    def of(self, deployment: Deployment) -> list[CountChange]:
+        """The last changes of a Deployment, oldest first."""
+        writes = self._writes.get((deployment.namespace, deployment.name))
+        found = self._record.of(deployment.uid)
+        return [*found, *self._untold(deployment.uid, writes)] if writes else found
+
+    def since(self, at: float) -> list[CountChange]:
+        """All changes from a time on, in seconds since the epoch, oldest first."""
+        untold = [change for writes in self._writes.values() for change in self._untold(None, writes)]
+        return [change for change in (*self._record, *untold) if change.at >= at]
+
+    def complete_since(self, deployment: Deployment | None = None) -> float | None:
+        """From when on all changes are known, of a Deployment or in all; None if that is not known yet."""
+        namespace = deployment.namespace if deployment else None
+        begun = [at for source, at in self._since.items() if namespace is None or source.namespace in (None, namespace)]
+        return max(*begun, self._record.complete_since(deployment.uid if deployment else None)) if begun else None
+
+    def cut_short(self, since: float) -> Iterator[tuple[CountChange, float]]:
+        """See `Record.cut_short`."""
+        return self._record.cut_short(since)
+
+    def _untold(self, uid: str | None, writes: list[_Write]) -> Iterator[CountChange]:
+        """Show the writes of ours that the watch has yet to come to."""
+        known: Deployment | None = None
+        for write in sorted(writes, key=_age):
+            left = write.deployment
+            known = known or self._tree.get(left.namespace, {}).get(left.name)
+            if uid in (None, left.uid) and known is not None and known.uid == left.uid:
+                if known.replicas != left.replicas:
+                    yield _change(write.seen_at, known, left, OURS, author=write.author)
+                known = left
+
+
+def _put(changes: Sequence[Change]) -> Iterator[object]:
+    return (change.object for change in changes if isinstance(change, Put))
+
+
+def _age(write: _Write) -> tuple[int, str]:
+    version = write.deployment.resource_version
+    return len(version), version
+
+
+def _change(
+    at: float, known: Deployment, left: Deployment, program: str, *, gap: bool = False, author: Author | None = None
+) -> CountChange:
+    where = (known.namespace, known.name, known.uid)
+    return CountChange(at, *where, left.resource_version, known.replicas, left.replicas, program, gap, author)
+
+
+def _program_of(left: Deployment) -> str:
+    """Name what set a count: a 0 that was set through /scale leaves no trace of it (kubernetes/kubernetes#25238)."""
+    if left.owners is not None and left.owners.manager:
+        return left.owners.manager
+    return UNKNOWN if left.replicas else THROUGH_SCALE

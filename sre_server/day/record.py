@@ -1,0 +1,113 @@
+"""The changes of counts that are remembered: the last ones of each Deployment, and so many in all."""
+
+from collections import OrderedDict, deque
+from collections.abc import Iterator
+from itertools import count
+from typing import Final
+
+from msgspec import Struct
+
+from sre_server.model import Author
+
+OF_ONE: Final = 20
+IN_ALL: Final = 20_000
+OURS: Final = "sre-server"
+THROUGH_SCALE: Final = "through /scale, program unknown"
+UNKNOWN: Final = "unknown"
+_NEVER: Final = float("-inf")
+
+
+class CountChange(Struct, gc=False):
+    """One change of a count; `at` is when it was seen, in seconds since the epoch, `version` what it left.
+
+    `program` is what set the count as far as the cluster knows, `author` whose request it was, where it went through
+    this server. With a `gap`, there may have been steps in between that nobody told of.
+    """
+
+    at: float
+    namespace: str
+    deployment: str
+    uid: str
+    version: str
+    before: int
+    after: int
+    program: str
+    gap: bool = False
+    author: Author | None = None
+
+    @property
+    def by(self) -> str | None:
+        """Whose request it was; this server's own name where it is known to have been one, and not whose."""
+        if self.author is not None:
+            return self.author.identity
+        return OURS if self.program == OURS else None
+
+    def attribute(self, author: Author, *, certain: bool) -> None:
+        """Learn who made it, if that fits with what the cluster says; what is not `certain` gives way to what is."""
+        if self.program not in (OURS, THROUGH_SCALE, UNKNOWN) or author.before == self.after:
+            return
+        if certain or self.author is None:
+            self.program, self.author = OURS, author
+
+
+class _Kept(Struct):
+    changes: deque[tuple[int, CountChange]]
+    dropped_at: float = _NEVER
+
+
+class Record:
+    """Changes in the order in which they were seen, those of one Deployment by its UID."""
+
+    def __init__(self, of_one: int = OF_ONE, in_all: int = IN_ALL) -> None:
+        self._of_one = of_one
+        self._in_all = in_all
+        self._numbers = count()
+        self._all: OrderedDict[int, CountChange] = OrderedDict()
+        self._by_uid: dict[str, _Kept] = {}
+        self._dropped_at = _NEVER
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self._all)
+
+    def __iter__(self) -> Iterator[CountChange]:
+        """All of them, oldest first."""
+        return iter(self._all.values())
+
+    def add(self, change: CountChange) -> None:
+        """Remember one more, and forget what there is no room for."""
+        kept = self._by_uid.get(change.uid) or self._by_uid.setdefault(change.uid, _Kept(deque()))
+        number = next(self._numbers)
+        kept.changes.append((number, change))
+        self._all[number] = change
+        if len(kept.changes) > self._of_one:
+            oldest, dropped = kept.changes.popleft()
+            del self._all[oldest]
+            kept.dropped_at = dropped.at
+        if len(self._all) > self._in_all:
+            _, dropped = self._all.popitem(last=False)
+            self._dropped_at = dropped.at
+            others = self._by_uid[dropped.uid]
+            others.changes.popleft()
+            if not others.changes:
+                del self._by_uid[dropped.uid]
+
+    def of(self, uid: str) -> list[CountChange]:
+        """Those of one Deployment, oldest first."""
+        kept = self._by_uid.get(uid)
+        return [change for _, change in kept.changes] if kept else []
+
+    def find(self, uid: str, version: str) -> CountChange | None:
+        """The change that left a Deployment at a resourceVersion."""
+        return next((change for change in reversed(self.of(uid)) if change.version == version), None)
+
+    def complete_since(self, uid: str | None = None) -> float:
+        """When the last one was forgotten for want of room in all, or for this Deployment; -inf if none was."""
+        kept = self._by_uid.get(uid or "")
+        return max(self._dropped_at, kept.dropped_at if kept else _NEVER)
+
+    def cut_short(self, since: float) -> Iterator[tuple[CountChange, float]]:
+        """The oldest change left of each Deployment of which one after `since` was forgotten, and when that was."""
+        for kept in self._by_uid.values():
+            if kept.dropped_at >= max(since, 0.0):
+                yield kept.changes[0][1], kept.dropped_at

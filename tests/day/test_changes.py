@@ -1,0 +1,296 @@
+"""Changes of counts, from the news of a cluster and from our own writes."""
+
+import itertools
+
+from hypothesis import HealthCheck, settings
+from hypothesis.stateful import invariant, precondition, rule, run_state_machine_as_test
+from msgspec.structs import replace
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from sre_server.day.changes import Changes
+from sre_server.day.record import OURS, THROUGH_SCALE, UNKNOWN, CountChange, Record
+from sre_server.model import (
+    Author,
+    Changed,
+    Deleted,
+    Deployment,
+    Listed,
+    Owners,
+    Put,
+    Resource,
+    ScaledEvent,
+    Source,
+    Unreadable,
+)
+from tests.fakes import deployment
+from tests.histories import ANY, COUNTS, KEYS, Histories, Key, LimitedHistories
+from tests.wire import by_name
+
+EVERYWHERE = Source(Resource.DEPLOYMENTS)
+EVENTS = Source(Resource.SCALINGS)
+ALICE = Author("alice", "a sale begins", "a-request", before=3)
+
+
+def web(replicas: int, version: int, manager: str = "", uid: str = "uid-web") -> Deployment:
+    """Make a state of the one Deployment."""
+    owners = Owners(manager, "Update", "scale") if manager else None
+    return replace(deployment(replicas=replicas, version=str(version), uid=uid), owners=owners)
+
+
+def scaled(version: int, author: Author = ALICE, uid: str = "uid-web") -> ScaledEvent:
+    """Make the Event of a write."""
+    return ScaledEvent("shop", f"web.{version}", f"uid-{version}", str(version + 1), uid, str(version), author)
+
+
+class ChangesTests(SynchronousTestCase):
+    """One Deployment, whose count is 3 to begin with."""
+
+    def setUp(self) -> None:
+        """List it."""
+        self.clock = Clock()
+        self.clock.advance(1000)
+        self.noted: list[CountChange] = []
+        self.changes = Changes(self.clock.seconds, self.clock.seconds, self.noted.append, Record(of_one=4, in_all=6))
+        self.tell = self.changes.noting(lambda _, asked, author: None)
+        self.told_list(web(3, 10))
+
+    def told_list(self, *items: Deployment) -> None:
+        """Tell a list."""
+        self.changes.applied(Listed(EVERYWHERE, "0", self.clock.seconds(), deployments=by_name(items)))
+
+    def put(self, *items: Deployment) -> None:
+        """Tell lines of the watch."""
+        self.changes.applied(Changed(EVERYWHERE, self.clock.seconds(), [Put(item) for item in items]))
+
+    def hear(self, *items: ScaledEvent) -> None:
+        """Tell of Events."""
+        self.changes.applied(Changed(EVENTS, self.clock.seconds(), [Put(item) for item in items]))
+
+    def shown(self) -> list[tuple[int, int, str | None, str, bool]]:
+        """What is told of the Deployment."""
+        changes = self.changes.of(web(0, 0))
+        return [(each.before, each.after, each.by, each.program, each.gap) for each in changes]
+
+    def test_by_a_program(self) -> None:
+        """Of what did not go through us the manager of the count is known; of a 0 through /scale not even that."""
+        self.put(web(6, 11, "kubectl"), web(0, 12), web(4, 13, "kube-controller-manager"), web(0, 14, "helm"))
+        self.assertEqual(
+            self.shown(),
+            [
+                (3, 6, None, "kubectl", False),
+                (6, 0, None, THROUGH_SCALE, False),
+                (0, 4, None, "kube-controller-manager", False),
+                (4, 0, None, "helm", False),
+            ],
+        )
+        self.assertEqual(len(self.noted), 4)
+
+    def test_what_is_no_change(self) -> None:
+        """The first list, a new status, a new Deployment, one of the same name, and its deletion are none."""
+        self.put(web(3, 11), web(3, 12, "kubectl"))
+        self.put(web(7, 13, uid="another"))
+        self.changes.applied(Changed(EVERYWHERE, 0, [Deleted(web(7, 14, uid="another"))]))
+        self.put(web(9, 15, uid="a-third"))
+        self.told_list()
+        self.told_list(web(5, 16, uid="a-fourth"))
+        self.assertEqual(self.noted, [])
+
+    def test_our_own_write(self) -> None:
+        """It is shown as soon as it is answered, and once, whether the watch tells of it before or after that."""
+        ours = (3, 6, "alice", OURS, False)
+        for first in ("answer", "watch"):
+            self.setUp()
+            if first == "answer":
+                self.tell(web(6, 11), 6, ALICE)
+                self.assertEqual(self.shown(), [ours])
+                self.assertEqual(len(self.changes.since(0)), 1)
+                self.put(web(6, 11, OURS))
+            else:
+                self.put(web(6, 11, OURS))
+                self.assertEqual(self.shown(), [(3, 6, OURS, OURS, False)])
+                self.tell(web(6, 11), 6, ALICE)
+            self.assertEqual(self.shown(), [ours], first)
+            (change,) = self.changes.since(0)
+            self.assertEqual((change.author, len(self.noted)), (ALICE, 1))
+
+    def test_a_write_upon_what_was_not_told_yet(self) -> None:
+        """The watch tells of the step before ours after our answer: the chain has both, each by who made it."""
+        self.tell(web(6, 12), 6, ALICE)
+        self.put(web(5, 11, "kubectl"))
+        self.assertEqual(self.shown(), [(3, 5, None, "kubectl", False), (5, 6, "alice", OURS, False)])
+        self.put(web(6, 12))
+        self.assertEqual(self.shown(), [(3, 5, None, "kubectl", False), (5, 6, "alice", OURS, False)])
+
+    def test_a_write_that_changed_nothing(self) -> None:
+        """A count that was the same already was set by whoever set it before."""
+        self.put(web(0, 11))
+        self.tell(web(0, 11), 0, Author("alice", before=0))
+        self.hear(scaled(11, Author("bob", before=0)))
+        self.put(web(6, 12, "kubectl"))
+        self.tell(web(6, 12), 6, ALICE)  # judged on a count that was out of date
+        self.assertEqual(self.shown(), [(3, 0, None, THROUGH_SCALE, False), (0, 6, None, "kubectl", False)])
+
+    def test_a_list(self) -> None:
+        """What a list found changed may have had more steps; a write of ours that it is past, or brings, is told."""
+        self.told_list(web(5, 11, "kubectl"))
+        self.tell(web(6, 12), 6, ALICE)
+        self.tell(web(7, 14), 7, ALICE)
+        self.told_list(web(7, 14, OURS))
+        self.assertEqual(
+            self.shown(),
+            [(3, 5, None, "kubectl", True), (5, 6, "alice", OURS, True), (6, 7, "alice", OURS, True)],
+        )
+        self.told_list(web(7, 14, OURS))
+        self.assertEqual(len(self.noted), 3)
+
+    def test_a_restored_backup(self) -> None:
+        """What went back is a change like any; a write of ours that was lost with it is shown no longer."""
+        self.put(web(6, 20, "kubectl"))
+        self.tell(web(7, 21), 7, ALICE)
+        self.clock.advance(1)
+        self.told_list(web(3, 10))
+        self.assertEqual(self.shown(), [(3, 6, None, "kubectl", False), (6, 3, None, UNKNOWN, True)])
+
+    def test_unreadable(self) -> None:
+        """While it cannot be read it may have had any count: what follows is compared with the one before, as a gap."""
+        self.put(Unreadable("shop", "web", "uid-web", "11"), web(3, 12))
+        self.assertEqual(self.shown(), [])
+        self.put(Unreadable("shop", "web", "", ""), web(5, 14, "kubectl"), web(6, 15, "kubectl"))
+        self.assertEqual(self.shown(), [(3, 5, None, "kubectl", True), (5, 6, None, "kubectl", False)])
+
+    def test_through_another_replica(self) -> None:
+        """Its Event names the author, before the change is told or after it; without it, the program is known."""
+        self.put(web(6, 11, OURS), web(0, 12))
+        self.hear(scaled(11), scaled(12, Author("bob")), scaled(13, Author("carol")))
+        self.put(web(4, 13, OURS), web(5, 14, OURS))
+        self.assertEqual([each[2] for each in self.shown()], ["alice", "bob", "carol", OURS])
+
+    def test_events_at_a_list(self) -> None:
+        """Events count that are listed, as after an outage of their watch."""
+        self.put(web(6, 11, OURS))
+        self.changes.applied(Listed(EVENTS, "0", 0, others={"shop": {"web.11": scaled(11)}}))
+        self.assertEqual(self.shown()[0][2], "alice")
+
+    def test_forged_events(self) -> None:
+        """An Event names no author of what another program set, and takes nothing from one who is known for certain."""
+        self.put(web(6, 11, "kubectl"))
+        self.hear(scaled(11))
+        self.hear(scaled(12, Author("mallory")))
+        self.put(web(7, 12, OURS))
+        self.tell(web(7, 12), 7, ALICE)
+        self.hear(scaled(12, Author("mallory")))
+        self.assertEqual([each[2] for each in self.shown()], [None, "alice"])
+
+    def test_room(self) -> None:
+        """The last ones of each, and so many in all, are kept; it is said from when on none is missing."""
+        others = [replace(web(1, 20 + number, uid=f"uid-{number}"), name=f"w{number}") for number in range(4)]
+        self.put(*others)
+        self.assertEqual(self.changes.complete_since(), 1000)
+        for version in range(11, 16):
+            self.clock.advance(1)
+            self.put(web(version, version, "kubectl"))
+        self.assertEqual([each[0] for each in self.shown()], [11, 12, 13, 14])
+        self.assertEqual((self.changes.complete_since(web(0, 0)), self.changes.complete_since()), (1001, 1000))
+        cut = [(change.deployment, at) for change, at in self.changes.cut_short(1001)]
+        self.assertEqual((cut, list(self.changes.cut_short(1002))), ([("web", 1001)], []))
+        for other in others:
+            self.clock.advance(1)
+            self.put(replace(other, replicas=5, resource_version="40"))
+        self.assertEqual(
+            [(each.deployment, each.after) for each in self.changes.since(0)][:2], [("web", 14), ("web", 15)]
+        )
+        self.assertEqual(self.changes.complete_since(), 1003)
+        self.assertEqual(len(self.changes.since(1008)), 2)
+
+    def test_writes_of_what_is_gone(self) -> None:
+        """A write that is not told before its Deployment is deleted waits no longer."""
+        self.tell(web(6, 11), 6, ALICE)
+        self.changes.applied(Changed(EVERYWHERE, 0, [Deleted(web(3, 12))]))
+        self.assertEqual((self.shown(), self.changes.since(0)), ([], []))
+
+
+class ChangeHistories(Histories):
+    """Random histories, of which the changes are remembered."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.changes = Changes(self.clock.seconds, self.clock.seconds, record=Record(of_one=1000))
+        self.cache.subscribe(self.changes)
+        self.tell_write = self.changes.noting(lambda _, asked, author: None)
+        self.judged: dict[str, int | None] = {}
+
+    @precondition(lambda self: not self.cache.unsynced)
+    @rule(key=KEYS, replicas=COUNTS)
+    def write(self, key: Key, replicas: int) -> None:
+        """We scale a Deployment, judged on what it is: the same again is no change."""
+        before = self.deployments.get(key)
+        super().write(key, replicas)
+        if before is not None:
+            version = self.deployments[key].resource_version
+            self.judged.setdefault(version, None if isinstance(before, Unreadable) else before.replicas)
+
+    @precondition(lambda self: self.answers)
+    @rule(which=ANY)
+    def answer(self, which: int) -> None:
+        """The answer to one of our writes arrives."""
+        left = self.answers[which % len(self.answers)]
+        super().answer(which)
+        self.tell_write(left, left.replicas, Author("us", before=self.judged[left.resource_version]))
+
+    def told(self, uid: str) -> list[CountChange]:
+        """What is told of one Deployment."""
+        return [change for change in self.changes.since(0) if change.uid == uid]
+
+    @invariant()
+    def each_once_and_in_a_chain(self) -> None:
+        """Each change is one that there was, once, in order, and begins where the one before ended."""
+        for changes in self.past.values():
+            for uid in {change.object.uid for change in changes}:
+                told = self.told(uid)
+                versions = [int(change.version) for change in told]
+                assert versions == sorted(set(versions))
+                for one, other in itertools.pairwise(told):
+                    assert one.after == other.before
+                for change in told:
+                    self.check_one(change, [item.object for item in changes if item.object.uid == uid])
+
+    def check_one(self, change: CountChange, states: list[object]) -> None:
+        """A change is what happened at its version; without a gap, in one step."""
+        known = [state for state in states if isinstance(state, Deployment)]
+        index = next(index for index, state in enumerate(known) if state.resource_version == change.version)
+        assert known[index].replicas == change.after
+        assert change.before != change.after
+        if not change.gap and change.author is None:
+            assert known[index - 1].replicas == change.before
+
+    def everything_is_told(self) -> None:
+        """In the end the last change of each Deployment left it at the count that it has."""
+        super().everything_is_told()
+        for item in self.deployments.values():
+            told = self.told(item.uid)
+            if told and not isinstance(item, Unreadable):
+                assert told[-1].after == item.replicas
+
+
+class LimitedChangeHistories(ChangeHistories, LimitedHistories):
+    """The same with one source for each of two namespaces."""
+
+
+class ChangeProperties(SynchronousTestCase):
+    """Any interleaving of what happens, what is told and what we write."""
+
+    def test_histories(self) -> None:
+        """Each change is told once, and the chain has no holes."""
+        for machine in (ChangeHistories, LimitedChangeHistories):
+            run_state_machine_as_test(
+                machine,
+                settings=settings(
+                    max_examples=200,
+                    stateful_step_count=40,
+                    deadline=None,
+                    derandomize=True,
+                    database=None,
+                    suppress_health_check=list(HealthCheck),
+                ),
+            )
