@@ -6,6 +6,7 @@ build it and hand it to the reactor thread without locks.
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from decimal import Decimal
 from enum import Enum
 from typing import Final
 
@@ -194,8 +195,52 @@ class Written(Struct, frozen=True):
     warnings: Sequence[str] = ()
 
 
+class Limit(Struct, frozen=True):
+    """What a quota allows of one resource, such as `pods` or `requests.cpu`, and how much of that is used.
+
+    `hard` and `used` are as the cluster writes them, `most` and `free` the numbers that they come to.
+    """
+
+    resource: str
+    hard: str
+    used: str
+    most: Decimal
+    free: Decimal
+
+
+class Quota(Struct, frozen=True):
+    """One ResourceQuota; `stands` is all that it allows, as text. It counts the pods of its `scopes`, or else all."""
+
+    name: str
+    stands: str
+    limits: tuple[Limit, ...] = ()
+    scopes: tuple[str, ...] = ()
+
+
+class Budget(Struct, frozen=True):
+    """One PodDisruptionBudget over the pods of a Deployment; of both bounds, counts or percentages, one is empty."""
+
+    name: str
+    min_available: str = ""
+    max_unavailable: str = ""
+
+
+class Surroundings(Struct, frozen=True):
+    """What else in its namespace bears on the count of the Deployment `uid`, which has so many `pods`.
+
+    `needs` is what one more pod takes of the resources that quotas name, as far as its template tells. Quotas and
+    budgets are None where they are not known.
+    """
+
+    uid: str
+    pods: int
+    needs: Mapping[str, Decimal]
+    quotas: tuple[Quota, ...] | None
+    budgets: tuple[Budget, ...] | None
+
+
 class Resource(Enum):
-    """The kinds of Kubernetes objects that are listed and watched; pods are never watched."""
+    """The kinds of Kubernetes objects that are listed and watched; pods and quotas never are watched."""
 
     NAMESPACES = "namespaces"
     DEPLOYMENTS = "deployments"
@@ -205,6 +250,7 @@ class Resource(Enum):
     PODS = "pods"
     SCALINGS = "events"
     """Those only that tell of writes through this server."""
+    QUOTAS = "resourcequotas"
 
 
 _ESSENTIAL: Final = (Resource.NAMESPACES, Resource.DEPLOYMENTS)

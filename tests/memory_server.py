@@ -32,10 +32,12 @@ from sre_server.model import (
     Object,
     PodFault,
     Put,
+    Quota,
     Resource,
     ScaledEvent,
     Source,
     State,
+    Surroundings,
     Written,
     sources_beside,
     sources_of,
@@ -295,6 +297,9 @@ class MemoryServer:
         self.faults: list[PodFault] | Exception = []
         """What keeps pods from running, of any Deployment, or why that cannot be told."""
         self.looked_at_pods: list[tuple[str, str]] = []
+        self.around: Surroundings | Exception | None = None
+        """What plans find around a Deployment."""
+        self.surveyed: list[tuple[str, str, str]] = []
         self.watching = True
         self.warnings: list[str] = []
         self.troubles: list[str] = []
@@ -323,6 +328,7 @@ class MemoryServer:
             look=self._look,
             tell=self._tell,
             look_at_pods=self._look_at_pods,
+            surveyor=self,
             permissions=self.permissions,
             watching=lambda: self.watching,
             warnings=lambda: self.warnings,
@@ -331,6 +337,19 @@ class MemoryServer:
         self.site, self.health = api.site, api.health
         if not lane:
             self.site.lane = None
+
+    def survey(self, client: str, namespace: str, name: str) -> Deferred[Surroundings | None]:
+        """See `Surveyor.survey`."""
+        self.surveyed.append((client, namespace, name))
+        return fail(self.around) if isinstance(self.around, Exception) else succeed(self.around)
+
+    def quotas(self, client: str, namespace: str) -> Deferred[tuple[Quota, ...] | None]:
+        """See `Surveyor.quotas`."""
+
+        def quotas_in(around: Surroundings | None) -> tuple[Quota, ...] | None:
+            return around.quotas if around else None
+
+        return self.survey(client, namespace, "").addCallback(quotas_in)
 
     def _tell(self, deployment: Deployment, asked: int, author: Author) -> None:
         self.told.append((deployment, asked, author))

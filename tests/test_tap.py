@@ -72,7 +72,7 @@ class MakeServiceTests(SynchronousTestCase):
 
     def test_the_order(self) -> None:
         """Logs come first and unreadiness last, so that stopping begins with the one and ends with the other."""
-        workers = ["ConnectedWorkers"] * 5
+        workers = ["ConnectedWorkers"] * 6
         core = ["SettledHeap", "Reloading", "ChangeLog", "Feed", *workers, "AuditLogService"]
         core += ["SiteService", "Unreadiness"]
         names = [type(service).__name__ for service in self.make(ops_listen="tcp:8080")._services]

@@ -11,12 +11,36 @@ from sre_server.errors import Malformed, PreconditionFailed
 _TAG: Final = re.compile(rb'[ \t]*(W/)?("[\x21\x23-\x7e\x80-\xff]*")[ \t]*(?=,|\Z)')
 _EMPTY: Final = re.compile(rb"[ \t]*(?=,|\Z)")
 _COUNT: Final = re.compile(rb'"(0|[1-9][0-9]{0,9})-([\x21\x23-\x7e]{1,128})"')
+_PLAN: Final = re.compile(
+    rb'"plan-(0|[1-9][0-9]{0,9})-(0|[1-9][0-9]{0,9})-([\x21\x23-\x7e]{1,128})-([0-9a-f]{8}(?:\.[0-9a-f]{8}){0,15})"'
+)
 ANY_STATE: Final = b"*"
 
 
 def replicas_tag(replicas: int, uid: str) -> bytes:
     """Return the entity tag of a count: the count itself, and whose it is."""
     return b'"%d-%s"' % (replicas, uid.encode("ascii", "replace"))
+
+
+class PlanTag(Struct, frozen=True):
+    """What the entity tag of a plan says: from and to which count it is, whose, and digests of what it stands on."""
+
+    before: int
+    after: int
+    uid: str
+    digests: tuple[str, ...]
+
+    @classmethod
+    def of(cls, tag: bytes) -> "PlanTag | None":
+        """Read a tag; None if it is none of a plan."""
+        found = _PLAN.fullmatch(tag)
+        if found is None:
+            return None
+        return cls(int(found[1]), int(found[2]), found[3].decode("ascii"), tuple(found[4].decode("ascii").split(".")))
+
+    def __bytes__(self) -> bytes:
+        """The tag."""
+        return f'"plan-{self.before}-{self.after}-{self.uid}-{".".join(self.digests)}"'.encode("ascii", "replace")
 
 
 def tags_in(field: bytes, *, strong: bool = False) -> list[bytes]:

@@ -8,11 +8,14 @@ from twisted.web.resource import IResource
 
 from sre_server.api.bodies import Body, one
 from sre_server.api.changes import ChangeBodies, since_in
-from sre_server.api.counts import replicas_in_body
+from sre_server.api.conditional import Conditions
+from sre_server.api.counts import confirmed_in, replicas_in_body
 from sre_server.api.gate import Gate
+from sre_server.api.judging import Wanted
 from sre_server.api.lists import ListBodies
 from sre_server.api.newness import Newness
 from sre_server.api.picture import Pictures
+from sre_server.api.planning import Planner
 from sre_server.api.routes import Read, list_route, read_route, write_route
 from sre_server.api.routing import json_app, json_route
 from sre_server.api.statuses import FAMILY_A
@@ -43,6 +46,7 @@ class DeploymentsAPI:
         pictures: Pictures,
         waiting: Waiting,
         changes: ChangeBodies,
+        planner: Planner,
     ) -> None:
         self.cache = cache
         self.gate = gate
@@ -53,6 +57,7 @@ class DeploymentsAPI:
         self._waiting = waiting
         self.hold = waiting.hold
         self._changes = changes
+        self._planner = planner
 
     def resource(self) -> IResource:
         """The resource of every URL of the family; it also refuses those that nobody knows."""
@@ -95,6 +100,14 @@ class DeploymentsAPI:
         scaled = await self._writer.scale(request, identity, namespace, name, asked)
         otherwise = "" if scaled.replicas == asked else f", admission made it {scaled.replicas}"
         return {"message": UPDATED + otherwise, **await self._waiting.outcome(request, identity, scaled, before)}
+
+    @write_route(_app, "/deployments/<namespace:namespace>/<deployment:name>/plan", "POST", Verb.READ, Verb.SCALE)
+    async def plan(self, request: APIRequest, identity: Identity, namespace: str, name: str) -> object:
+        """`POST /deployments/{ns}/{name}/plan` with `{"replicas": 6}`: what would become of that count."""
+        asked, confirmed = replicas_in_body(request), confirmed_in(request)
+        plan = await self._planner.plan(Wanted(identity.name, namespace, name, asked, confirmed, Conditions()))
+        request.setHeader(b"ETag", plan.tag)
+        return plan.body
 
     @json_route(_app, "/deployments/<namespace:namespace>/<deployment:name>/permissions")
     async def permissions(self, request: APIRequest, namespace: str, name: str) -> object:

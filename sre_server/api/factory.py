@@ -19,6 +19,7 @@ from sre_server.api.namespaces import NamespacesAPI
 from sre_server.api.newness import Newness
 from sre_server.api.openapi import OpenAPI
 from sre_server.api.picture import Pictures
+from sre_server.api.planning import Planner, Surveyor
 from sre_server.api.routing import Root
 from sre_server.api.slices import Slices
 from sre_server.api.statuses import FAMILY_A, FAMILY_B, StatusTable
@@ -74,6 +75,7 @@ def make_api(
     look: Look,
     tell: TellScaled,
     look_at_pods: LookAtPods | None,
+    surveyor: Surveyor,
     permissions: Permissions,
     watching: Callable[[], bool] = lambda: True,
     warnings: Callable[[], list[str]] = list,
@@ -84,8 +86,9 @@ def make_api(
 
     `scale` writes to the cluster, and `tell` leaves word of it there.
 
-    `look` asks the cluster for the one Deployment that is to be written, where the cache will not do; `look_at_pods`,
-    if there is one, what keeps pods from running that somebody waits for. `permissions` are
+    `look` asks the cluster for the one Deployment that is to be written, where the cache will not do; `surveyor`, for
+    what plans need; `look_at_pods`, if there is one, what keeps pods from running that somebody waits for.
+    `permissions` are
     the server's own in the cluster; `watching` tells whether the cache is still fed, `troubles` what keeps it from
     being so, `warnings` what should be mended; `refresh` brings those metrics up to date that are read off something
     else.
@@ -100,7 +103,7 @@ def make_api(
         tell(deployment, asked, author)
 
     def writer(statuses: StatusTable) -> Writer:
-        return Writer(cache, judge, scale, guards.audit, metrics, day.changes.noting(tell_all), statuses)
+        return Writer(cache, judge, scale, guards.audit, metrics, day.changes.noting(tell_all), statuses, planner)
 
     def refresh_all() -> None:
         refresh()
@@ -109,13 +112,14 @@ def make_api(
         metrics.waits.set(waiting.waits.count)
 
     judge = Judge(cache, look, guards.guardrails, day.autoscalers, guards.stops)
+    planner = Planner(cache, day, judge, guards.guardrails, surveyor)
     health = Health(cache, permissions, watching, warnings, troubles)
     gate_a = gate(FAMILY_A)
     slices, newness = Slices(reactor), Newness(reactor, cache)
     names, counts = ListBodies(cache, names_in, slices), ListBodies(cache, counts_in, slices)
     pictures, changes = Pictures(cache, day), ChangeBodies(cache, day.changes, slices)
     waiting = Waiting(reactor, cache, day.autoscalers, metrics, look_at_pods)
-    family_a = DeploymentsAPI(cache, gate_a, newness, writer(FAMILY_A), names, pictures, waiting, changes)
+    family_a = DeploymentsAPI(cache, gate_a, newness, writer(FAMILY_A), names, pictures, waiting, changes, planner)
     family_b = NamespacesAPI(cache, gate(FAMILY_B), newness, writer(FAMILY_B), names, counts)
     deployments = family_a.resource()
     health_api = HealthAPI(health, gate_a).resource()

@@ -73,18 +73,19 @@ class Judge:
 
         To the UID always, as it is annotations of that very Deployment, or their absence, that let the write through.
         """
-        self._guardrails().check(self._write(wanted, state))
+        self._guardrails().check(self.write(wanted, state))
         wanted.conditions.check(state.replicas, state.uid)
         return Expected(state.uid, state.replicas if self._needs_count(wanted) else None)
 
     def done(self, wanted: Wanted, state: State, replicas: int) -> list[str]:
         """Note a write that was carried out, and made the count so; return the values of Warning fields about it."""
-        rails, write = self._guardrails(), self._write(wanted, state)
+        rails, write = self._guardrails(), self.write(wanted, state)
         if write.stops and replicas == 0:
             self._stops.note(wanted.client, rails.mass)
         return [warning(text).decode() for text in rails.warnings(write)]
 
-    def _write(self, wanted: Wanted, state: State) -> Write:
+    def write(self, wanted: Wanted, state: State) -> Write:
+        """Return what the guardrails are asked."""
         found = self._autoscalers.of(wanted.namespace, wanted.name)
         return Write(
             namespace=wanted.namespace,

@@ -150,12 +150,15 @@ def list_route(
     return decorate
 
 
-def write_route(app: Klein, rule: str) -> Callable[[Handler], Handler]:
-    """Serve PUT of one Deployment to clients that may SCALE it; the handler is a coroutine of request and identity."""
+def write_route(app: Klein, rule: str, method: str = "PUT", *charged: Verb) -> Callable[[Handler], Handler]:
+    """Serve a method of one Deployment to clients that may SCALE it; the handler is a coroutine of request, identity.
+
+    It takes a token of each verb in `charged`; of SCALE alone unless that says more.
+    """
 
     def decorate(handler: Handler) -> Handler:
         async def write(family: Family, request: APIRequest, namespace: str, name: str, **more: str) -> object:
-            identity = family.gate.admit(request, Verb.SCALE, namespace, name)
+            identity = family.gate.admit(request, Verb.SCALE, namespace, name, *charged)
             permitted = family.gate.permit(request, identity, Verb.SCALE, namespace, name)
             if permitted is not None:
                 await permitted
@@ -164,7 +167,7 @@ def write_route(app: Klein, rule: str) -> Callable[[Handler], Handler]:
             except NotFound as error:
                 raise family.gate.missing(identity, namespace, name, error) from None
 
-        json_route(app, rule, "PUT")(wraps(handler)(write))
+        json_route(app, rule, method)(wraps(handler)(write))
         return handler
 
     return decorate

@@ -12,6 +12,7 @@ from sre_server.api.conditional import Conditions
 from sre_server.api.counts import confirmed_in
 from sre_server.api.gate import Asked
 from sre_server.api.judging import Judge, Wanted
+from sre_server.api.planning import Planner
 from sre_server.api.statuses import StatusTable, status_of
 from sre_server.cache import ClusterCache
 from sre_server.errors import AdmissionRefused, Conflict, GuardrailRefused, NotFound, SreServerError
@@ -56,6 +57,7 @@ class Writer:
         metrics: Metrics,
         tell: TellScaled,
         statuses: StatusTable,
+        planner: Planner,
     ) -> None:
         self._cache = cache
         self._judge = judge
@@ -64,6 +66,7 @@ class Writer:
         self._metrics = metrics
         self._tell = tell
         self._statuses = statuses
+        self._planner = planner
 
     async def scale(
         self, request: APIRequest, identity: Identity, namespace: str, name: str, replicas: int
@@ -80,6 +83,7 @@ class Writer:
         asked = Asked(request, identity, Verb.SCALE, namespace, name)
         record = asked.record(new_replicas=replicas, requested_replicas=replicas)
         try:
+            wanted = await self._planner.settle(wanted)
             state = await self._judge.state(wanted)
             record = _seen(record, state)
             expected = self._judge.judge(wanted, state)

@@ -6,7 +6,7 @@ from functools import partial
 from msgspec import Struct
 from twisted.application.service import Service
 
-from sre_server.cluster import events, pods, reviews, scaling
+from sre_server.cluster import events, pods, reviews, scaling, surveying
 from sre_server.cluster.access import Credentials
 from sre_server.cluster.connection import Connection, Observe
 from sre_server.cluster.events import EventRecorder
@@ -18,6 +18,7 @@ from sre_server.cluster.polling import NamespacePoller
 from sre_server.cluster.probing import ReviewProbe
 from sre_server.cluster.reviews import Reviews
 from sre_server.cluster.scaling import Scaling
+from sre_server.cluster.surveying import Surveys
 from sre_server.cluster.version import streams_lists
 from sre_server.cluster.watching import Reflector
 from sre_server.cluster.whose import cluster_uid
@@ -31,6 +32,7 @@ class Cluster(Struct, frozen=True):
     feed: Feed
     scaling: Scaling
     reviews: Reviews
+    surveys: Surveys
     events: EventRecorder
     pods: Pods
     services: Sequence[Service]
@@ -46,14 +48,16 @@ def make_cluster(
     cycle_ended: Callable[[str], object],
     permissions: Permissions,
     probe: bool,
+    quotas: bool = True,
     follow: Cycle | None = None,
 ) -> Cluster:
     """Talk to the cluster that `credentials` find; no thread runs, and nothing is sent, before the services start.
 
     `apply` is told in the reactor thread what is heard of `sources`; `observe`, of each request, in the thread that
     made it; `cycle_ended`, in a word, why a cycle of a source ended; `permissions`, what the server itself turned out
-    to be permitted, or not. With `probe`, whether it may ask for reviews is found out before anybody needs one. Where
-    something else is to be followed than the cluster's own watches, `follow` is it.
+    to be permitted, or not. With `probe`, whether it may ask for reviews is found out before anybody needs one. Without
+    `quotas`, nothing is looked up for plans. Where something else is to be followed than the cluster's own watches,
+    `follow` is it.
     """
 
     def connect() -> Connection:
@@ -71,14 +75,16 @@ def make_cluster(
     recording = ConnectedWorkers(reactor, "Events", events.BOUNDS, connect, stop_seconds=events.STOP_SECONDS)
     looks = workers("looks at pods", pods.BOUNDS)
     asking = Reviews(read_reviews, write_reviews, told, permissions.pauses)
+    surveyors = [workers("plans", surveying.BOUNDS)] if quotas else []
     probes = [ReviewProbe(reactor, asking, permissions)] if probe else []
     return Cluster(
         feed,
         Scaling(writes, told),
         asking,
+        Surveys(surveyors[0] if surveyors else None, told, permissions.pauses),
         EventRecorder(recording, told, permissions.pauses),
         Pods(looks, told, permissions.pauses),
-        [feed, read_reviews, write_reviews, *probes, looks, writes, recording],
+        [feed, read_reviews, write_reviews, *probes, looks, *surveyors, writes, recording],
     )
 
 

@@ -4,7 +4,8 @@
 annotations are then of one state, which those of a Deployment and of its Scale, asked for one after the other, are not.
 """
 
-from typing import Final
+from collections.abc import Callable, Mapping
+from typing import Final, TypeVar
 
 from sre_server.cluster.decoding import Status, decode_status
 from sre_server.cluster.permissions import GET_DEPLOYMENTS
@@ -19,6 +20,7 @@ KINDS: Final = ("deployments", "deployments/scale")
 """What a Status calls a Deployment, or its Scale."""
 OBJECT_BYTES: Final = 16 * 2**20
 """1.5 MiB, the most that etcd takes, can be six times as much in JSON."""
+_T = TypeVar("_T")
 METADATA_ONLY: Final = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json"
 
 
@@ -27,27 +29,38 @@ def look(transport: Transport, namespace: str, name: str, *, count: bool) -> Sta
 
     Raises NotFound, or Unavailable if the cluster does not say.
     """
+
+    def decode(body: bytes) -> State:
+        state = decode_state(body)
+        if count and state.replicas is None:
+            raise BadAnswer("The cluster's answer is not a whole Deployment.")
+        return state
+
+    return get_deployment(transport, namespace, name, decode, {} if count else {"Accept": METADATA_ONLY})
+
+
+def get_deployment(
+    transport: Transport, namespace: str, name: str, decode: Callable[[bytes], _T], headers: Mapping[str, str]
+) -> _T:
+    """Get a Deployment and decode it; as `look` does, and raises."""
     path = f"/apis/apps/v1/namespaces/{namespace}/deployments/{name}"
     # As for a write: what was idle may be dead, and there is no second attempt.
-    headers = {"Connection": "close"} | ({} if count else {"Accept": METADATA_ONLY})
+    sent = {"Connection": "close", **headers}
     try:
-        with transport.request("GET", path, {}, headers=headers, read_timeout=READ_TIMEOUT) as reply:
+        with transport.request("GET", path, {}, headers=sent, read_timeout=READ_TIMEOUT) as reply:
             body = reply.read(OBJECT_BYTES, READ_TIMEOUT)
             if reply.status == 200:
-                state = decode_state(body)
-                if count and state.replicas is None:
-                    raise BadAnswer("The cluster's answer is not a whole Deployment.")
-                return state
+                return decode(body)
     except ClusterError as error:
-        raise _unavailable(str(error)) from error
+        raise unavailable(str(error)) from error
     said = decode_status(body)
     if reply.status == 404 and (missing := not_found(said, namespace, name)):
         raise missing
-    unavailable = _unavailable(f"the cluster refused ({reply.status}): {said.message or 'it gave no reason'}")
+    refused = unavailable(f"the cluster refused ({reply.status}): {said.message or 'it gave no reason'}")
     if reply.status in (401, 403):
-        unavailable.missing_right = GET_DEPLOYMENTS
-    unavailable.retry_after = reply.retry_after() or RETRY_SECONDS
-    raise unavailable
+        refused.missing_right = GET_DEPLOYMENTS
+    refused.retry_after = reply.retry_after() or RETRY_SECONDS
+    raise refused
 
 
 def not_found(said: Status, namespace: str, name: str) -> NotFound | None:
@@ -59,5 +72,6 @@ def not_found(said: Status, namespace: str, name: str) -> NotFound | None:
     return None
 
 
-def _unavailable(why: str) -> Unavailable:
+def unavailable(why: str) -> Unavailable:
+    """Make the error for a cluster that does not say."""
     return Unavailable(f"What the Deployment is now cannot be told, so nothing was changed: {why}", RETRY_SECONDS)

@@ -26,6 +26,8 @@ GET_VERSION: Final = "get /version"
 PATCH_SCALE: Final = "patch deployments/scale"
 GET_DEPLOYMENTS: Final = "get deployments"
 CREATE_REVIEWS: Final = "create subjectaccessreviews"
+LIST_QUOTAS: Final = "list resourcequotas"
+LIST_BUDGETS: Final = "list poddisruptionbudgets"
 CREATE_EVENTS: Final = "create events"
 LIST_PODS: Final = "list pods"
 

@@ -25,6 +25,7 @@ class ClusterKind(Enum):
 OPTIONAL: Final[Mapping[str, Resource]] = {
     "autoscalers": Resource.AUTOSCALERS,
     "authors": Resource.SCALINGS,
+    "quotas": Resource.QUOTAS,
     "pods": Resource.PODS,
 }
 """What an operator may do without, for want of the right to list it."""

@@ -8,6 +8,7 @@ AUTOSCALER: Final = "HorizontalPodAutoscaler"
 CONTROLLERS: Final = "kube-controller-manager"
 """The field manager of the cluster's own controllers; of those, only the autoscaler's writes a scale."""
 UNKNOWN: Final = "program unknown"
+SERVER_SIDE: Final = "(server-side apply)"
 
 
 def named(autoscaler: Autoscaler) -> str:
@@ -23,12 +24,12 @@ def applier_of(owners: Owners) -> str | None:
     (kubernetes/kubernetes#25238); a client-side one has it in its last configuration.
     """
     if owners.operation == "Apply" and not owners.subresource:
-        return f"{owners.manager} (server-side apply)"
+        return f"{owners.manager} {SERVER_SIDE}"
     if owners.applied:
         manager = owners.manager if owners.operation == "Update" and not owners.subresource else ""
         return f"{manager or 'kubectl apply'} (its last applied configuration has a count)"
     if not owners.manager and owners.appliers:
-        return f"{owners.appliers[0]} (server-side apply)"
+        return f"{owners.appliers[0]} {SERVER_SIDE}"
     return None
 
 

@@ -49,6 +49,7 @@ OPERATIONS: Final[dict[tuple[str, str], dict[str, Any]]] = {
     if method in item
 }
 PUT_A: Final = ("PUT", "/deployments/{namespace}/{deployment}/replicas")
+PLAN: Final = ("POST", "/deployments/{namespace}/{deployment}/plan")
 PUT_B: Final = ("PUT", "/namespaces/{namespace}/deployments/{deployment}/replica_count/{replica_count}")
 VALUES: Final = {"namespace": "shop", "deployment": "web", "replica_count": "5"}
 JSON_BODY: Final = b'{"replicas": 5}'
@@ -166,7 +167,7 @@ def _unlike(answer: Answer, operation: Mapping[str, Any], *, head: bool = False)
 def _answers(method: str, template: str) -> Iterator[tuple[str, Answer]]:
     """Ask for one operation in every situation that its callers can be in."""
     path = template.format(**VALUES)
-    body = JSON_BODY if (method, template) == PUT_A else b""
+    body = JSON_BODY if (method, template) in (PUT_A, PLAN) else b""
     yield "all is well", Server().filled().ask(method, path, body)
     yield "nothing is synced", Server().ask(method, path, body)
     server = Server()
@@ -205,6 +206,8 @@ def _answers(method: str, template: str) -> Iterator[tuple[str, Answer]]:
     yield "long headers", Server().filled().ask(method, path, body, {"X": "x" * 17000})
     yield "a long body", Server().filled().ask(method, path, b"x" * 5000)
     yield "too slow", Server().filled().ask_slowly(method, path)
+    if body:
+        yield "not JSON", Server().filled().ask(method, path, body, {"Content-Type": "text/plain"})
     if method == "PUT":
         yield from _write_answers(method, template, body)
 
@@ -237,8 +240,6 @@ def _write_answers(method: str, template: str, body: bytes) -> Iterator[tuple[st
     yield "a guardrail", Server().filled().ask(method, many, b'{"replicas": 5000}')
     too_many = template.format(**{**VALUES, "replica_count": "2147483648"})
     yield "out of range", Server().filled().ask(method, too_many, b'{"replicas": 2147483648}')
-    if body:
-        yield "not JSON", Server().filled().ask(method, path, body, {"Content-Type": "text/plain"})
 
 
 class DocumentTests(SynchronousTestCase):

@@ -49,7 +49,7 @@ class FactoryTests(SynchronousTestCase):
         for namespaces in ((), ("shop", "staff")):
             cluster = self.make(namespaces, probe=True)
             self.assertTrue(cluster.feed.alive)
-            self.assertEqual([service.running for service in cluster.services], [0] * 7)
+            self.assertEqual([service.running for service in cluster.services], [0] * 8)
         self.assertEqual(set(threading.enumerate()), threads)
         self.assertEqual(self.reactor.getDelayedCalls(), [])
 
@@ -79,7 +79,7 @@ class FactoryTests(SynchronousTestCase):
         """Blocking calls run in pools that neither starve the reactor's nor outlive the process."""
         pools = [_workers_of(service)._pool for service in self.make(("a", "b")).services]
         self.assertEqual({type(pool) for pool in pools}, {DaemonThreadPool})
-        self.assertEqual([pool.max for pool in pools], [4, 8, 8, 2, 16, 1])
+        self.assertEqual([pool.max for pool in pools], [4, 8, 8, 2, 8, 16, 1])
 
 
 def _workers_of(service: Service) -> Workers:

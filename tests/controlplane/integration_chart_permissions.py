@@ -37,6 +37,7 @@ NAMESPACES = ("", "namespaces", ("list", "watch"))
 ONE_NAMESPACE = ("", "namespaces", ("get",))
 RECORD = ("", "events", ("create",))
 EVENTS = ("", "events", ("create", "list", "watch"))
+PLANS = (("", "resourcequotas", ("list",)), ("policy", "poddisruptionbudgets", ("list",)))
 REVIEWS = ("authorization.k8s.io", "subjectaccessreviews", ("create",))
 
 
@@ -122,7 +123,9 @@ class GrantTests(SynchronousTestCase):
         self._whole_job(daemon)
         seen = self._as(daemon, "sre-server-synthetic", "GET", "/deployments").json
         self.assertEqual(seen, [{"namespace": self.release.namespace, "deployments": [self.release.account]}])
-        self.assertEqual(self.release.granted(self.other), {CACHE, SCALE, AUTOSCALERS, NAMESPACES, EVENTS, REVIEWS})
+        self.assertEqual(
+            self.release.granted(self.other), {CACHE, SCALE, AUTOSCALERS, NAMESPACES, *PLANS, EVENTS, REVIEWS}
+        )
         self.assertEqual(set(self._attempts(self.served).values()), {403})
 
     def test_namespaces(self) -> None:
@@ -130,13 +133,15 @@ class GrantTests(SynchronousTestCase):
         daemon = self._serve({"namespaces": [self.served]})
         self._whole_job(daemon)
         self.assertEqual(daemon.get("/namespaces").json, {"namespaces": [self.served]})
-        self.assertEqual(self.release.granted(self.served), {CACHE, SCALE, AUTOSCALERS, ONE_NAMESPACE, EVENTS, REVIEWS})
+        self.assertEqual(
+            self.release.granted(self.served), {CACHE, SCALE, AUTOSCALERS, ONE_NAMESPACE, *PLANS, EVENTS, REVIEWS}
+        )
         self.assertEqual(self.release.granted(self.other), {REVIEWS})
         self.assertEqual(set(self._attempts(self.served).values()), {403})
 
     def test_namespaces_and_policy(self) -> None:
         """With a policy of its own, a server of chosen namespaces has no permission at all beyond them."""
         self._whole_job(self._serve({"namespaces": [self.served], **POLICY}))
-        self.assertEqual(self.release.granted(self.served), {CACHE, SCALE, AUTOSCALERS, ONE_NAMESPACE, EVENTS})
+        self.assertEqual(self.release.granted(self.served), {CACHE, SCALE, AUTOSCALERS, ONE_NAMESPACE, *PLANS, EVENTS})
         self.assertEqual(self.release.granted(self.other), set())
         self.assertEqual(set(self._attempts(self.served).values()), {403})

@@ -26,6 +26,8 @@ SCALE = {"apiGroups": ["apps"], "resources": ["deployments/scale"], "verbs": ["p
 NAMESPACES = {"apiGroups": [""], "resources": ["namespaces"], "verbs": ["list", "watch"]}
 AUTOSCALERS = {"apiGroups": ["autoscaling"], "resources": ["horizontalpodautoscalers"], "verbs": ["list", "watch"]}
 PODS = {"apiGroups": [""], "resources": ["pods"], "verbs": ["list"]}
+QUOTAS = {"apiGroups": [""], "resources": ["resourcequotas"], "verbs": ["list"]}
+BUDGETS = {"apiGroups": ["policy"], "resources": ["poddisruptionbudgets"], "verbs": ["list"]}
 EVENTS = {"apiGroups": [""], "resources": ["events"], "verbs": ["create", "list", "watch"]}
 REVIEWS = {"apiGroups": ["authorization.k8s.io"], "resources": ["subjectaccessreviews"], "verbs": ["create"]}
 
@@ -48,37 +50,49 @@ class PermissionTests(SynchronousTestCase):
         """A ClusterRole; SubjectAccessReviews only where the cluster's RBAC decides."""
         documents = render({})
         self.assertEqual(
-            rules(documents, "ClusterRole"), {"": [CACHE, SCALE, NAMESPACES, AUTOSCALERS, EVENTS, REVIEWS]}
+            rules(documents, "ClusterRole"),
+            {"": [CACHE, SCALE, NAMESPACES, AUTOSCALERS, QUOTAS, BUDGETS, EVENTS, REVIEWS]},
         )
         self.assertEqual(rules(documents, "Role"), {})
         for mode in ("policy", "any client"):
             self.assertEqual(
-                rules(render(MODES[mode]), "ClusterRole"), {"": [CACHE, SCALE, NAMESPACES, AUTOSCALERS, EVENTS]}, mode
+                rules(render(MODES[mode]), "ClusterRole"),
+                {"": [CACHE, SCALE, NAMESPACES, AUTOSCALERS, QUOTAS, BUDGETS, EVENTS]},
+                mode,
             )
 
     def test_namespaces(self) -> None:
         """A Role in each namespace that is served; for the whole cluster reviews alone, and those only if needed."""
         documents = render(MODES["namespaces"])
-        expected = {name: [CACHE, SCALE, one_namespace(name), AUTOSCALERS, EVENTS] for name in ("shop", "bank")}
+        expected = {
+            name: [CACHE, SCALE, one_namespace(name), AUTOSCALERS, QUOTAS, BUDGETS, EVENTS] for name in ("shop", "bank")
+        }
         self.assertEqual(rules(documents, "Role"), expected)
         self.assertEqual(rules(documents, "ClusterRole"), {"": [REVIEWS]})
         self.assertEqual(rules(render(MODES["namespaces and policy"]), "ClusterRole"), {})
 
-    def test_without_autoscalers(self) -> None:
-        """A server that is told not to list autoscalers has no right to."""
+    def test_what_it_does_without(self) -> None:
+        """A server that is told not to list autoscalers, or what plans look at, has no right to."""
         documents = render(MODES["no autoscalers"])
-        self.assertEqual(rules(documents, "ClusterRole"), {"": [CACHE, SCALE, NAMESPACES, EVENTS, REVIEWS]})
+        expected = [CACHE, SCALE, NAMESPACES, QUOTAS, BUDGETS, EVENTS, REVIEWS]
+        self.assertEqual(rules(documents, "ClusterRole"), {"": expected})
         self.assertIn("--without=autoscalers,pods", server_container(documents)["args"])
+        documents = render({"server": {"quotas": False, "autoscalers": False}, "namespaces": ["shop"]})
+        self.assertEqual(rules(documents, "Role"), {"shop": [CACHE, SCALE, one_namespace("shop"), EVENTS]})
+        self.assertIn("--without=autoscalers,quotas,pods", server_container(documents)["args"])
 
     def test_pods(self) -> None:
         """Pods, which show what is in their environment, may be listed only where somebody wants that."""
         self.assertIn("--without=pods", server_container(render({}))["args"])
         documents = render(MODES["pods' causes"])
-        expected = [CACHE, SCALE, NAMESPACES, AUTOSCALERS, PODS, EVENTS, REVIEWS]
+        expected = [CACHE, SCALE, NAMESPACES, AUTOSCALERS, QUOTAS, BUDGETS, PODS, EVENTS, REVIEWS]
         self.assertEqual(rules(documents, "ClusterRole"), {"": expected})
         self.assertEqual([arg for arg in server_container(documents)["args"] if arg.startswith("--without")], [])
         documents = render(MODES["pods' causes, namespaces"])
-        roles = {name: [CACHE, SCALE, one_namespace(name), AUTOSCALERS, PODS, EVENTS] for name in ("shop", "bank")}
+        roles = {
+            name: [CACHE, SCALE, one_namespace(name), AUTOSCALERS, QUOTAS, BUDGETS, PODS, EVENTS]
+            for name in ("shop", "bank")
+        }
         self.assertEqual(rules(documents, "Role"), roles)
         self.assertEqual(rules(documents, "ClusterRole"), {"": [REVIEWS]})
 
@@ -86,7 +100,9 @@ class PermissionTests(SynchronousTestCase):
         """Nor has one that is told not to list Events: it may only create them."""
         documents = render(MODES["no authors"])
         creating = {**EVENTS, "verbs": ["create"]}
-        self.assertEqual(rules(documents, "ClusterRole"), {"": [CACHE, SCALE, NAMESPACES, creating, REVIEWS]})
+        self.assertEqual(
+            rules(documents, "ClusterRole"), {"": [CACHE, SCALE, NAMESPACES, QUOTAS, BUDGETS, creating, REVIEWS]}
+        )
         self.assertIn("--without=autoscalers,authors,pods", server_container(documents)["args"])
 
     def test_subjects(self) -> None:

@@ -214,6 +214,15 @@ class RoleTests(SynchronousTestCase):
         self.assertNotIn("watcher", without)
 
 
+API = [
+    ("deployments", "", ["get"]),
+    ("deployments/scale", "", ["patch"]),
+    ("resourcequotas", "", ["list"]),
+    ("poddisruptionbudgets", "", ["list"]),
+    ("events", "", ["create"]),
+]
+
+
 class AccessTests(SynchronousTestCase):
     """What each role may do in the cluster, and whom it may talk to."""
 
@@ -230,10 +239,8 @@ class AccessTests(SynchronousTestCase):
         """Pods that serve may neither list nor watch; a watcher may do nothing else, but for its Lease."""
         documents = render(SHARED["shared cache"])
         cluster = ("namespaces", "kube-system", ["get"])
-        api = [("deployments", "", ["get"]), ("deployments/scale", "", ["patch"]), ("events", "", ["create"]), cluster]
-        self.assertEqual(
-            self._rules(documents, "ClusterRole", "server"), {"": [*api, ("subjectaccessreviews", "", ["create"])]}
-        )
+        reviews = ("subjectaccessreviews", "", ["create"])
+        self.assertEqual(self._rules(documents, "ClusterRole", "server"), {"": [*API, cluster, reviews]})
         autoscalers = ("horizontalpodautoscalers", "", ["list", "watch"])
         listing = [(kind, "", ["list", "watch"]) for kind in ("deployments", "namespaces")]
         watching = [*listing, autoscalers, ("events", "", ["list", "watch"]), cluster]
@@ -262,8 +269,7 @@ class AccessTests(SynchronousTestCase):
         """In chosen namespaces the same, with a Role in each; of the whole cluster they know its name alone."""
         documents = render(SHARED["shared cache, sentinel"])
         cluster = ("namespaces", "kube-system", ["get"])
-        api = [("deployments", "", ["get"]), ("deployments/scale", "", ["patch"]), ("events", "", ["create"])]
-        self.assertEqual(self._rules(documents, "Role", "server"), {"shop": api})
+        self.assertEqual(self._rules(documents, "Role", "server"), {"shop": API})
         reviews = ("subjectaccessreviews", "", ["create"])
         self.assertEqual(self._rules(documents, "ClusterRole", "server"), {"": [cluster, reviews]})
         autoscalers = ("horizontalpodautoscalers", "", ["list", "watch"])

@@ -106,6 +106,9 @@ spec:
             {{- if not .Values.server.authors }}
             {{- $without = append $without "authors" }}
             {{- end }}
+            {{- if and $serving (not .Values.server.quotas) }}
+            {{- $without = append $without "quotas" }}
+            {{- end }}
             {{- if and $serving (not .Values.server.podCauses) }}
             {{- $without = append $without "pods" }}
             {{- end }}
