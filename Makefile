@@ -131,7 +131,7 @@ fuzz: $(VENV)/.installed ## Look for bytes that break what takes bytes from outs
 soak: $(VENV)/.installed ## Keep two servers busy for an hour, and say what of them grew (SOAK_MINUTES=)
 	@PATH="$$(.ci/redis):$$PATH" $(BIN)/python -m tests.soak --minutes=$(SOAK_MINUTES)
 
-bench: $(VENV)/.installed ## Measure speed and size; needs Go, and takes ten minutes (ROWS="single-read lists" for some)
+bench: $(VENV)/.installed ## Measure speed and size; needs Go, and takes twenty minutes (ROWS="single-read lists" for some)
 	$(BIN)/python -m tests.benchmarks --chart=docs/performance.svg $(ROWS)
 
 lint: $(VENV)/.installed ## Check style and types
