@@ -147,8 +147,7 @@ class Changes:
     def _replace_in(self, namespace: str, by_name: Mapping[str, Deployment]) -> None:
         known = self._tree.get(namespace)
         if known is None and not self._writes:
-            readable = (item for item in by_name.values() if not isinstance(item, Unreadable))
-            self._tree[namespace] = {item.name: item for item in readable}
+            self._tree[namespace] = {name: item for name, item in by_name.items() if not isinstance(item, Unreadable)}
             return
         known = self._tree.setdefault(namespace, {})
         if known == by_name:  # mostly the same objects, so that this is fast

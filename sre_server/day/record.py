@@ -1,6 +1,6 @@
 """The changes of counts that are remembered: the last ones of each Deployment, and so many in all."""
 
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Iterator
 from itertools import count
 from typing import Final
@@ -51,7 +51,7 @@ class CountChange(Struct, gc=False):
 
 
 class _Kept(Struct):
-    changes: deque[tuple[int, CountChange]]
+    changes: list[tuple[int, CountChange]]
     dropped_at: float = _NEVER
 
 
@@ -76,19 +76,19 @@ class Record:
 
     def add(self, change: CountChange) -> None:
         """Remember one more, and forget what there is no room for."""
-        kept = self._by_uid.get(change.uid) or self._by_uid.setdefault(change.uid, _Kept(deque()))
+        kept = self._by_uid.get(change.uid) or self._by_uid.setdefault(change.uid, _Kept([]))
         number = next(self._numbers)
         kept.changes.append((number, change))
         self._all[number] = change
         if len(kept.changes) > self._of_one:
-            oldest, dropped = kept.changes.popleft()
+            oldest, dropped = kept.changes.pop(0)
             del self._all[oldest]
             kept.dropped_at = dropped.at
         if len(self._all) > self._in_all:
             _, dropped = self._all.popitem(last=False)
             self._dropped_at = dropped.at
             others = self._by_uid[dropped.uid]
-            others.changes.popleft()
+            others.changes.pop(0)
             if not others.changes:
                 del self._by_uid[dropped.uid]
 
