@@ -67,7 +67,7 @@ class Options(UsageOptions):
             "without",
             None,
             None,
-            "what not to list beside Deployments: autoscalers, authors [default: list them]",
+            f"what not to list beside Deployments: {', '.join(OPTIONAL)} [default: list them]",
         ),
         ("max-staleness", None, "120", "seconds without news of the cluster after which reads answer 503"),
         ("log-format", None, "text", "text or json"),

@@ -28,6 +28,7 @@ class OptionalRightsTests(SynchronousTestCase):
 
     walked: Final = {
         ("create", "events"),
+        ("list", "events"),
         ("list", "horizontalpodautoscalers"),
         ("list", "pods"),
     }
@@ -36,13 +37,13 @@ class OptionalRightsTests(SynchronousTestCase):
         """The table has the rights that are tried here, and no other ones."""
         self.assertEqual(rights(), self.walked)
 
-    def start(self, resource: str, verb: str | None = None) -> None:
+    def start(self, resource: str, *verbs: str) -> None:
         """Start a daemon without a right, and see that what needs no optional one is as ever."""
         folder = temporary_folder(self)
         self.simulator = Simulator(folder)
         self.addCleanup(self.simulator.close)
         refusal = {"kind": "status", "code": 403, "message": "not for you", "resource": resource}
-        self.simulator.faults({**refusal, "verb": verb} if verb else refusal)
+        self.simulator.faults(*([{**refusal, "verb": verb} for verb in verbs] or [refusal]))
         self.daemon = Daemon(folder, "--cluster=kubeconfig", f"--kubeconfig={self.simulator.kubeconfig}")
         self.addCleanup(self.daemon.close)
         self.daemon.wait_until_ready()
@@ -83,3 +84,12 @@ class OptionalRightsTests(SynchronousTestCase):
         """Without them writes leave no Event."""
         self.start("events", "create")
         self.assert_told("create events")
+
+    def test_authors(self) -> None:
+        """Without reading them it is known of this server's own writes alone who made them."""
+        self.start("events", "list", "watch")
+        self.simulator.scale("shop", "cart", 0)
+        changes = f"{CART}/changes"
+        self.daemon.wait_for(lambda: len(self.daemon.get(changes).json["changes"]) == 2, "telling of both changes")
+        self.assertEqual([each["by"] for each in self.daemon.get(changes).json["changes"]], ["alice", None])
+        self.assert_told("events")

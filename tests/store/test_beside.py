@@ -3,7 +3,7 @@
 from msgspec.structs import replace
 from twisted.trial.unittest import SynchronousTestCase
 
-from sre_server.model import Autoscaler, Deleted, Put
+from sre_server.model import Author, Autoscaler, Deleted, Put, ScaledEvent
 from tests.store.memory import SOURCES, Pod, Watcher, World
 
 SCALER = Autoscaler("shop", "web", "uid-hpa", "41", "web", 3, 10)
@@ -106,3 +106,37 @@ class BesideTests(SynchronousTestCase):
         self.assert_served()
         self.world.advance(1e9)
         self.assertFalse(self.pod.autoscalers.are_known("shop"))
+
+
+class AuthorTests(SynchronousTestCase):
+    """Who set a count through another pod, as it comes to a pod by way of the log."""
+
+    def test_authors(self) -> None:
+        """The Event of a write that the watcher hears of names the author, and a pod that starts has no record."""
+        world = World()
+        world.change("web", 3)
+        world.leader = watcher = Watcher(world, zero=50)
+        watcher.list()
+        watcher.list_scalings()
+        pod = Pod(world, zero=100)
+
+        def rounds() -> None:
+            for _ in range(3):
+                watcher.step()
+                pod.step()
+                world.advance(1)
+
+        rounds()
+        changed = world.change("web", 0)
+        assert isinstance(changed, Put)
+        watcher.hear(changed)
+        rounds()
+        left = world.deployments["shop", "web"]
+        self.assertEqual([each.by for each in pod.day.changes.of(left)], [None])
+        author = Author("alice", "why not", "r-1", 3)
+        watcher.hear_scalings(ScaledEvent("shop", "web.1", "e", "900", left.uid, left.resource_version, author))
+        rounds()
+        self.assertEqual([each.author for each in pod.day.changes.of(left)], [author])
+        pod = Pod(world, zero=7)
+        rounds()
+        self.assertEqual(pod.day.changes.of(left), [], "a pod that starts knows of no change before that")
