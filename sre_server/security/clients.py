@@ -49,7 +49,10 @@ class _ClientChain:
     """The certificates that a client proved, of their DER encodings, leaf first; and who that is, once it was read."""
 
     def __init__(self, *encoded: bytes) -> None:
-        self.certificates = tuple(map(x509.load_der_x509_certificate, encoded))
+        try:
+            self.certificates = tuple(map(x509.load_der_x509_certificate, encoded))
+        except (ValueError, x509.InvalidVersion) as error:
+            raise NotIdentified(f"The client certificate cannot be read: {error}.") from error
         self.identity: Identity | None = None
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.x509 import InvalidVersion
 
 T = TypeVar("T")
 
@@ -19,6 +20,6 @@ def read_pem(path: Path, what: str, load: Callable[[bytes], T]) -> T:
         return load(path.read_bytes())
     except OSError as error:
         raise TLSFilesError(f"the {what} file {path} cannot be read: {error.strerror}") from error
-    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+    except (ValueError, TypeError, UnsupportedAlgorithm, InvalidVersion) as error:
         text = " ".join(str(error).split())
         raise TLSFilesError(f"the {what} file {path} is not a usable PEM file: {text}") from error

@@ -7,6 +7,7 @@ read here: hence the seal, an HMAC over the place of a record and its body. A fi
 
 import hmac
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from sys import intern
 from typing import Any, Final, NamedTuple, TypeVar, get_args
@@ -226,21 +227,28 @@ def object_of(row: Row) -> Object | None:
         if row.replicas < 0:
             return Unreadable(row.namespace, row.name, row.uid, row.version, guards=guards, why=row.why)
         what = (intern(row.namespace), row.name, row.uid, row.version)
-        return Deployment(*what, row.replicas, guards, row.progress, row.owners)
+        return Deployment(*what, row.replicas, guards, row.progress, row.owners and _shared(row.owners))
     if abs(row.kind) == _AUTOSCALER:
         return Autoscaler(row.namespace, row.name, row.uid, row.version, *_columns(row, _AutoscalerColumns))
     if abs(row.kind) == _NOTES:
-        return Notes(row.namespace, row.name, row.uid, row.version, dict(row.more))
+        pairs = _columns(row, tuple[tuple[str, str], ...], every=True)
+        return Notes(row.namespace, row.name, row.uid, row.version, dict(pairs))
     if abs(row.kind) == _SCALING:
         target, left_at, *author = _columns(row, _ScalingColumns)
         return ScaledEvent(row.namespace, row.name, row.uid, row.version, target, left_at, Author(*author))
     return Namespace(row.name, row.uid, row.version) if abs(row.kind) == _NAMESPACE else None
 
 
-def _columns(row: Row, shape: Any) -> tuple[Any, ...]:  # noqa: ANN401  # a tuple type
-    """Return what a row has more than others, as far as we know it; raises StoreRefused."""
+@lru_cache(4096)
+def _shared(owners: Owners) -> Owners:
+    """Return one object for all that are equal: they are few, and would be most of what a Deployment takes."""
+    return owners
+
+
+def _columns(row: Row, shape: Any, *, every: bool = False) -> tuple[Any, ...]:  # noqa: ANN401  # a tuple type
+    """Return what a row has more than others, as far as we know it, or `every` one; raises StoreRefused."""
     try:
-        found: tuple[Any, ...] = msgspec.convert(row.more[: len(get_args(shape))], type=shape)
+        found: tuple[Any, ...] = msgspec.convert(row.more if every else row.more[: len(get_args(shape))], type=shape)
     except msgspec.ValidationError as error:
         raise StoreRefused(f"'{row.namespace}/{row.name}' in Redis cannot be read: {error}.") from error
     return found

@@ -4,6 +4,7 @@ import contextlib
 from datetime import UTC, datetime, timedelta
 from unittest import mock
 
+from cryptography.hazmat.primitives.serialization import Encoding
 from OpenSSL import SSL
 from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
@@ -180,6 +181,14 @@ class ClientsTests(SynchronousTestCase):
             with mock.patch.object(Trust, "check", autospec=True, side_effect=Trust.check) as check:
                 self.assertEqual([self.name() for _ in range(4)], ["alice"] * 4)
             self.assertEqual(check.call_count, 1, expected)
+
+    def test_a_certificate_that_cannot_be_read(self) -> None:
+        """One that OpenSSL takes, and our parser does not, is nobody's: that is no error of the server's."""
+        der = load(self.pair.certificate).public_bytes(Encoding.DER)
+        strange = der.replace(b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x07", 1)
+        self.patch(clients, "verified_chain", lambda _: [strange])
+        error = self.assertRaises(NotIdentified, self.clients.accepted().identity, None)
+        self.assertIn("cannot be read", str(error))
 
     def test_connections_without_a_certificate(self) -> None:
         """What is no TLS, or had no handshake yet, is nobody."""

@@ -94,6 +94,13 @@ class EnforcementTests(RevocationTests):
         broken = DER_cert_to_PEM_cert(listing.replace(b"Test CA", b"Test \xff\xff")).replace("CERTIFICATE", "X509 CRL")
         self.assertIn("crl.pem is not a usable PEM file", self.refusal(broken.encode()))
 
+    def test_a_version_that_there_is_not(self) -> None:
+        """A list of version 4, of which no parser knows what it means, is refused as any that cannot be parsed."""
+        listing = x509.load_pem_x509_crl(self.authority.revocation_list()).public_bytes(Encoding.DER)
+        strange = listing.replace(b"\x02\x01\x01", b"\x02\x01\x03", 1)
+        pem = DER_cert_to_PEM_cert(strange).replace("CERTIFICATE", "X509 CRL")
+        self.assertIn("crl.pem is not a usable PEM file", self.refusal(pem.encode()))
+
     def test_a_list_of_the_future(self) -> None:
         """It would end every handshake until its time comes."""
         listing = self.authority.revocation_list(issued=timedelta(seconds=30), next_update=timedelta(days=1))

@@ -1,5 +1,6 @@
 """The three files that make the TLS policy: what makes them unusable, each in one line that names the file."""
 
+import ssl
 from base64 import encodebytes
 from pathlib import Path
 
@@ -66,6 +67,12 @@ class FilesTests(SynchronousTestCase):
         self.assertIn(f"the client CA file {nowhere} cannot be read", self.refusal(ca=nowhere))
         self.assertIn("Is a directory", self.refusal(ca=self.folder))
 
+    def of_version(self, version: int) -> bytes:
+        """Return the server's own certificate, of a version that there is not."""
+        der = ssl.PEM_cert_to_DER_cert(self.pair.certificate.read_text())
+        strange = der.replace(b"\xa0\x03\x02\x01\x02", bytes([0xA0, 3, 2, 1, version]), 1)
+        return ssl.DER_cert_to_PEM_cert(strange).encode()
+
     def test_files_that_are_not_pem(self) -> None:
         """An empty file, another format, a PEM file of something else: each is told with the file's name."""
         for content in (
@@ -73,6 +80,7 @@ class FilesTests(SynchronousTestCase):
             b"hello\n",
             b"\xff\x00",
             b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+            self.of_version(7),
         ):
             path = self.file("wrong.pem", content)
             for text in (self.refusal(certificate=path), self.refusal(key=path), self.refusal(ca=path)):

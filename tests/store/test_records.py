@@ -65,6 +65,13 @@ class RecordTests(SynchronousTestCase):
         sealed = seal.close("c:1", Chunk((7, 8), [row_of(item) for item in items]))
         self.assertEqual([object_of(row) for row in seal.open("c:1", sealed, Chunk).rows], items)
 
+    def test_equal_owners_are_one_object(self) -> None:
+        """A hundred thousand Deployments that one manager applies have its name once."""
+        row = row_of(Deployment("shop", "web", "u", "5", 3, owners=Owners("flux", "Apply", appliers=("flux",))))
+        read = [object_of(msgspec.msgpack.decode(msgspec.msgpack.encode(row), type=Row)) for _ in range(2)]
+        owners = [item.owners for item in read if isinstance(item, Deployment)]
+        self.assertIs(owners[0], owners[1])
+
     def test_what_makes_no_sense(self) -> None:
         """A record that is sealed well, and cannot be read, is refused as one, and not as a bug of ours."""
         text = self.seal.close("c:1", Chunk((7, 8), [Row(1, "shop", "w" * 9, "u", "5")]))
@@ -72,6 +79,7 @@ class RecordTests(SynchronousTestCase):
             with self.subTest(body):
                 mac = hmac.digest(self.new, b"c:1\n" + body, "sha256")
                 self.assertRaises(StoreRefused, self.seal.open, "c:1", mac + body, Chunk)
+        self.assertRaises(StoreRefused, object_of, Row(5, "shop", "web", "u", "5", more=[("a", "b", "c")]))
         for more in ((), ("web", 1, "three", True, ""), ("web", 1)):
             with self.subTest(more):
                 self.assertRaises(StoreRefused, object_of, Row(3, "shop", "web", "u", "5", more=more))
