@@ -15,6 +15,8 @@ WAIT_SECONDS: Final = 3.0
 LOGGED_OF_LIST: Final = 100
 """So many changes are logged one by one that a list found at a time: after a long outage there may be very many."""
 EVENT: Final = "count changed"
+_KUBECTL: Final = "kubectl"
+_OTHER: Final = "other"
 _KNOWN: Final = {
     OURS: OURS,
     "kube-controller-manager": "kube-controller-manager",
@@ -32,6 +34,8 @@ class ChangeLog(Service):
         """With `logs` False only count, where another process that sees the same tells."""
         self._clock = clock
         self._metrics = metrics
+        for kind in (*_KNOWN.values(), _KUBECTL, _OTHER):
+            metrics.count_changes.labels(kind)  # from 0 on, so that the first one is seen to be one more
         self._logs = logs
         self._waiting: deque[tuple[float, CountChange]] = deque()
         self._timer: IDelayedCall | None = None
@@ -89,6 +93,4 @@ class ChangeLog(Service):
 
 def _kind(program: str) -> str:
     """Return one of few names for a program, as a label."""
-    if program.startswith("kubectl"):
-        return "kubectl"
-    return _KNOWN.get(program, "other")
+    return _KUBECTL if program.startswith(_KUBECTL) else _KNOWN.get(program, _OTHER)

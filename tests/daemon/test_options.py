@@ -90,6 +90,17 @@ class ValueTests(OptionsTests):
         self.assertEqual((config.cluster, config.context), (ClusterKind.SIMULATED, None))
         self.assertFalse(config.pass_system_names)
 
+    def test_without(self) -> None:
+        """What is named is not listed; it keeps its place in a shared cache, where others may be without another thing."""
+        whole = self.parse("--cluster=simulated")
+        some = self.parse("--cluster=simulated", "--without=autoscalers, pods")
+        self.assertEqual([source.resource for source in whole.beside], [Resource.AUTOSCALERS, Resource.SCALINGS])
+        self.assertEqual([source.resource for source in some.beside], [Resource.SCALINGS])
+        self.assertEqual(some.without, {Resource.AUTOSCALERS, Resource.PODS})
+        self.assertEqual(whole.shared, [*whole.sources, *whole.beside])
+        self.assertEqual(some.shared, whole.shared)
+        self.assertIn("--without knows autoscalers, authors,", self.refusal("--cluster=simulated", "--without=hpa"))
+
     def test_every_option(self) -> None:
         """Each option is heard, on the command line and from its environment variable; the command line wins."""
         said: dict[str, tuple[str, object]] = {
