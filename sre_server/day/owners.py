@@ -7,7 +7,6 @@ from sre_server.model import Autoscaler, Deployment, Owners
 AUTOSCALER: Final = "HorizontalPodAutoscaler"
 CONTROLLERS: Final = "kube-controller-manager"
 """The field manager of the cluster's own controllers; of those, only the autoscaler's writes a scale."""
-UNKNOWN: Final = "program unknown"
 SERVER_SIDE: Final = "(server-side apply)"
 
 
@@ -43,11 +42,13 @@ def managed_by(deployment: Deployment, autoscaler: Autoscaler | None) -> list[st
 def setter_of(deployment: Deployment, autoscaler: Autoscaler | None) -> str:
     """Name the program that set the count as it is, by managedFields, which never say who used it.
 
-    A count of 0 that was set through `/scale` has no owner there (kubernetes/kubernetes#25238).
+    A count of 0 that was set through `/scale` has no owner there, and nor has any that is set through it after that,
+    until the Deployment itself is written with a count (kubernetes/kubernetes#25238).
     """
     owners = deployment.owners or Owners()
     if not owners.manager:
-        return f"through /scale, {UNKNOWN}" if deployment.replicas == 0 else UNKNOWN
+        perhaps = f" ({AUTOSCALER} '{autoscaler.name}' sets it, too)" if autoscaler is not None else ""
+        return f"through /scale, program unknown{perhaps}"
     if owners.operation == "Apply":
         return f"{owners.manager} (server-side apply)"
     if (owners.manager, owners.subresource) == (CONTROLLERS, "scale") and autoscaler is not None:

@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
-from sre_server.model import Autoscaler, Change, Deployment, Event, Listed, Put
+from sre_server.model import Autoscaler, Change, Deployment, Event, Listed, Notes, Put, Resource, ScaledEvent
 
 PER_CLIENT: Final = 64
 TOTAL: Final = 1024
@@ -85,16 +85,16 @@ class Waits:
             return
         shared: dict[object, Any] = {}
         if isinstance(event, Listed):
-            for namespace in list(self._in_namespace):
-                if event.source.namespace in (None, namespace):
-                    self._look(self._in_namespace.get(namespace, ()), None, shared)
+            self._look_in(None if event.source.resource is Resource.TEMPORARY else event.source.namespace, shared)
             return
         for change in event.changes:
             match change.object:
                 case Deployment(namespace=namespace, name=name):
                     self._look(self._of_key.get((namespace, name), ()), change, shared)
-                case Autoscaler(namespace=namespace):
-                    self._look(self._in_namespace.get(namespace, ()), None, shared)
+                case Autoscaler(namespace=namespace) | ScaledEvent(namespace=namespace):
+                    self._look_in(namespace, shared)
+                case Notes():
+                    self._look_in(None, shared)
 
     def touch(self, key: Key) -> None:
         """Have all look who wait for this Deployment, as something beside it changed."""
@@ -109,6 +109,11 @@ class Waits:
         self._stopped = True
         for wait in [wait for waits in self._of_key.values() for wait in waits]:
             self._end(wait, wait.waiter.late, STOPPING)
+
+    def _look_in(self, namespace: str | None, shared: dict[object, Any]) -> None:
+        """Have all look who wait in a namespace, or in all of them."""
+        for name in list(self._in_namespace) if namespace is None else [namespace]:
+            self._look(self._in_namespace.get(name, ()), None, shared)
 
     def _look(self, waits: Iterable[_Wait], change: Change | None, shared: dict[object, Any]) -> None:
         for wait in list(waits):

@@ -21,6 +21,7 @@ WEB = replace(deployment(replicas=3), progress=Progress(2, 2, 3, 3, 3, 3))
 REFUSED = (
     'FailedCreate: pods "web-1" is forbidden: exceeded quota: four, requested: pods=1, used: pods=4, limited: pods=4'
 )
+UNOWNED = "through /scale, program unknown (HorizontalPodAutoscaler 'web-scaler' sets it, too)"
 SLOW = 'ProgressDeadlineExceeded: ReplicaSet "web-1" has timed out progressing.'
 
 
@@ -163,9 +164,9 @@ class OutcomeTests(WaitingTestCase):
             (2, Owners(*scale), "kube-controller-manager (HorizontalPodAutoscaler 'web-scaler')"),
             (2, Owners("kube-controller-manager", "Update"), "kube-controller-manager"),
             (2, Owners("sre-server", "Update", "scale"), "sre-server"),
-            (2, None, "program unknown"),
-            (0, None, "through /scale, program unknown"),
-            (0, Owners(appliers=("argocd-controller",)), "through /scale, program unknown"),
+            (2, None, UNOWNED),
+            (0, None, UNOWNED),
+            (0, Owners(appliers=("argocd-controller",)), UNOWNED),
         ):
             with self.subTest(owners):
                 self.setUp()

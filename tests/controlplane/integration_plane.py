@@ -84,7 +84,8 @@ class ControlPlaneTests(SynchronousTestCase):
         for forbidden in (
             ["delete", "deployment", "kept"],
             ["patch", "deployment", "kept", '--patch={"spec": {"paused": true}}'],
-            ["get", "pods"],
+            ["get", "pod", "kept"],
+            ["delete", "pods", "--all"],
             ["get", "secrets", "--all-namespaces"],
         ):
             with self.assertRaisesRegex(PlaneError, "forbidden"):

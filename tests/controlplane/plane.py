@@ -152,6 +152,14 @@ class ControlPlane(Access):
         """Let a frozen API server answer what it was asked."""
         self._apiserver.resume()
 
+    def pause_controllers(self) -> None:
+        """Freeze the controller manager: whatever is wanted, nothing is done for it, and no status changes."""
+        self._others[0].pause()
+
+    def resume_controllers(self) -> None:
+        """Let a frozen controller manager go on."""
+        self._others[0].resume()
+
     def backup(self) -> None:
         """Keep all that etcd has, at the price of a short outage."""
         self._change_data(shutil.copytree)

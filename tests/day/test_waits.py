@@ -7,7 +7,19 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from sre_server.day.waits import BY, PER_CLIENT, STOPPING, TOTAL, Key, Waits
-from sre_server.model import Autoscaler, Change, Changed, Deleted, Event, Listed, Put, Resource, Source
+from sre_server.model import (
+    Autoscaler,
+    Change,
+    Changed,
+    Deleted,
+    Event,
+    Listed,
+    Notes,
+    Put,
+    Resource,
+    ScaledEvent,
+    Source,
+)
 from tests.fakes import deployment
 
 WEB = ("shop", "web")
@@ -75,7 +87,7 @@ class WaitsTests(SynchronousTestCase):
         self.assert_nothing_left()
 
     def test_what_is_beside(self) -> None:
-        """Lists, autoscalers of the namespace, and whoever touches it have a waiter look; others have not."""
+        """Lists, notes, and what is beside it in its namespace have a waiter look; other news has not."""
         looker = Looker()
         self.wait(looker)
         scaler = Autoscaler("shop", "web-scaler", "u", "1", "web", 3, 10)
@@ -83,8 +95,12 @@ class WaitsTests(SynchronousTestCase):
             (Listed(EVERYWHERE, "1", 0), 1),
             (Listed(Source(Resource.DEPLOYMENTS, "shop"), "1", 0), 1),
             (Listed(Source(Resource.DEPLOYMENTS, "bank"), "1", 0), 0),
+            (Listed(Source(Resource.TEMPORARY, "sre"), "1", 0), 1),
             (Changed(Source(Resource.AUTOSCALERS), 0, [Put(scaler)]), 1),
             (Changed(Source(Resource.AUTOSCALERS), 0, [Put(Autoscaler("bank", "a", "u", "1", "web", 3, 10))]), 0),
+            (Changed(Source(Resource.SCALINGS), 0, [Put(ScaledEvent("shop", "e", "u", "1"))]), 1),
+            (Changed(Source(Resource.SCALINGS), 0, [Put(ScaledEvent("bank", "e", "u", "1"))]), 0),
+            (Changed(Source(Resource.TEMPORARY), 0, [Put(Notes("sre", "temporary", "u", "1"))]), 1),
             (Changed(EVERYWHERE, 0), 0),
         )
         for event, looks in beside:

@@ -3,7 +3,7 @@
 from msgspec.structs import replace
 from twisted.trial.unittest import SynchronousTestCase
 
-from sre_server.day.owners import managed_by
+from sre_server.day.owners import managed_by, setter_of
 from sre_server.day.rollout import Rollout, rollout_of
 from sre_server.model import Autoscaler, Owners, Progress
 from tests.fakes import deployment
@@ -57,6 +57,18 @@ class OwnersTests(SynchronousTestCase):
         ):
             with self.subTest(owners):
                 self.assertEqual(managed_by(replace(deployment(), owners=owners), None), names)
+
+    def test_setter(self) -> None:
+        """Who has set a count is told by its owner; where it has none, not even who might have is passed off as one."""
+        scaler = Autoscaler("shop", "web", "u", "1", "web", 1, 5)
+        unowned = deployment()
+        self.assertEqual(setter_of(unowned, None), "through /scale, program unknown")
+        self.assertEqual(
+            setter_of(unowned, scaler), "through /scale, program unknown (HorizontalPodAutoscaler 'web' sets it, too)"
+        )
+        owned = replace(deployment(), owners=Owners("kube-controller-manager", "Update", "scale"))
+        self.assertEqual(setter_of(owned, None), "kube-controller-manager")
+        self.assertEqual(setter_of(owned, scaler), "kube-controller-manager (HorizontalPodAutoscaler 'web')")
 
     def test_autoscaler_comes_first(self) -> None:
         """It is the one that acts by itself; where something made it, that is what has to be changed."""
