@@ -158,6 +158,5 @@ class Planner:
 def _autoscaler(bounds: Bounds, replicas: int) -> Finding:
     if undone := bounds.undoes(replicas):
         return Finding("autoscaler", f"{undone}.", Verdict.DOES_NOT_HOLD)
-    moves = bounds.minimum == 0 or replicas != 0
-    said = f"{bounds.otherwise(replicas)}."
+    said, moves = f"{bounds.otherwise(replicas)}.", bounds.may_move(replicas)
     return Finding("autoscaler", said, Verdict.MAY_NOT_HOLD if moves else Verdict.HOLDS)

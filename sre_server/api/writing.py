@@ -135,13 +135,14 @@ class Writer:
         record = replace(record, outcome="changed", status=200, uid=deployment.uid, new_replicas=deployment.replicas)
         self._count(record)
         entry.finish(record)
-        warnings = self._judge.done(wanted, state, deployment.replicas)
         if deployment.replicas != asked:
             self._metrics.admission_changes.inc()
+        warnings: list[str] = []
         try:
             # A Scale has no annotations: the next write must not find fewer than this one was judged on.
             self._cache.written(replace(deployment, guards=state.guards))
             self._tell(deployment, asked, author_of(record))
+            warnings = self._judge.done(wanted, state, deployment.replicas)
         except Exception:  # noqa: BLE001  # a bug here must not tell the client that the write failed
             _log.failure("request {request_id}: its write succeeded, and was not noted", request_id=record.request_id)
         return replace(written, warnings=[*written.warnings, *warnings])

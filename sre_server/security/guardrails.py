@@ -148,10 +148,16 @@ class Bounds(Struct, frozen=True):
             return ""
         return f"{self} puts it back to {held} within about {AUTOSCALER_SECONDS} s"
 
+    def may_move(self, replicas: int) -> bool:
+        """Tell whether it may set another count than this one, that it does not undo for certain."""
+        return self.minimum < self.maximum and (replicas > 0 or self.minimum == 0)
+
     def otherwise(self, replicas: int) -> str:
         """Say what it does of a count that it does not undo for certain."""
         if replicas == 0 and self.minimum:
             return f"{self} is off until somebody sets 1 or more"
+        if not self.may_move(replicas):
+            return f"{self} keeps it there"
         return f"{self} may change it, by its metrics"
 
 

@@ -94,6 +94,9 @@ class PlanTests(PlanTestCase):
         self.assertEqual(message, said)
         self.scaled_by(replace(SCALER, minimum=0))
         self.assertEqual(self.verdict(0), ("may not hold", ["autoscaler"]))
+        self.scaled_by(replace(SCALER, minimum=6))
+        self.assertEqual(self.verdict(6), ("will hold", ["autoscaler"]))
+        self.assertIn("keeps it there", str(self.plan(6).json()))
 
     def test_what_is_around(self) -> None:
         """A quota is looked at each time; owners are told with it."""

@@ -80,6 +80,7 @@ class TemplateTests(SynchronousTestCase):
             ([container({"cpu": 1})], 2),
             ([container({"cpu": 5}), container({"cpu": 4})], 5),
             ([container({"cpu": 1}, restartPolicy="Always")], 3),
+            ([container({"cpu": 3}, restartPolicy="Always")], 5),
             ([container({"cpu": 1}, restartPolicy="Always"), container({"cpu": 3})], 4),
             ([container({"cpu": 3}), container({"cpu": 1}, restartPolicy="Always")], 3),
         ):
