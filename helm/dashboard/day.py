@@ -32,8 +32,8 @@ DAY: Final = Row(
         ),
         Panel(
             "Who sets counts",
-            "Counts that changed, by the program that set them; a 0 that is set through /scale, as by kubectl scale, leaves "
-            "no trace of it. As the instance has it that saw the most: each of them sees all.",
+            "Counts that changed, by the program that set them; a 0 that is set through /scale, as by kubectl scale, "
+            "leaves no trace of it. As the instance has it that saw the most: each of them sees all.",
             "reqps",
             [Query(_CHANGES, "{{program}}")],
             stacked=True,

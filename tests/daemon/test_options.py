@@ -17,6 +17,7 @@ from sre_server.cluster.credentials import InCluster
 from sre_server.daemon import options
 from sre_server.daemon.config import ClusterKind, ServerConfig
 from sre_server.daemon.options import Options
+from sre_server.model import Resource
 from tests.certificates import Authority
 from tests.fakes import temporary_folder
 
@@ -91,7 +92,7 @@ class ValueTests(OptionsTests):
         self.assertFalse(config.pass_system_names)
 
     def test_without(self) -> None:
-        """What is named is not listed; it keeps its place in a shared cache, where others may be without another thing."""
+        """What is named is not listed; it keeps its place in a shared cache, where others may do with it."""
         whole = self.parse("--cluster=simulated")
         some = self.parse("--cluster=simulated", "--without=autoscalers, pods")
         self.assertEqual([source.resource for source in whole.beside], [Resource.AUTOSCALERS, Resource.SCALINGS])
