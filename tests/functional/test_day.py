@@ -15,17 +15,17 @@ from tests.guides import DOCS
 
 _SITUATION: Final = re.compile(r"^### \d+\. (?P<title>.+)$", re.MULTILINE)
 _STEP: Final = re.compile(
-    r"^```shell\n(?P<commands>(?:(?!```).*\n)+)```\n\n```json\n(?P<answer>(?:(?!```).*\n)+)```$", re.MULTILINE
+    r"^```shell\n(?P<commands>(?:(?!```).*\n)+)```\n\n```(?:json|text)\n(?P<answer>(?:(?!```).*\n)+)```$", re.MULTILINE
 )
-VARYING: Final = {"after", "at", "etag", "request_id"}
+VARYING: Final = {"after", "at", "complete_since", "etag", "request_id"}
 """Fields whose values are of the moment: that they are there is enough."""
 
 
 class Step(NamedTuple):
-    """Commands, and the JSON that the last of them prints."""
+    """Commands, and what they print."""
 
     commands: str
-    answer: Any
+    answer: str
 
 
 def situations() -> dict[str, list[Step]]:
@@ -34,9 +34,7 @@ def situations() -> dict[str, list[Step]]:
     titles = list(_SITUATION.finditer(text))
     ends = [*(found.start() for found in titles[1:]), text.index("\n## ", titles[-1].end())]
     return {
-        found["title"]: [
-            Step(step["commands"], json.loads(step["answer"])) for step in _STEP.finditer(text, found.end(), end)
-        ]
+        found["title"]: [Step(step["commands"], step["answer"]) for step in _STEP.finditer(text, found.end(), end)]
         for found, end in zip(titles, ends, strict=True)
     }
 
@@ -58,15 +56,17 @@ class DayTests(SynchronousTestCase):
         self.addCleanup(self.daemon.close)
         self.daemon.wait_until_ready()
 
-    def paste(self, commands: str) -> str:
-        """Run commands in a shell whose `sre` and `$SRE` are those of the page, and return what they print."""
+    def paste(self, steps: list[Step]) -> list[str]:
+        """Run steps in one shell whose `sre` and `$SRE` are those of the page, and return what each of them prints."""
         pair = f"--cert {self.pair.certificate} --key {self.pair.key} --cacert {self.pair.certificate}"
-        head = f'sre() {{ curl -sS {pair} "$@"; }}\nSRE=https://localhost:{self.daemon.port}\n'
+        script = [f'sre() {{ curl -sS {pair} "$@"; }}', f"SRE=https://localhost:{self.daemon.port}"]
+        for step in steps:
+            script += [step.commands, "printf '\\036'"]
         ended = subprocess.run(
-            ["sh", "-c", head + commands], cwd=self.folder, capture_output=True, text=True, timeout=120, check=False
+            ["sh", "-c", "\n".join(script)], cwd=self.folder, capture_output=True, text=True, timeout=180, check=True
         )
-        self.assertEqual(ended.stderr, "", commands)
-        return ended.stdout
+        self.assertEqual(ended.stderr, "")
+        return ended.stdout.split("\036")[:-1]
 
     def assert_like(self, answer: Any, documented: Any, where: str) -> None:
         """An answer is the documented one, except in what is of the moment, and where that has `...`."""
@@ -88,12 +88,11 @@ class DayTests(SynchronousTestCase):
     def test_every_situation(self) -> None:
         """Each has something to paste, and what comes back is what the page shows."""
         found = situations()
-        self.assertEqual((len(found), [title for title, steps in found.items() if not steps]), (4, []))
+        self.assertEqual((len(found), [title for title, steps in found.items() if not steps]), (6, []))
         for title, steps in found.items():
-            for step in steps:
-                printed = self.paste(step.commands)
-                try:
-                    answer = json.loads(printed)
-                except ValueError:
-                    self.fail(f"{title}: no JSON in {printed!r} of {step.commands}")
-                self.assert_like(answer, step.answer, f"{title}: {step.commands}")
+            for step, printed in zip(steps, self.paste(steps), strict=True):
+                where = f"{title}: {step.commands}"
+                if step.answer.startswith("{"):
+                    self.assert_like(json.loads(printed), json.loads(step.answer), where)
+                else:
+                    self.assert_like(printed, step.answer, where)
