@@ -12,6 +12,14 @@ DAY: Final = Row(
     "The day",
     [
         Panel(
+            "Who sets counts",
+            "Counts that changed, by the program that set them; a 0 that is set through /scale, as by kubectl scale, "
+            "leaves no trace of it. As the instance has it that saw the most: each of them sees all.",
+            "reqps",
+            [Query(_CHANGES, "{{program}}")],
+            stacked=True,
+        ),
+        Panel(
             "What came of writes",
             "Of those that somebody waited for.",
             "reqps",
@@ -29,14 +37,6 @@ DAY: Final = Row(
             "Writes that an autoscaler would have undone, and those of one client that set too many Deployments to 0.",
             "reqps",
             [Query(rate("sre_server_guardrail_denials_total", "rule", _UNDONE), "{{rule}}")],
-        ),
-        Panel(
-            "Who sets counts",
-            "Counts that changed, by the program that set them; a 0 that is set through /scale, as by kubectl scale, "
-            "leaves no trace of it. As the instance has it that saw the most: each of them sees all.",
-            "reqps",
-            [Query(_CHANGES, "{{program}}")],
-            stacked=True,
         ),
     ],
 )

@@ -30,7 +30,9 @@ class OptionalRightsTests(SynchronousTestCase):
         ("create", "events"),
         ("list", "events"),
         ("list", "horizontalpodautoscalers"),
+        ("list", "poddisruptionbudgets"),
         ("list", "pods"),
+        ("list", "resourcequotas"),
     }
 
     def test_all_are_walked(self) -> None:
@@ -79,6 +81,30 @@ class OptionalRightsTests(SynchronousTestCase):
         refused = self.daemon.put("/deployments/payments/gateway/replicas", {"replicas": 9}, Prefer="wait=20").json
         self.assertEqual(refused["outcome"], "quota")
         self.assert_told("list pods")
+
+    def plan(self, name: str, replicas: int) -> tuple[str, set[str]]:
+        """Plan a count of a Deployment in payments; return the verdict, and what is found."""
+        path, form = f"/deployments/payments/{name}/plan", {"Content-Type": "application/json"}
+        answer = self.daemon.request("POST", path, b'{"replicas": %d}' % replicas, form)
+        self.assertEqual(answer.status, 200)
+        return answer.json["verdict"], {f"{each['about']}: {each['message']}" for each in answer.json["findings"]}
+
+    def test_quotas(self) -> None:
+        """Without them a plan says that they are not known, and finds the rest."""
+        self.start("resourcequotas")
+        verdict, found = self.plan("gateway", 9)
+        self.assertEqual(verdict, "may not hold")
+        self.assertEqual(found, {"not known: Whether a ResourceQuota allows so many pods is not known."})
+        self.assertTrue(any("PodDisruptionBudget ledger" in each for each in self.plan("ledger", 2)[1]))
+        self.assert_told("list resourcequotas")
+
+    def test_disruption_budgets(self) -> None:
+        """Without them a plan says that they are not known, and finds the rest."""
+        self.start("poddisruptionbudgets")
+        unknown = "not known: Whether a PodDisruptionBudget holds up drains of nodes then is not known."
+        self.assertEqual(self.plan("ledger", 2), ("will hold", {unknown}))
+        self.assertTrue(any(each.startswith("quota: ") for each in self.plan("gateway", 9)[1]))
+        self.assert_told("list poddisruptionbudgets")
 
     def test_events(self) -> None:
         """Without them writes leave no Event."""
