@@ -28,6 +28,9 @@ WITH_TLS := $(patsubst %,tests/functional/test_%.py,credentials healthcheck synt
 # The image's Python, which is the newest, and has tests in an environment of its own.
 IMAGE_PYTHON ?= python$(shell sed -n 's/^FROM python:\(3\.[0-9]*\)\..* AS build$$/\1/p' Dockerfile)
 IMAGE_VENV := .venv-image-python
+# Of others, for tests; each in an environment of its own, since what they pin is not what we do.
+TOOLS := checkov==3.3.30 openapi-python-client==0.29.1 sslyze==6.3.1
+TOOL_VENVS := $(foreach tool,$(TOOLS),.venv-$(firstword $(subst ==, ,$(tool))))
 CODE := sre_server twisted tests helm/dashboard setup.py $(wildcard .ci/*.py)
 
 # Of the image and what it is deployed to. DOCKER may be podman.
@@ -68,7 +71,7 @@ export BUILDAH_FORMAT := docker
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run run-scaled unit trial image-python test integration-tests histories soak fuzz bench lint format sslyze packaging certs clean lock build local-run image-check \
+.PHONY: help run run-scaled unit trial image-python test integration-tests histories soak fuzz bench lint format tools packaging certs clean lock build local-run image-check \
 	release local-deploy local-undeploy push push_docker create_cluster delete_cluster
 
 help: ## Show this list
@@ -117,7 +120,7 @@ image-python: ## Run the same, and the tests of TLS, on the Python that the imag
 	@$(MAKE) --no-print-directory unit VENV=$(IMAGE_VENV) PYTHON=$(IMAGE_PYTHON) EXTRAS=test IN_MEMORY="$(IN_MEMORY) $(WITH_TLS)"
 
 test: $(VENV)/.installed ## Run every test that needs neither a cluster nor Go
-	$(if $(wildcard .venv-sslyze/.installed),SSLYZE=$(CURDIR)/.venv-sslyze/bin/sslyze) $(PYTEST) tests
+	$(PYTEST) tests
 
 integration-tests: $(VENV)/.installed ## Run against $KUBECONFIG's cluster, or a real control plane built from Go modules
 	$(BIN)/python -m tests.controlplane
@@ -148,11 +151,11 @@ format: $(VENV)/.installed ## Bring the code into the house style
 	$(BIN)/ruff check --fix $(CODE)
 	$(BIN)/ruff format $(CODE)
 
-sslyze: .venv-sslyze/.installed ## Install the TLS scanner that a test uses, in an environment of its own
+tools: $(TOOL_VENVS:=/.installed) ## Install what others wrote and tests use, each in an environment of its own
 
-.venv-sslyze/.installed:
-	$(PYTHON) -m venv .venv-sslyze
-	.venv-sslyze/bin/python -m pip install -qq sslyze==6.3.1
+$(TOOL_VENVS:=/.installed): .venv-%/.installed:
+	$(PYTHON) -m venv .venv-$*
+	.venv-$*/bin/python -m pip install -qq $(filter $*==%,$(TOOLS))
 	@touch $@
 
 packaging: $(VENV)/.installed ## Check that the wheel alone, in a clean environment, gives a working `twistd sre-server`
@@ -267,6 +270,6 @@ $(VENV)/.lock: $(VENV)/.installed
 	@touch $@
 
 clean: ## Remove everything that the other targets made here
-	rm -rf $(VENV) $(IMAGE_VENV) .venv-release .venv-sslyze $(CERTS) .tox build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache _trial_temp*
+	rm -rf $(VENV) $(IMAGE_VENV) .venv-release $(TOOL_VENVS) $(CERTS) .tox build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache _trial_temp*
 	rm -f twisted/plugins/dropin.cache
 	find sre_server tests twisted -name __pycache__ -type d -prune -exec rm -rf {} +

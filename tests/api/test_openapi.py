@@ -131,6 +131,14 @@ def _resolved(node: dict[str, Any]) -> dict[str, Any]:
     return node
 
 
+def _nodes(node: object) -> Iterator[dict[str, Any]]:
+    """Every object of the document, at whatever depth."""
+    if isinstance(node, dict):
+        yield node
+    for below in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
+        yield from _nodes(below)
+
+
 def _problems(value: object, schema: Mapping[str, Any]) -> list[str]:
     """What is wrong with a value by a schema of the document."""
     whole = {**schema, "components": DOCUMENT["components"]}
@@ -266,6 +274,12 @@ class DocumentTests(SynchronousTestCase):
         used = set(re.findall(r"'#/components/([^']+)'", str(DOCUMENT)))
         kinds = ("parameters", "headers", "responses", "schemas")
         self.assertEqual(used, {f"{kind}/{name}" for kind in kinds for name in DOCUMENT["components"][kind]})
+
+    def test_values_have_a_type(self) -> None:
+        """Where values are listed, their type is said, too: generators of clients have no type for them otherwise."""
+        listed = [node for node in _nodes(DOCUMENT) if {"enum", "const"} & node.keys()]
+        self.assertGreater(len(listed), 5)
+        self.assertEqual([node for node in listed if "type" not in node], [])
 
     def test_statuses_of_the_tables(self) -> None:
         """A write can end in every status of its family's table; family B reads no body that could be of no type."""

@@ -201,15 +201,19 @@ def limit_descriptors(pid: int, count: int) -> None:
         resource.prlimit(pid, resource.RLIMIT_NOFILE, (count, count))
 
 
-def metric(daemon: Daemon, sample: str) -> float:
-    """Read one sample, labels and all, from the ops port; 0 if it was never counted."""
+def metrics(daemon: Daemon) -> str:
+    """Read all that the ops port exposes."""
     connection = HTTPConnection("127.0.0.1", daemon.ops_port, timeout=20)
     try:
         connection.request("GET", "/metrics")
-        text = connection.getresponse().read().decode()
+        return connection.getresponse().read().decode()
     finally:
         connection.close()
-    values = [line.rpartition(" ")[2] for line in text.splitlines() if line.startswith(sample + " ")]
+
+
+def metric(daemon: Daemon, sample: str) -> float:
+    """Read one sample, labels and all, from the ops port; 0 if it was never counted."""
+    values = [line.rpartition(" ")[2] for line in metrics(daemon).splitlines() if line.startswith(sample + " ")]
     return float(values[0]) if values else 0.0
 
 

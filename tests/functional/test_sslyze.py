@@ -1,8 +1,6 @@
-"""What a scanner that others wrote says of the TLS port. It is found by $SSLYZE or on the PATH."""
+"""What a scanner that others wrote says of the TLS port."""
 
 import json
-import os
-import shutil
 import subprocess
 import tempfile
 from pathlib import Path
@@ -11,6 +9,7 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.functional.daemon import Daemon
+from tests.functional.tools import find_tool
 
 OLD = ("ssl_2_0", "ssl_3_0", "tls_1_0", "tls_1_1", "tls_1_2")
 SUITES = {"TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384", "TLS_CHACHA20_POLY1305_SHA256"}
@@ -24,9 +23,7 @@ class ScannerTests(SynchronousTestCase):
 
     def test_scan(self) -> None:
         """TLS 1.3 with its three suites and nothing older; no resumption, early data, compression, renegotiation."""
-        program = os.environ.get("SSLYZE") or shutil.which("sslyze")
-        if not program:
-            self.skipTest("no sslyze; name one with SSLYZE=..., `make sslyze` installs one that `make test` finds")
+        program = find_tool("sslyze")
         folder = tempfile.TemporaryDirectory()
         self.addCleanup(folder.cleanup)
         daemon = Daemon(Path(folder.name), "--cluster=simulated", "--handshake-rate=1000")
@@ -47,10 +44,10 @@ class ScannerTests(SynchronousTestCase):
         self.assertNotIn("Traceback", daemon.said())
         self.assertEqual(daemon.get("/deployments/shop").status, 200)
 
-    def _scan(self, program: str, daemon: Daemon, output: Path) -> Any:
+    def _scan(self, program: Path, daemon: Daemon, output: Path) -> Any:
         """Scan as Alice; return the findings by scan, each of which has gone through."""
         who = [f"--cert={daemon.client.certificate}", f"--key={daemon.client.key}"]
-        command = [program, *SCANS, *who, f"--json_out={output}", f"localhost:{daemon.port}"]
+        command = [str(program), *SCANS, *who, f"--json_out={output}", f"localhost:{daemon.port}"]
         done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
         self.assertTrue(output.exists(), done.stdout + done.stderr)
         (server,) = json.loads(output.read_text())["server_scan_results"]
