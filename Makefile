@@ -18,6 +18,13 @@ CERTS := .run
 CERTIFICATE := $(CERTS)/public-certificate.pem
 KEY := $(CERTS)/private-key.pem
 CURL := curl --cert $(CERTIFICATE) --key $(KEY) --cacert $(CERTIFICATE)
+# What the simulated cluster has to show: an autoscaler, GitOps, a quota, an image that is gone; docs/day.md has more.
+FINDINGS = printf '\n%s\n\n' "Will it hold, and what came of it?"; for try in \
+	"-d '{\"replicas\": 1}' https://localhost:$(PORT)/deployments/shop/storefront/plan" \
+	"-d '{\"replicas\": 8}' https://localhost:$(PORT)/deployments/shop/catalog/plan" \
+	"-X PUT -H 'Prefer: wait=60' -d '{\"replicas\": 9}' https://localhost:$(PORT)/deployments/payments/gateway/replicas" \
+	"-X PUT -H 'Prefer: wait=60' -d '{\"replicas\": 3}' https://localhost:$(PORT)/deployments/monitoring/grafana/replicas"; \
+	do echo "  $(CURL) -H 'Content-Type: application/json' $$try"; done
 CLUSTER := $(if $(KUBECONFIG),--cluster=kubeconfig,--cluster=simulated)
 EXTRAS ?= test,lint
 # Tests of load are in the group "load", so that none of them runs beside another.
@@ -85,6 +92,7 @@ run: $(VENV)/.installed certs ## Serve the simulated cluster, or that of $KUBECO
 	@echo "  $(CURL) https://localhost:$(PORT)/namespaces"
 	@$(if $(KUBECONFIG),,echo "  $(CURL) https://localhost:$(PORT)/deployments/shop/cart/replicas")
 	@$(if $(KUBECONFIG),,echo "  $(CURL) -X PUT -H 'Content-Type: application/json' -d '{\"replicas\": 5}' https://localhost:$(PORT)/deployments/shop/cart/replicas")
+	@$(if $(KUBECONFIG),,$(FINDINGS))
 	@echo
 	@exec $(BIN)/twistd -n --pidfile= sre-server --listen=tcp:$(PORT):interface=127.0.0.1 $(CLUSTER) \
 		--tls-certificate=$(CERTIFICATE) --tls-private-key=$(KEY) --tls-client-ca=$(CERTIFICATE)

@@ -66,6 +66,12 @@ class ReadmeTests(SynchronousTestCase):
             answers[f"-X PUT {root}/namespaces/shop/deployments/cart/replica_count/4"],
             {"namespace": "shop", "deployment": "cart", "replica_count": 4},
         )
+        (plan,) = (answer for line, answer in answers.items() if line.endswith("/plan"))
+        self.assertEqual(plan["verdict"], "is refused")
+        (waited,) = (answer for line, answer in answers.items() if "Prefer: wait" in line)
+        self.assertEqual(waited["outcome"], "quota")
+        for shown in (*(each["message"] for each in plan["findings"]), waited["cause"]):
+            self.assertIn(json.dumps(shown), text)
         shop = next(entry for entry in answers[f"{root}/deployments"] if entry["namespace"] == "shop")
         self.assertIn("cart", shop["deployments"])
 
