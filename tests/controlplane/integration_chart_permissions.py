@@ -77,6 +77,8 @@ class GrantTests(SynchronousTestCase):
         listed = daemon.get(f"/deployments/{self.served}").json
         self.assertEqual(listed, [{"namespace": self.served, "deployments": ["web", "worker"]}])
         self.assertEqual(daemon.get(web).json["replicas"], 3)
+        planned = self._as(daemon, "alice", "POST", f"/deployments/{self.served}/web/plan", b'{"replicas": 5}')
+        self.assertEqual((planned.json["verdict"], planned.json["findings"]), ("will hold", []))
         self.assertEqual(daemon.put(web, {"replicas": 5}).status, 200)
         self.assertEqual(self.cluster.replicas(self.served, "web"), 5)
         self.cluster.scale(self.served, "web", 4)
@@ -105,7 +107,8 @@ class GrantTests(SynchronousTestCase):
             "patch a Deployment": ("PATCH", web, patch),
             "patch its status": ("PATCH", f"{web}/status", patch),
             "get its scale": ("GET", f"{web}/scale", None),
-            "list events": ("GET", f"/api/v1/namespaces/{namespace}/events", None),
+            "delete events": ("DELETE", f"/api/v1/namespaces/{namespace}/events", None),
+            "get a quota": ("GET", f"/api/v1/namespaces/{namespace}/resourcequotas/any", None),
             "delete the namespace": ("DELETE", f"/api/v1/namespaces/{namespace}", None),
             "get roles": ("GET", "/apis/rbac.authorization.k8s.io/v1/clusterroles", None),
         }
