@@ -68,6 +68,10 @@ class NotFound(SreServerError):
     """The namespace or the Deployment does not exist."""
 
 
+class NotTemporary(NotFound):
+    """The Deployment exists, and has no temporary count."""
+
+
 class Unavailable(SreServerError):
     """The server cannot answer now: not synced, out of date, or busy; the request is worth repeating."""
 

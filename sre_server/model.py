@@ -144,6 +144,8 @@ class ScaledEvent(Struct, frozen=True, gc=False):
 
 Other = Autoscaler | Notes | ScaledEvent
 """What is listed beside namespaces and Deployments."""
+Swapped = tuple[bool, Notes]
+"""What came of putting one text of notes in the place of another: whether it was done, and the notes then."""
 Object = Namespace | Deployment | Other
 
 

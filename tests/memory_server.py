@@ -19,6 +19,7 @@ from sre_server.api.factory import make_api
 from sre_server.api.writing import Scaler
 from sre_server.cache import ClusterCache
 from sre_server.day.factory import make_day
+from sre_server.day.returning import Swap
 from sre_server.errors import SreServerError, Unavailable
 from sre_server.model import (
     Author,
@@ -29,6 +30,7 @@ from sre_server.model import (
     Guards,
     Listed,
     Namespace,
+    Notes,
     Object,
     PodFault,
     Put,
@@ -38,6 +40,7 @@ from sre_server.model import (
     Source,
     State,
     Surroundings,
+    Swapped,
     Written,
     sources_beside,
     sources_of,
@@ -57,6 +60,7 @@ _RESOURCES: Mapping[type[Object], Resource] = {
     Namespace: Resource.NAMESPACES,
     Deployment: Resource.DEPLOYMENTS,
     Autoscaler: Resource.AUTOSCALERS,
+    Notes: Resource.TEMPORARY,
     ScaledEvent: Resource.SCALINGS,
 }
 
@@ -203,6 +207,8 @@ class Wire:
         self._channel.connectionLost(Failure(ConnectionDone()))
 
 
+START = datetime(2026, 11, 26, 3, 0, tzinfo=UTC)
+"""The time of day at which a server starts."""
 ALICE = Identity("alice", ("sre",), "ab" * 32, datetime(2100, 1, 1, tzinfo=UTC))
 
 
@@ -281,9 +287,14 @@ class MemoryServer:
         guardrails: Guardrails = Guardrails(),  # noqa: B008  # frozen
         connections: ConnectionLimits = ConnectionLimits(),  # noqa: B008  # frozen
         lane: bool = True,
+        store: Source | None = None,
     ) -> None:
         self.clock = Clock()
         self.sources, self.beside = sources_of(namespaces), sources_beside(namespaces)
+        if store is not None:
+            self.beside.append(store)
+        self.swap: Swap | None = None
+        """What changes notes of temporary counts, where there is a `store` for them."""
         self.cache = ClusterCache(self.clock.seconds, self.sources, max_staleness)
         self.writes: list[tuple[str, str, int]] = []
         self.scaler: Scaler | None = None
@@ -333,10 +344,16 @@ class MemoryServer:
             watching=lambda: self.watching,
             warnings=lambda: self.warnings,
             troubles=lambda: self.troubles,
+            swap=self._swap if store is not None else None,
+            wall=lambda: START + timedelta(seconds=self.clock.seconds()),
         )
-        self.site, self.health = api.site, api.health
+        self.site, self.health, self.returning = api.site, api.health, api.returning
         if not lane:
             self.site.lane = None
+
+    def _swap(self, client: str, key: str, before: str | None, after: str | None, *, empty: bool) -> Deferred[Swapped]:
+        assert self.swap is not None, "no test said what changes notes"
+        return self.swap(client, key, before, after, empty=empty)
 
     def survey(self, client: str, namespace: str, name: str) -> Deferred[Surroundings | None]:
         """See `Surveyor.survey`."""

@@ -38,5 +38,26 @@ DAY: Final = Row(
             "reqps",
             [Query(rate("sre_server_guardrail_denials_total", "rule", _UNDONE), "{{rule}}")],
         ),
+        Panel(
+            "Temporary counts",
+            "Deployments whose count is there for a time only.",
+            "short",
+            [Query(f"max({of('sre_server_temporary_active')})", "in force")],
+        ),
+        Panel(
+            "Temporary counts overdue",
+            "For how long the one has been due that is late for the longest; it should have been set back.",
+            "s",
+            [Query(f"max by (instance) ({of('sre_server_temporary_overdue_seconds')})", "{{instance}}")],
+        ),
+        Panel(
+            "Ends of temporary counts",
+            "Those that were set back, and those that were not, as somebody else had set another count.",
+            "reqps",
+            [
+                Query(rate("sre_server_temporary_returns_total", "result"), "{{result}}"),
+                Query(rate("sre_server_temporary_superseded_total"), "superseded, in all"),
+            ],
+        ),
     ],
 )

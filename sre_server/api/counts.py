@@ -2,6 +2,7 @@
 
 import json
 import re
+from datetime import timedelta
 from typing import Final
 from urllib.parse import parse_qsl
 
@@ -14,6 +15,14 @@ from sre_server.web.request import APIRequest
 
 _RANGE: Final = f"0..{MAX_REPLICAS}"
 _SHAPE: Final = f'The body must be a JSON object with exactly one integer "replicas" in {_RANGE}'
+_TEMPORARY: Final = (
+    f'The body must be a JSON object with exactly an integer "replicas" in {_RANGE}, and "for", '
+    "a text of a number and s, m, h or d, from 1s to 30d"
+)
+_SPAN: Final = re.compile(r"[1-9][0-9]{0,6}[smhd]", re.ASCII)
+_UNITS: Final = {"s": timedelta(seconds=1), "m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
+SHORTEST: Final = timedelta(seconds=1)
+LONGEST: Final = timedelta(days=30)
 _WHOLE_NUMBER: Final = re.compile(r"0|[1-9][0-9]{0,9}", re.ASCII)
 _UTF_8: Final = frozenset({"utf-8", "utf8"})
 
@@ -42,17 +51,39 @@ def replicas_in_path(text: str) -> int:
 
 def replicas_in_body(request: APIRequest) -> int:
     """Read the count from a body of family A; raises Malformed, or UnsupportedMediaType if it is not sent as JSON."""
+    return _count(_fields(request, _SHAPE, ["replicas"])["replicas"], _SHAPE)
+
+
+def temporary_in_body(request: APIRequest) -> tuple[int, timedelta]:
+    """Read a count and for how long it is to be, as `{"replicas": 20, "for": "2h"}` says it; raises as the other one.
+
+    Of the two keys either may come first.
+    """
+    fields = _fields(request, _TEMPORARY, ["for", "replicas"])
+    given, span = fields["for"], None
+    if isinstance(given, str) and _SPAN.fullmatch(given):
+        span = int(given[:-1]) * _UNITS[given[-1]]
+    if span is None or not SHORTEST <= span <= LONGEST:
+        raise Malformed(f"{_TEMPORARY}.")
+    return _count(fields["replicas"], _TEMPORARY), span
+
+
+def _fields(request: APIRequest, shape: str, keys: list[str]) -> dict[str, object]:
+    """Read a JSON object that has exactly these keys, which are in order; `shape` says so in words."""
     if not _is_json(request.getHeader(b"content-type")) or request.getHeader(b"content-encoding"):
         raise UnsupportedMediaType("The body must be plain UTF-8 JSON, sent with 'Content-Type: application/json'.")
     try:
         pairs = json.loads(request.content.read().decode("utf-8"), object_pairs_hook=_Pairs)
     except (ValueError, RecursionError) as error:
-        raise Malformed(f"{_SHAPE}; this is not JSON.") from error
-    if not isinstance(pairs, _Pairs) or [key for key, _ in pairs] != ["replicas"]:
-        raise Malformed(f"{_SHAPE}, and nothing else.")
-    replicas = pairs[0][1]
+        raise Malformed(f"{shape}; this is not JSON.") from error
+    if not isinstance(pairs, _Pairs) or sorted(key for key, _ in pairs) != keys:
+        raise Malformed(f"{shape}, and nothing else.")
+    return dict(pairs)
+
+
+def _count(replicas: object, shape: str) -> int:
     if type(replicas) is not int or not 0 <= replicas <= MAX_REPLICAS:
-        raise Malformed(f"{_SHAPE}.")
+        raise Malformed(f"{shape}.")
     return replicas
 
 

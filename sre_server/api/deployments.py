@@ -1,5 +1,6 @@
 """Family A, `/deployments`: RFD 0's API and the canonical tree, where new features grow."""
 
+from http import HTTPStatus
 from typing import Final
 
 from klein import Klein
@@ -19,6 +20,7 @@ from sre_server.api.planning import Planner
 from sre_server.api.routes import Read, list_route, read_route, write_route
 from sre_server.api.routing import json_app, json_route
 from sre_server.api.statuses import FAMILY_A
+from sre_server.api.temporary import TemporaryCounts, shown
 from sre_server.api.waiting import Waiting
 from sre_server.api.writing import Writer
 from sre_server.cache import ClusterCache
@@ -45,6 +47,7 @@ class DeploymentsAPI:
         names: ListBodies,
         pictures: Pictures,
         waiting: Waiting,
+        temporary: TemporaryCounts,
         changes: ChangeBodies,
         planner: Planner,
     ) -> None:
@@ -54,6 +57,7 @@ class DeploymentsAPI:
         self._writer = writer
         self._names = names
         self._pictures = pictures
+        self._temporary = temporary
         self._waiting = waiting
         self.hold = waiting.hold
         self._changes = changes
@@ -108,6 +112,29 @@ class DeploymentsAPI:
         plan = await self._planner.plan(Wanted(identity.name, namespace, name, asked, confirmed, Conditions()))
         request.setHeader(b"ETag", plan.tag)
         return plan.body
+
+    @list_route(_app, reads, "/temporary")
+    def temporary_counts(self, view: View) -> Body:
+        """`GET /temporary`: all temporary counts."""
+        return self._temporary.all(view)
+
+    @read_route(_app, reads, "/deployments/<namespace:namespace>/<deployment:name>/temporary")
+    def temporary(self, namespace: str, name: str) -> Body:
+        """`GET /deployments/{ns}/{name}/temporary`: the temporary count, and its end."""
+        return self._temporary.one(namespace, name)
+
+    @write_route(_app, "/deployments/<namespace:namespace>/<deployment:name>/temporary")
+    async def set_temporary(self, request: APIRequest, identity: Identity, namespace: str, name: str) -> object:
+        """`PUT /deployments/{ns}/{name}/temporary` with `{"replicas": 20, "for": "2h"}`: set a count for a time."""
+        done = await self._temporary.set(request, identity, namespace, name, self._writer)
+        request.setResponseCode(HTTPStatus.CREATED if done.created else HTTPStatus.OK)
+        return {"message": UPDATED + " for a time", **shown(done.note)}
+
+    @write_route(_app, "/deployments/<namespace:namespace>/<deployment:name>/temporary", "DELETE")
+    async def end_temporary(self, request: APIRequest, identity: Identity, namespace: str, name: str) -> object:
+        """`DELETE /deployments/{ns}/{name}/temporary`: set the count back now."""
+        replicas = await self._temporary.end(request, identity, namespace, name)
+        return {"message": f"The temporary count has ended: the count is {replicas}", "replicas": replicas}
 
     @json_route(_app, "/deployments/<namespace:namespace>/<deployment:name>/permissions")
     async def permissions(self, request: APIRequest, namespace: str, name: str) -> object:

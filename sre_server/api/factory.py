@@ -1,7 +1,7 @@
 """The one factory of this room: a cache and what guards it in, the sites that serve it out."""
 
 from collections.abc import Callable, Mapping
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from msgspec import Struct
@@ -9,6 +9,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from sre_server.api.changes import ChangeBodies
 from sre_server.api.deployments import DeploymentsAPI
+from sre_server.api.ends import Ends
 from sre_server.api.gate import Gate
 from sre_server.api.health import Health, HealthAPI, Permissions
 from sre_server.api.judging import Judge, Look
@@ -23,11 +24,14 @@ from sre_server.api.planning import Planner, Surveyor
 from sre_server.api.routing import Root
 from sre_server.api.slices import Slices
 from sre_server.api.statuses import FAMILY_A, FAMILY_B, StatusTable
+from sre_server.api.temporary import TemporaryCounts
 from sre_server.api.waiting import Waiting
 from sre_server.api.writing import Scaler, TellScaled, Writer
 from sre_server.cache import ClusterCache
 from sre_server.day.causes import LookAtPods
 from sre_server.day.factory import Day
+from sre_server.day.returning import Returning, Swap
+from sre_server.day.setting import Setting
 from sre_server.model import Author, Deployment
 from sre_server.security.audit import AuditLog
 from sre_server.security.authorization import Authorizer, Verb
@@ -57,11 +61,15 @@ class Guards(Struct, frozen=True):
 
 
 class API(Struct, frozen=True):
-    """What is served: to clients by `site`, to the platform by `ops_site`; and how well, as `health` knows."""
+    """What is served: to clients by `site`, to the platform by `ops_site`; and how well, as `health` knows.
+
+    `returning` sets temporary counts back on time, where there are any.
+    """
 
     site: APISite
     ops_site: APISite
     health: Health
+    returning: Returning | None
 
 
 def make_api(
@@ -77,6 +85,8 @@ def make_api(
     look_at_pods: LookAtPods | None,
     surveyor: Surveyor,
     permissions: Permissions,
+    swap: Swap | None = None,
+    wall: Callable[[], datetime] = lambda: datetime.now(UTC),
     watching: Callable[[], bool] = lambda: True,
     warnings: Callable[[], list[str]] = list,
     troubles: Callable[[], list[str]] = list,
@@ -84,14 +94,14 @@ def make_api(
 ) -> API:
     """Serve both families from the cache; `day` knows more of it.
 
-    `scale` writes to the cluster, and `tell` leaves word of it there.
+    `scale` writes to the cluster, and `tell` leaves word of it there. `swap` changes the notes of temporary counts,
+    where there are any; `wall` is the time of day.
 
     `look` asks the cluster for the one Deployment that is to be written, where the cache will not do; `surveyor`, for
     what plans need; `look_at_pods`, if there is one, what keeps pods from running that somebody waits for.
-    `permissions` are
-    the server's own in the cluster; `watching` tells whether the cache is still fed, `troubles` what keeps it from
-    being so, `warnings` what should be mended; `refresh` brings those metrics up to date that are read off something
-    else.
+    `permissions` are the server's own in the cluster; `watching` tells whether the cache is still fed, `troubles` what
+    keeps it from being so, `warnings` what should be mended; `refresh` brings those metrics up to date that are read
+    off something else.
     """
     limits = {verb: TokenBuckets(rate, reactor.seconds) for verb, rate in guards.limits.items()}
 
@@ -103,29 +113,41 @@ def make_api(
         tell(deployment, asked, author)
 
     def writer(statuses: StatusTable) -> Writer:
-        return Writer(cache, judge, scale, guards.audit, metrics, day.changes.noting(tell_all), statuses, planner)
+        return Writer(cache, judge, scale, guards.audit, metrics, told, statuses, temporary.overruled, planner)
 
     def refresh_all() -> None:
         refresh()
         metrics.ready.set(health.ready)
+        metrics.temporary_active.set(day.temporaries.count)
+        metrics.temporary_overdue.set(returning.overdue() if returning is not None else 0)
         metrics.clients_connected.set(site.connections.identities)
         metrics.waits.set(waiting.waits.count)
 
     judge = Judge(cache, look, guards.guardrails, day.autoscalers, guards.stops)
-    planner = Planner(cache, day, judge, guards.guardrails, surveyor)
+    told = day.changes.noting(tell_all)
+    ends = Ends(cache, day.autoscalers, guards.audit, metrics, told)
+    setting = returning = None
+    if swap is not None:
+        setting = Setting(day.temporaries, swap)
+        returning = Returning(reactor, day.temporaries, swap, scale, look, ends.on_time, wall)
+    temporary = TemporaryCounts(cache, day.temporaries, judge, ends, setting, returning, wall)
+    planner = Planner(cache, day, judge, guards.guardrails, surveyor, temporary.said)
     health = Health(cache, permissions, watching, warnings, troubles)
     gate_a = gate(FAMILY_A)
     slices, newness = Slices(reactor), Newness(reactor, cache)
     names, counts = ListBodies(cache, names_in, slices), ListBodies(cache, counts_in, slices)
     pictures, changes = Pictures(cache, day), ChangeBodies(cache, day.changes, slices)
     waiting = Waiting(reactor, cache, day.autoscalers, metrics, look_at_pods)
-    family_a = DeploymentsAPI(cache, gate_a, newness, writer(FAMILY_A), names, pictures, waiting, changes, planner)
+    family_a = DeploymentsAPI(
+        cache, gate_a, newness, writer(FAMILY_A), names, pictures, waiting, temporary, changes, planner
+    )
     family_b = NamespacesAPI(cache, gate(FAMILY_B), newness, writer(FAMILY_B), names, counts)
     deployments = family_a.resource()
     health_api = HealthAPI(health, gate_a).resource()
     resources = {
         b"deployments": deployments,
         b"changes": deployments,
+        b"temporary": deployments,
         b"namespaces": family_b.resource(),
         b"metrics": MetricsAPI(metrics, refresh_all, gate_a).resource(),
         b"openapi.json": OpenAPI(gate_a).resource(),
@@ -141,7 +163,7 @@ def make_api(
         FastLane([family_a, family_b], metrics),
     )
     site.when_draining(waiting.waits.stop)
-    return API(site, make_ops_site(reactor, metrics, health, refresh_all), health)
+    return API(site, make_ops_site(reactor, metrics, health, refresh_all), health, returning)
 
 
 def make_ops_site(reactor: IReactorTime, metrics: Metrics, health: Health, refresh: Callable[[], None]) -> APISite:

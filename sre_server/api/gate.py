@@ -14,7 +14,7 @@ from msgspec import Struct
 from twisted.internet.defer import Deferred
 
 from sre_server.api.statuses import StatusTable, status_of
-from sre_server.errors import NotFound, NotIdentified, NotPermitted, SreServerError, TooManyRequests
+from sre_server.errors import NotFound, NotIdentified, NotPermitted, NotTemporary, SreServerError, TooManyRequests
 from sre_server.security.audit import AuditLog, Record, timestamp
 from sre_server.security.authorization import EVERYTHING, Authorizer, Decision, Verb, View
 from sre_server.security.identity import Identity
@@ -184,7 +184,7 @@ class Gate:
         """Return the error for a client that may know which of the two does not exist; else one that does not tell."""
         view = self._authorizer.known_view(identity, namespace)
         extent = view.extent(namespace) if view is not None else None
-        if extent is not None and extent.told:
+        if isinstance(error, NotTemporary) or (extent is not None and extent.told):
             return error
         return NotFound(f"The Deployment '{name}' does not exist in the namespace '{namespace}'.")
 

@@ -57,13 +57,17 @@ class Judge:
         self._autoscalers = autoscalers
         self._stops = stops
 
-    async def state(self, wanted: Wanted) -> State:
-        """Return what there is to judge on; raises NotFound, or Unavailable if the cluster has to be asked in vain."""
+    async def state(self, wanted: Wanted, *, count: bool = False) -> State:
+        """Return what there is to judge on, with the `count` where that matters to the caller.
+
+        Raises NotFound, or Unavailable if the cluster has to be asked in vain.
+        """
         known = self._known(wanted)
         if known is not None:
             return known
         try:
-            return await self._look(wanted.client, wanted.namespace, wanted.name, count=self._needs_count(wanted))
+            count = count or self._needs_count(wanted)
+            return await self._look(wanted.client, wanted.namespace, wanted.name, count=count)
         except NotFound:
             self._cache.check_namespace(wanted.namespace)
             raise

@@ -6,6 +6,7 @@ import msgspec
 
 from sre_server.api.bodies import Body, digest_of, digest_tag
 from sre_server.api.changes import shown
+from sre_server.api.temporary import shown as temporary_shown
 from sre_server.cache import ClusterCache
 from sre_server.day.factory import Day
 from sre_server.day.owners import AUTOSCALER, managed_by
@@ -29,7 +30,11 @@ class Pictures:
         autoscalers = self._day.autoscalers
         autoscaler, rollout = autoscalers.of(namespace, name), rollout_of(deployment)
         progress, changes = deployment.progress, self._day.changes.of(deployment)
+        temporaries = self._day.temporaries
+        temporary = temporaries.of(deployment.uid)
         unknown = [*([] if progress else ["status"]), *([] if autoscalers.are_known(namespace) else ["autoscaler"])]
+        if temporaries.expected and not temporaries.are_known:
+            unknown.append("temporary")
         drawn = {
             "namespace": namespace,
             "deployment": name,
@@ -40,7 +45,7 @@ class Pictures:
             "paused": progress.paused if progress else None,
             "autoscaler": _bounds(autoscaler) if autoscaler else None,
             "managed_by": managed_by(deployment, autoscaler),
-            "temporary": None,
+            "temporary": temporary_shown(temporary.note) if temporary else None,
             "last_change": shown(changes[-1]) if changes else None,
             "not_known": unknown,
         }

@@ -1,6 +1,6 @@
 """What both families do to write: check, judge, ask the cluster once, and conclude; each write leaves a trace."""
 
-from collections.abc import Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Final, NoReturn, Protocol, TypeVar
 
 from msgspec.structs import replace
@@ -45,6 +45,10 @@ class TellScaled(Protocol):
         """Tell them, without waiting, what the Deployment is now, which count was asked for, and by whom."""
 
 
+Overrule = Callable[[Deployment, str], Awaitable[Sequence[str]]]
+"""Is told of a count that a client has set for good; returns the values of Warning fields about that."""
+
+
 class Writer:
     """Writes counts for one family, whose statuses are what its audit lines name."""
 
@@ -57,6 +61,7 @@ class Writer:
         metrics: Metrics,
         tell: TellScaled,
         statuses: StatusTable,
+        overrule: Overrule,
         planner: Planner,
     ) -> None:
         self._cache = cache
@@ -65,6 +70,7 @@ class Writer:
         self._audit = audit
         self._metrics = metrics
         self._tell = tell
+        self._overrule = overrule
         self._statuses = statuses
         self._planner = planner
 
@@ -88,20 +94,38 @@ class Writer:
             record = _seen(record, state)
             expected = self._judge.judge(wanted, state)
         except SreServerError as error:
-            self._audit.write(self._failed(record, error))
+            self.refused(record, error)
             raise
         entry = self._audit.begin(record)
         try:
-            written = await shielded(self._carried_out(wanted, state, expected, entry, record))
+            written = await shielded(self._scaled(wanted, state, expected, entry, record))
         except AdmissionRefused as error:
             _warn(request, error.warnings)
             raise
         except NotFound:
             self._cache.check_namespace(namespace)
             raise
-        _warn(request, written.warnings)
-        request.setHeader(b"X-Resource-Version", written.deployment.resource_version.encode("ascii"))
+        conclude(request, written)
         return written.deployment
+
+    async def write(self, wanted: Wanted, state: State, record: Record) -> Written:
+        """Carry out a write that is to be judged on a state, with `record` as its line in the audit log.
+
+        To be shielded. Raises as `scale` does.
+        """
+        return await self._carried_out(
+            wanted, state, self._judge.judge(wanted, state), self._audit.begin(record), record
+        )
+
+    def refused(self, record: Record, error: Exception) -> None:
+        """Tell of a write that came to nothing before the cluster was asked."""
+        self._audit.write(self._failed(record, error))
+
+    async def _scaled(self, wanted: Wanted, state: State, expected: Expected, entry: Entry, record: Record) -> Written:
+        """Set a count for good: one that was there for a time only is forgotten."""
+        written = await self._carried_out(wanted, state, expected, entry, record)
+        warnings = await self._overrule(written.deployment, wanted.client)
+        return replace(written, warnings=[*written.warnings, *warnings])
 
     async def _carried_out(
         self, wanted: Wanted, state: State, expected: Expected, entry: Entry, record: Record
@@ -178,6 +202,12 @@ def _warn(request: APIRequest, warnings: Sequence[str]) -> None:
     """Pass on what the cluster warns of."""
     for warning in warnings:
         request.responseHeaders.addRawHeader(b"Warning", warning.encode())
+
+
+def conclude(request: APIRequest, written: Written) -> None:
+    """Say in the fields of an answer what a write came to."""
+    _warn(request, written.warnings)
+    request.setHeader(b"X-Resource-Version", written.deployment.resource_version.encode("ascii"))
 
 
 def _cut(text: str) -> str:

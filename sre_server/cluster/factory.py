@@ -6,12 +6,13 @@ from functools import partial
 from msgspec import Struct
 from twisted.application.service import Service
 
-from sre_server.cluster import events, pods, reviews, scaling, surveying
+from sre_server.cluster import events, notes, pods, reviews, scaling, surveying
 from sre_server.cluster.access import Credentials
 from sre_server.cluster.connection import Connection, Observe
 from sre_server.cluster.events import EventRecorder
 from sre_server.cluster.feed import Cycle, Feed
 from sre_server.cluster.lease import LeaseHolder
+from sre_server.cluster.notes import Notebook
 from sre_server.cluster.permissions import Permissions, Told
 from sre_server.cluster.pods import Pods
 from sre_server.cluster.polling import NamespacePoller
@@ -35,6 +36,7 @@ class Cluster(Struct, frozen=True):
     surveys: Surveys
     events: EventRecorder
     pods: Pods
+    notebook: Notebook | None
     services: Sequence[Service]
 
 
@@ -72,6 +74,9 @@ def make_cluster(
     read_reviews = workers("permission checks", reviews.READ_BOUNDS)
     write_reviews = workers("permission checks of writes", reviews.WRITE_BOUNDS)
     writes = workers("writes", scaling.BOUNDS)
+    store = next((source for source in sources if source.resource is Resource.TEMPORARY), None)
+    noting = [workers("temporary counts", notes.BOUNDS)] if store else []
+    notebook = Notebook(noting[0], store.namespace or "", store.name, told) if store else None
     recording = ConnectedWorkers(reactor, "Events", events.BOUNDS, connect, stop_seconds=events.STOP_SECONDS)
     looks = workers("looks at pods", pods.BOUNDS)
     asking = Reviews(read_reviews, write_reviews, told, permissions.pauses)
@@ -84,7 +89,8 @@ def make_cluster(
         Surveys(surveyors[0] if surveyors else None, told, permissions.pauses),
         EventRecorder(recording, told, permissions.pauses),
         Pods(looks, told, permissions.pauses),
-        [feed, read_reviews, write_reviews, *probes, looks, *surveyors, writes, recording],
+        notebook,
+        [feed, read_reviews, write_reviews, *probes, looks, *surveyors, writes, *noting, recording],
     )
 
 

@@ -26,7 +26,7 @@ from sre_server.errors import (
     SreServerError,
     Unavailable,
 )
-from sre_server.model import Notes
+from sre_server.model import Notes, Swapped
 
 READ_TIMEOUT: Final = 10.0
 BYTES: Final = 8 * 2**20
@@ -53,13 +53,6 @@ class ConfigMapObject(Struct, frozen=True, gc=False):
         metadata = self.metadata
         metadata.check()
         return Notes(metadata.namespace, metadata.name, metadata.uid, metadata.resourceVersion, self.data or {})
-
-
-class Swapped(Struct, frozen=True):
-    """What came of a change: whether it was `done`, and the notes as they then were."""
-
-    done: bool
-    notes: Notes
 
 
 _decoder: Final = msgspec.json.Decoder(ConfigMapObject)
@@ -101,11 +94,11 @@ def swap(
         except (ClusterTimedOut, ClusterBroke) as error:
             return _looked_for(transport, namespace, name, key, after, error)
         if notes is not None:
-            return Swapped(done=True, notes=notes)
+            return True, notes
         notes = read_notes(transport, namespace, name)
         empty = not notes.data
         if notes.data.get(key) != before:
-            return Swapped(done=False, notes=notes)
+            return False, notes
     raise Conflict("Others keep changing the notes of temporary counts at the same time.", 409)
 
 
@@ -119,7 +112,7 @@ def _looked_for(
         raise error from None
     if notes.data.get(key) != after:
         raise error
-    return Swapped(done=True, notes=notes)
+    return True, notes
 
 
 def _patched(transport: Transport, namespace: str, name: str, patch: bytes) -> Notes | None:

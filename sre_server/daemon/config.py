@@ -43,7 +43,7 @@ class ServerConfig(Struct, frozen=True, kw_only=True):
     """Everything that an operator can decide. Endpoints are Twisted endpoint strings; `max_staleness` is in seconds.
 
     A watcher has no `tls`, as it serves no clients; `sharing` is a process's part in a shared cache, if it has any.
-    `without` is what is not asked of the cluster.
+    `without` is what is not asked of the cluster; `temporary_store` is where temporary counts are noted, if anywhere.
     """
 
     listen: str
@@ -69,6 +69,7 @@ class ServerConfig(Struct, frozen=True, kw_only=True):
     simulated_deployments: int
     sharing: Sharing | None = None
     without: frozenset[Resource] = frozenset()
+    temporary_store: Source | None = None
 
     @property
     def sources(self) -> list[Source]:
@@ -78,9 +79,17 @@ class ServerConfig(Struct, frozen=True, kw_only=True):
     @property
     def beside(self) -> list[Source]:
         """What is listed beside that."""
-        return [source for source in sources_beside(self.namespaces) if source.resource not in self.without]
+        beside = [source for source in sources_beside(self.namespaces) if source.resource not in self.without]
+        return [*beside, *self._store]
+
+    @property
+    def _store(self) -> list[Source]:
+        return [self.temporary_store] if self.temporary_store else []
 
     @property
     def shared(self) -> list[Source]:
-        """What a shared cache has places for: the same for all processes, whatever each is without."""
-        return [*self.sources, *sources_beside(self.namespaces)]
+        """What a shared cache has places for: the same for all processes, whatever each is without.
+
+        The temporary counts come last, as not every process has to know of them.
+        """
+        return [*self.sources, *sources_beside(self.namespaces), *self._store]

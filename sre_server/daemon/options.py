@@ -15,7 +15,7 @@ from sre_server.cluster.credentials import DEFAULT_KUBECONFIG, InCluster, Kubeco
 from sre_server.daemon.config import OPTIONAL, Authorization, ClusterKind, ServerConfig
 from sre_server.daemon.sharing import PARAMETERS, Role, parse_role, parse_sharing
 from sre_server.errors import CredentialsError
-from sre_server.model import Resource, is_namespace_name
+from sre_server.model import Resource, Source, is_deployment_name, is_namespace_name
 from sre_server.security.documents import DocumentError
 from sre_server.security.guardrails import load_guardrails
 from sre_server.security.limits import Rate, parse_rate
@@ -68,6 +68,12 @@ class Options(UsageOptions):
             None,
             None,
             f"what not to list beside Deployments: {', '.join(OPTIONAL)} [default: list them]",
+        ),
+        (
+            "temporary-store",
+            None,
+            None,
+            "NAMESPACE/NAME of the ConfigMap for temporary counts [default: no such counts]",
         ),
         ("max-staleness", None, "120", "seconds without news of the cluster after which reads answer 503"),
         ("log-format", None, "text", "text or json"),
@@ -188,6 +194,7 @@ class Options(UsageOptions):
             context=self["context"],
             namespaces=tuple(self._namespaces),
             without=self._without(),
+            temporary_store=self._temporary_store(),
             max_staleness=self._number("max-staleness", float, 1, 86_400),
             simulated_deployments=int(self._number("simulated-deployments", int, 0, 200_000)),
             sharing=sharing,
@@ -217,6 +224,15 @@ class Options(UsageOptions):
         if unknown := [name for name in names if name not in OPTIONAL]:
             raise UsageError(f"--without knows {', '.join(OPTIONAL)}, and not '{unknown[0]}'")
         return frozenset(OPTIONAL[name] for name in names)
+
+    def _temporary_store(self) -> Source | None:
+        given = self["temporary-store"]
+        if not given:
+            return None
+        namespace, _, name = given.partition("/")
+        if not is_namespace_name(namespace) or not is_deployment_name(name):
+            raise UsageError(f"--temporary-store is NAMESPACE/NAME, not '{given}'")
+        return Source(Resource.TEMPORARY, namespace, name)
 
     def _path(self, name: str) -> Path | None:
         return Path(self[name]).absolute() if self[name] else None

@@ -9,13 +9,15 @@ from sre_server.cache import ClusterCache
 from sre_server.day.autoscalers import Autoscalers
 from sre_server.day.changes import Changes
 from sre_server.day.record import CountChange
-from sre_server.model import Source
+from sre_server.day.temporary import Temporaries
+from sre_server.model import Resource, Source
 
 
 class Day(Struct, frozen=True):
     """What is known beside the Deployments themselves."""
 
     autoscalers: Autoscalers
+    temporaries: Temporaries
     changes: Changes
 
 
@@ -33,7 +35,10 @@ def make_day(
     """
     autoscalers = Autoscalers(now, beside, max_staleness)
     cache.subscribe(autoscalers)
-    return Day(autoscalers, make_changes(cache, now, noted))
+    store = next((source for source in beside if source.resource is Resource.TEMPORARY), None)
+    temporaries = Temporaries(now, store, max_staleness)
+    cache.subscribe(temporaries)
+    return Day(autoscalers, temporaries, make_changes(cache, now, noted))
 
 
 def make_changes(cache: ClusterCache, now: Callable[[], float], noted: Callable[[CountChange], object]) -> Changes:

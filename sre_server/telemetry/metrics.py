@@ -100,6 +100,15 @@ class Metrics:
         self.count_changes = counter("count_changes", "Counts that changed, whoever set them.", "program")
         self.reverts_detected = counter("reverts_detected", "Counts of ours that somebody else changed within 60 s.")
 
+        self.temporary_active = gauge("temporary_active", "Temporary counts that are noted.")
+        self.temporary_overdue = gauge(
+            "temporary_overdue_seconds", "Seconds past its end of the temporary count that is late for the longest."
+        )
+        self.temporary_returns = counter("temporary_returns", "Ends of temporary counts, by this process.", "result")
+        self.temporary_superseded = counter(
+            "temporary_superseded", "Temporary counts that somebody else had changed before their end."
+        )
+
         self.certificate_expiry = gauge(
             "tls_certificate_expiry_timestamp_seconds", "When the certificate ends.", "role"
         )

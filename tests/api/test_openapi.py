@@ -8,6 +8,7 @@ from typing import Any, Final
 from klein import Klein
 from openapi_schema_validator import OAS31Validator, oas31_format_checker
 from openapi_spec_validator import OpenAPIV31SpecValidator
+from twisted.internet.defer import Deferred, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
 from sre_server import __version__
@@ -17,6 +18,7 @@ from sre_server.api.metrics import MetricsAPI
 from sre_server.api.namespaces import NamespacesAPI
 from sre_server.api.openapi import OpenAPI, document
 from sre_server.api.statuses import FAMILY_A, FAMILY_B
+from sre_server.day.temporary import Note
 from sre_server.errors import (
     AdmissionRefused,
     ClusterBroke,
@@ -31,14 +33,26 @@ from sre_server.errors import (
     Unavailable,
     UnsupportedMediaType,
 )
-from sre_server.model import Changed, Put, Unreadable, Written, is_deployment_name, is_namespace_name
+from sre_server.model import (
+    Changed,
+    Listed,
+    Notes,
+    Put,
+    Resource,
+    Source,
+    Swapped,
+    Unreadable,
+    Written,
+    is_deployment_name,
+    is_namespace_name,
+)
 from sre_server.security.authorization import AnyClient, Authorizer, Decision, Verb, View
 from sre_server.security.identity import Identity
 from sre_server.security.limits import Rate
 from sre_server.security.policy import Policy, PolicyDocument
 from sre_server.web.connections import ConnectionLimits
 from tests.fakes import deployment, namespace
-from tests.memory_server import Answer, MemoryServer
+from tests.memory_server import START, Answer, MemoryServer
 
 DOCUMENT: Final[dict[str, Any]] = document()
 APPS: Final[list[Klein]] = [api._app for api in (DeploymentsAPI, NamespacesAPI, HealthAPI, MetricsAPI, OpenAPI)]
@@ -52,7 +66,10 @@ PUT_A: Final = ("PUT", "/deployments/{namespace}/{deployment}/replicas")
 PLAN: Final = ("POST", "/deployments/{namespace}/{deployment}/plan")
 PUT_B: Final = ("PUT", "/namespaces/{namespace}/deployments/{deployment}/replica_count/{replica_count}")
 VALUES: Final = {"namespace": "shop", "deployment": "web", "replica_count": "5"}
-JSON_BODY: Final = b'{"replicas": 5}'
+PUT_FOR_A_TIME: Final = ("PUT", "/deployments/{namespace}/{deployment}/temporary")
+BODIES: Final = {PUT_A: b'{"replicas": 5}', PLAN: b'{"replicas": 5}', PUT_FOR_A_TIME: b'{"replicas": 5, "for": "2h"}'}
+STORE: Final = Source(Resource.TEMPORARY, "sre", "temporary")
+TEMPORARY: Final = Note("shop", "web", 2, 3, START + timedelta(hours=1), "alice")
 AMPLE: Final = Rate(1000, 2000)
 
 
@@ -95,12 +112,29 @@ class Server(MemoryServer):
         self, *, rate: Rate = AMPLE, authorizer: Authorizer | None = None, connections: int | None = None
     ) -> None:
         limits = ConnectionLimits(per_identity=connections)
-        super().__init__(limits=dict.fromkeys(Verb, rate), authorizer=authorizer, connections=limits)
+        super().__init__(limits=dict.fromkeys(Verb, rate), authorizer=authorizer, connections=limits, store=STORE)
+        self.noted: dict[str, str] = {}
+        self.swap = self._swapped
+
+    def _swapped(
+        self, client: str, key: str, before: str | None, after: str | None, *, empty: bool
+    ) -> Deferred[Swapped]:
+        done = self.noted.get(key) == before
+        if done:
+            self.noted = {**self.noted, key: after or ""}
+        return succeed((done, Notes("sre", "temporary", "u", "1000", self.noted)))
+
+    def note(self, noted: Mapping[str, str]) -> "Server":
+        """Have the temporary counts listed."""
+        self.noted = dict(noted)
+        others = {"sre": {"temporary": Notes("sre", "temporary", "u", "100", self.noted)}}
+        self.cache.apply(Listed(STORE, "100", self.clock.seconds(), others=others))
+        return self
 
     def filled(self) -> "Server":
-        """Return the server, once it is synced."""
+        """Return the server, once it is synced; the one Deployment has a temporary count."""
         self.sync(namespace("shop"), deployment("web", "shop"))
-        return self
+        return self.note({deployment("web", "shop").uid: TEMPORARY.text()})
 
     def ask(self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None) -> Answer:
         """Make one request; none of what `MemoryServer.call` checks, as metrics are not JSON."""
@@ -175,12 +209,14 @@ def _unlike(answer: Answer, operation: Mapping[str, Any], *, head: bool = False)
 def _answers(method: str, template: str) -> Iterator[tuple[str, Answer]]:
     """Ask for one operation in every situation that its callers can be in."""
     path = template.format(**VALUES)
-    body = JSON_BODY if (method, template) in (PUT_A, PLAN) else b""
+    body = BODIES.get((method, template), b"")
     yield "all is well", Server().filled().ask(method, path, body)
     yield "nothing is synced", Server().ask(method, path, body)
-    server = Server()
+    server = Server().note({})
     server.sync()
     yield "nothing exists", server.ask(method, path, body)
+    server = Server().filled().note({})
+    yield "nothing is temporary", server.ask(method, path, body)
     server = Server().filled()
     server.clock.advance(121)
     yield "the cluster is silent", server.ask(method, path, body)
@@ -207,7 +243,7 @@ def _answers(method: str, template: str) -> Iterator[tuple[str, Answer]]:
     if etag := Server().filled().ask(method, path, body).header("ETag"):
         yield "nothing is new", Server().filled().ask(method, path, body, {"If-None-Match": etag})
         yield "as it was", Server().filled().ask(method, path, body, {"Accept-Encoding": "gzip", "If-None-Match": "*"})
-    yield "another method", Server().filled().ask("DELETE", path, body)
+    yield "another method", Server().filled().ask("PATCH", path, body)
     yield "no such name", Server().filled().ask(method, template.format(**{**VALUES, "namespace": "Shop"}), body)
     yield "an impossible host", Server().filled().ask(method, path, body, {"Host": "a b"})
     yield "a long URL", Server().filled().ask(method, f"{path}?{'x' * 9000}", body)
@@ -216,7 +252,7 @@ def _answers(method: str, template: str) -> Iterator[tuple[str, Answer]]:
     yield "too slow", Server().filled().ask_slowly(method, path)
     if body:
         yield "not JSON", Server().filled().ask(method, path, body, {"Content-Type": "text/plain"})
-    if method == "PUT":
+    if method in ("PUT", "DELETE"):
         yield from _write_answers(method, template, body)
 
 
@@ -245,9 +281,9 @@ def _write_answers(method: str, template: str, body: bytes) -> Iterator[tuple[st
     server.audit.broken = True
     yield "no audit log", server.ask(method, path, body)
     many = template.format(**{**VALUES, "replica_count": "5000"})
-    yield "a guardrail", Server().filled().ask(method, many, b'{"replicas": 5000}')
+    yield "a guardrail", Server().filled().ask(method, many, body.replace(b"5", b"5000"))
     too_many = template.format(**{**VALUES, "replica_count": "2147483648"})
-    yield "out of range", Server().filled().ask(method, too_many, b'{"replicas": 2147483648}')
+    yield "out of range", Server().filled().ask(method, too_many, body.replace(b"5", b"2147483648"))
 
 
 class DocumentTests(SynchronousTestCase):

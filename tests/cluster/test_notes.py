@@ -6,10 +6,10 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from sre_server.cluster.kinds import selection
-from sre_server.cluster.notes import Swapped, decode_notes, swap
+from sre_server.cluster.notes import decode_notes, swap
 from sre_server.cluster.paging import Pages
 from sre_server.errors import BadAnswer, ClusterBroke, ClusterTimedOut, ClusterUnreachable, Conflict, Unavailable
-from sre_server.model import Notes, Resource, Source
+from sre_server.model import Notes, Resource, Source, Swapped
 from tests.fakes import FakeReply, FakeTransport
 
 PATH = "/api/v1/namespaces/sre/configmaps/temporary"
@@ -52,7 +52,7 @@ class SwapTests(SynchronousTestCase):
     def test_replaced(self) -> None:
         """The patch tests the text that is to be there, on a connection of its own."""
         swapped, transport = self.swap(config_map("8", key="new"), before="old")
-        self.assertEqual(swapped, Swapped(done=True, notes=Notes("sre", "temporary", "u", "8", {"key": "new"})))
+        self.assertEqual(swapped, (True, Notes("sre", "temporary", "u", "8", {"key": "new"})))
         self.assertEqual(transport.requests, [("PATCH", PATH, {"fieldManager": "sre-server"})])
         self.assertEqual(transport.headers[0]["Connection"], "close")
         self.assertEqual(
@@ -65,14 +65,14 @@ class SwapTests(SynchronousTestCase):
 
     def test_removed(self) -> None:
         """No text is the absence of the key."""
-        swapped, transport = self.swap(config_map(), before="old", after=None)
-        self.assertTrue(swapped.done)
+        (done, _), transport = self.swap(config_map(), before="old", after=None)
+        self.assertTrue(done)
         self.assertEqual(self.steps(transport)[1], {"op": "remove", "path": "/data/key"})
 
     def test_first_text(self) -> None:
         """A ConfigMap without texts has no place for one: the first makes it, and tests that there was none."""
-        swapped, transport = self.swap(config_map(key="new"), empty=True)
-        self.assertTrue(swapped.done)
+        (done, _), transport = self.swap(config_map(key="new"), empty=True)
+        self.assertTrue(done)
         self.assertEqual(
             self.steps(transport),
             [
@@ -84,20 +84,20 @@ class SwapTests(SynchronousTestCase):
     def test_no_longer_as_known(self) -> None:
         """Where others made the first text, or removed the last, the patch is made for that."""
         for empty, found in ((True, config_map(other="x")), (False, config_map())):
-            swapped, transport = self.swap(failed_test(), found, config_map(key="new"), empty=empty)
-            self.assertTrue(swapped.done)
+            (done, _), transport = self.swap(failed_test(), found, config_map(key="new"), empty=empty)
+            self.assertTrue(done)
             self.assertEqual(self.steps(transport, 2)[0]["path"], "/data/key" if empty else "/data")
 
     def test_another_text(self) -> None:
         """A text that is not as expected stays, and is told."""
-        swapped, _ = self.swap(failed_test(), config_map(key="theirs"), before="old")
-        self.assertEqual((swapped.done, swapped.notes.data), (False, {"key": "theirs"}))
+        (done, notes), _ = self.swap(failed_test(), config_map(key="theirs"), before="old")
+        self.assertEqual((done, notes.data), (False, {"key": "theirs"}))
 
     def test_lost_answers(self) -> None:
         """Where an answer is lost, what is there tells whether the change was made; if it does not, nobody knows."""
         for lost in (ClusterBroke("It broke."), ClusterTimedOut("Too late."), refused(504), refused(500)):
-            swapped, _ = self.swap(lost, config_map(key="new"))
-            self.assertTrue(swapped.done)
+            (done, _), _ = self.swap(lost, config_map(key="new"))
+            self.assertTrue(done)
         with self.assertRaises(ClusterTimedOut):
             self.swap(ClusterTimedOut("Too late."), config_map(key="old"), before="old")
         with self.assertRaises(ClusterTimedOut):

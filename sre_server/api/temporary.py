@@ -1,0 +1,276 @@
+"""Temporary counts as clients set, see and end them."""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
+
+from sre_server.api.bodies import Body, digest_of, digest_tag, warning
+from sre_server.api.conditional import Conditions
+from sre_server.api.counts import confirmed_in, temporary_in_body
+from sre_server.api.ends import Ends
+from sre_server.api.gate import Asked
+from sre_server.api.judging import Judge, Wanted
+from sre_server.api.writing import Writer, conclude, shielded
+from sre_server.cache import ClusterCache
+from sre_server.day.returning import End, Overtaken, Returning
+from sre_server.day.setting import Setting
+from sre_server.day.temporary import AUTHOR_LENGTH, REASON_LENGTH, Known, Note, Temporaries, is_key, shown_time
+from sre_server.errors import (
+    Conflict,
+    GuardrailRefused,
+    NotFound,
+    NotTemporary,
+    SreServerError,
+    TooManyRequests,
+    Unavailable,
+)
+from sre_server.model import Deployment, State, Written
+from sre_server.security.authorization import Verb, View
+from sre_server.security.guardrails import CONFIRMATIONS
+from sre_server.security.identity import Identity
+from sre_server.web.request import APIRequest
+
+MOST: Final = 1000
+MOST_OF_A_CLIENT: Final = 100
+MOST_BYTES: Final = 700_000
+"""A ConfigMap has at most 1 MiB, and claims need room, too."""
+RETRY_SECONDS: Final = 60
+
+
+class _AsSeen(Conditions, frozen=True):
+    """That the Deployment is still the one, and has the count, on which all was decided."""
+
+    uid: str = ""
+    replicas: int = 0
+
+    @property
+    def need_count(self) -> bool:
+        """See `Conditions.need_count`."""
+        return True
+
+    def check(self, replicas: int | None, uid: str) -> None:
+        """Raise Conflict unless it is."""
+        if (replicas, uid) != (self.replicas, self.uid):
+            raise Conflict(f"The count has just been changed, to {replicas}; nothing was changed by this.", 409)
+
+
+class Set(Struct, frozen=True):
+    """A temporary count that was set: `created`, or one that there was before and is extended."""
+
+    note: Note
+    created: bool
+
+
+class TemporaryCounts:
+    """Sets, shows and ends them; `setting` and `returning` are None where there is no place to note them."""
+
+    def __init__(
+        self,
+        cache: ClusterCache,
+        temporaries: Temporaries,
+        judge: Judge,
+        ends: Ends,
+        setting: Setting | None,
+        returning: Returning | None,
+        wall: Callable[[], datetime],
+    ) -> None:
+        self._cache = cache
+        self._temporaries = temporaries
+        self._judge = judge
+        self._ends = ends
+        self._setting = setting
+        self._returning = returning
+        self._wall = wall
+
+    def _parts(self) -> tuple[Setting, Returning]:
+        """Return what sets and what ends them; raises Unavailable, saying what to do, if there is nothing."""
+        self._temporaries.check()
+        if self._setting is None or self._returning is None:
+            raise Unavailable("This process keeps no temporary counts.", RETRY_SECONDS)
+        return self._setting, self._returning
+
+    # What is read.
+
+    def one(self, namespace: str, name: str) -> Body:
+        """`GET /deployments/{ns}/{name}/temporary`; raises NotTemporary if there is none."""
+        self._temporaries.check()
+        known = self._temporaries.of(self._cache.deployment(namespace, name).uid)
+        if known is None:
+            raise _none(namespace, name)
+        return _body({"namespace": namespace, "deployment": name, **shown(known.note)})
+
+    def all(self, view: View) -> Body:
+        """`GET /temporary`: those of the Deployments that a client may read, in the order in which they end."""
+        self._temporaries.check()
+        listed = []
+        for uid, known in self._temporaries:
+            deployment = self._cache.find(known.note.namespace, known.note.name)
+            if deployment is not None and deployment.uid == uid and _sees(view, deployment):
+                listed.append(known.note)
+        listed.sort(key=lambda note: (note.until, note.namespace, note.name))
+        drawn = [{"namespace": note.namespace, "deployment": note.name, **shown(note)} for note in listed]
+        return _body({"temporary": drawn})
+
+    def said(self, namespace: str, name: str) -> str | None:
+        """Say in words which temporary count a Deployment has; None if it has none, or none that is known."""
+        deployment = self._cache.find(namespace, name)
+        known = self._temporaries.of(deployment.uid) if deployment is not None else None
+        if known is None:
+            return None
+        note = known.note
+        return f"{note.count} until {shown_time(note.until)}, then {note.original} again, set by {note.author}"
+
+    # What is written.
+
+    async def set(self, request: APIRequest, identity: Identity, namespace: str, name: str, writer: Writer) -> Set:
+        """Set a count for a time, or extend the time; `writer` writes it.
+
+        Raises what `Writer.scale` does, and TooManyRequests if there are too many already.
+        """
+        setting, _ = self._parts()
+        self._cache.check_served(namespace)
+        self._cache.check_synced(namespace)
+        replicas, span = temporary_in_body(request)
+        conditions = Conditions.of(request.getHeader(b"if-match"), request.getHeader(b"if-none-match"))
+        wanted = Wanted(identity.name, namespace, name, replicas, confirmed_in(request), conditions)
+        asked = Asked(request, identity, Verb.SCALE, namespace, name)
+        record = asked.record(new_replicas=replicas, requested_replicas=replicas)
+        begun: list[Written] = []
+        is_asked = False
+
+        async def write() -> Written:
+            nonlocal is_asked
+            is_asked = True
+            begun.append(await writer.write(bound, state, record))
+            return begun[0]
+
+        try:
+            state = await self._state(wanted)
+            record = replace(record, uid=state.uid, old_replicas=state.replicas)
+            self._judge.judge(wanted, state)
+            known = self._temporaries.of(state.uid)
+            extended = known is not None and self._is_ours(state, known)
+            original = known.note.original if known is not None and extended else state.replicas or 0
+            self._judge_way_back(replace(wanted, replicas=original, conditions=Conditions()), state, replicas)
+            self._check_room(identity.name, state.uid)
+            note = Note(
+                namespace=namespace,
+                name=name,
+                original=original,
+                count=replicas,
+                until=self._wall() + span,
+                author=identity.name[:AUTHOR_LENGTH],
+                reason=(record.reason or "")[:REASON_LENGTH] or None,
+                request_id=request.request_id,
+                before=state.replicas,
+            )
+            bound = replace(wanted, conditions=_AsSeen(uid=state.uid, replicas=state.replicas or 0))
+            before = self._temporaries.text(state.uid)
+            done = await shielded(setting.set(state.uid, note, before, write, identity.name))
+        except SreServerError as error:
+            if not is_asked:
+                writer.refused(record, error)
+            raise
+        conclude(request, begun[0])
+        return Set(done, created=not extended)
+
+    async def _state(self, wanted: Wanted) -> State:
+        """Return what there is to judge on, with its count."""
+        state = await self._judge.state(wanted, count=True)
+        if not is_key(state.uid):
+            raise Unavailable("The UID of this Deployment cannot be noted.", RETRY_SECONDS)
+        return state
+
+    def _is_ours(self, state: State, known: Known) -> bool:
+        """Tell whether the count is still the temporary one, to be extended; raises Overtaken while it is changing."""
+        if self._returning is not None and self._returning.is_being_changed(state.uid, known):
+            raise Overtaken
+        return state.replicas in (known.note.count, known.note.before)
+
+    def _judge_way_back(self, back: Wanted, state: State, replicas: int) -> None:
+        try:
+            self._judge.judge(back, State(state.uid, replicas, state.guards))
+        except GuardrailRefused as error:
+            raise GuardrailRefused(error.rule, f"It could not come back. {error}") from None
+
+    def _check_room(self, client: str, uid: str) -> None:
+        """Raise TooManyRequests if there are too many, beside the one that this replaces."""
+        others = [known.note for key, known in self._temporaries if key != uid]
+        if sum(note.author == client[:AUTHOR_LENGTH] for note in others) >= MOST_OF_A_CLIENT:
+            raise TooManyRequests(f"You have {MOST_OF_A_CLIENT} temporary counts, and may have no more.", RETRY_SECONDS)
+        if self._temporaries.count >= MOST + (self._temporaries.of(uid) is not None):
+            raise TooManyRequests(f"There are {MOST} temporary counts, and may be no more.", RETRY_SECONDS)
+        if self._temporaries.size > MOST_BYTES:
+            raise TooManyRequests("The ConfigMap of temporary counts is full.", RETRY_SECONDS)
+
+    async def end(self, request: APIRequest, identity: Identity, namespace: str, name: str) -> int:
+        """End a temporary count now; return the count that there then is.
+
+        Raises NotTemporary if there is none, and Conflict if the count is no longer the temporary one.
+        """
+        _, returning = self._parts()
+        self._cache.check_served(namespace)
+        self._cache.check_synced(namespace)
+        confirmed_in(request)
+        conditions = Conditions.of(request.getHeader(b"if-match"), request.getHeader(b"if-none-match"))
+        state = await self._judge.state(Wanted(identity.name, namespace, name, 0, CONFIRMATIONS, conditions))
+        conditions.check(state.replicas, state.uid)
+        known = self._temporaries.of(state.uid)
+        if known is None:
+            raise _none(namespace, name)
+        begin = self._ends.asked_for(Asked(request, identity, Verb.SCALE, namespace, name))
+        ended = await shielded(returning.end(state.uid, known, begin, identity.name))
+        if ended.end in (End.DELETED, End.RECREATED):
+            raise NotFound(f"The Deployment '{name}' does not exist in the namespace '{namespace}' any more.")
+        if ended.end is End.SUPERSEDED:
+            who = self._ends.setter(known.note, ended.replicas)
+            raise Conflict(
+                f"The count is no longer the temporary one: it is {ended.replicas}, set by {who}. Nothing was changed, "
+                "and the temporary count is forgotten.",
+                409,
+            )
+        return known.note.original if ended.replicas is None else ended.replicas
+
+    async def overruled(self, deployment: Deployment, client: str) -> Sequence[str]:
+        """Forget the temporary count of a Deployment, as a client has set one for good; see `Overrule`."""
+        known = self._temporaries.of(deployment.uid)
+        if known is None or self._setting is None:
+            return []
+        try:
+            if await self._setting.forget(deployment.uid, client):
+                return []
+        except SreServerError:
+            pass
+        text = f"the temporary count is still noted: {known.note.original} may come back {shown_time(known.note.until)}"
+        return [warning(text).decode()]
+
+
+def shown(note: Note) -> dict[str, Any]:
+    """Draw a temporary count, but for the Deployment that has it."""
+    state = "returning" if note.claim else "in force" if note.before is None else "unconfirmed"
+    return {
+        "replicas": note.count,
+        "original": note.original,
+        "until": shown_time(note.until),
+        "by": note.author,
+        "reason": note.reason,
+        "state": state,
+    }
+
+
+def _none(namespace: str, name: str) -> NotTemporary:
+    return NotTemporary(f"The Deployment '{name}' in the namespace '{namespace}' has no temporary count.")
+
+
+def _sees(view: View, deployment: Deployment) -> bool:
+    extent = view.extent(deployment.namespace)
+    return extent is not None and (extent.allows is None or extent.allows(deployment.name))
+
+
+def _body(drawn: dict[str, Any]) -> Body:
+    data = msgspec.json.encode(drawn) + b"\n"
+    return Body(data, digest_tag(digest_of(data)))

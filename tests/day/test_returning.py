@@ -1,0 +1,208 @@
+"""Temporary counts are set, and set back once, whatever fails in between."""
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from sre_server.day.returning import End, Overtaken
+from sre_server.day.temporary import read_note
+from sre_server.errors import ClusterTimedOut, ClusterUnreachable
+from tests.day.temporary_world import UID, Pod, World, ends
+
+
+class ReturningTests(SynchronousTestCase):
+    """Two processes, and a count of 20 for a minute in the place of 3."""
+
+    def setUp(self) -> None:
+        """Set the count."""
+        self.world = World()
+        self.first, self.second = Pod(self.world, "first"), Pod(self.world, "second")
+        done = self.first.put(20)
+        self.world.settle()
+        self.successResultOf(done)
+        self.assertEqual(self.world.replicas, 20)
+        self.world.writes.clear()
+
+    def until_claimed(self) -> None:
+        """Go on until the claim of one of the two is written, and it asks for the count."""
+        self.world.advance(61)
+        self.world.carry_out()
+        self.assertEqual([request.what for request in self.world.requests if request.what == "scale"], ["scale"])
+
+    def claimant(self) -> Pod:
+        """The process that has claimed."""
+        return next(request.pod for request in self.world.requests if request.what == "scale")
+
+    def test_on_time(self) -> None:
+        """Nothing happens before the end; then one of the two sets the count back, and the note is gone."""
+        self.world.settle(55)
+        self.assertEqual(self.world.writes, [])
+        self.world.settle(10)
+        self.assertEqual([(before, after) for _, before, after in self.world.writes], [(20, 3)])
+        self.assertEqual(ends(self.world), [End.RETURNED])
+        self.assertEqual(self.world.data, {})
+        self.assertLess(self.world.told[0].late.total_seconds(), 3)
+
+    def test_after_downtime(self) -> None:
+        """A process that starts past the end sets it back, and knows how late that is."""
+        self.first.kill()
+        self.second.kill()
+        self.world.advance(600)
+        Pod(self.world, "third")
+        self.world.settle(3)
+        self.assertEqual((self.world.replicas, ends(self.world)), (3, [End.RETURNED]))
+        self.assertGreaterEqual(self.world.told[0].late.total_seconds(), 540)
+
+    def test_superseded(self) -> None:
+        """A count that somebody else has set meanwhile is left alone, and so it is told."""
+        self.world.replicas = 7
+        self.world.settle(65)
+        self.assertEqual((self.world.replicas, self.world.writes, self.world.data), (7, [], {}))
+        self.assertEqual(ends(self.world), [End.SUPERSEDED])
+
+    def test_recreated(self) -> None:
+        """Another Deployment under the same name is not touched, though it has the very count."""
+        self.world.uid = "uid-other"
+        self.world.settle(65)
+        self.assertEqual((self.world.replicas, self.world.writes, self.world.data), (20, [], {}))
+        self.assertEqual(ends(self.world), [End.RECREATED])
+
+    def test_deleted(self) -> None:
+        """Of a Deployment that is gone the note goes, too."""
+        self.world.exists = False
+        self.world.settle(65)
+        self.assertEqual((ends(self.world), self.world.data), ([End.DELETED], {}))
+
+    def test_killed_between_claim_and_write(self) -> None:
+        """After 30 s somebody else claims, and sets the count back."""
+        self.until_claimed()
+        self.world.requests.clear()
+        self.claimed_by_nobody()
+        self.world.settle(20)
+        self.assertEqual(self.world.writes, [])
+        self.world.settle(20)
+        self.assertEqual((self.world.replicas, ends(self.world), self.world.data), (3, [End.RETURNED], {}))
+
+    def claimed_by_nobody(self) -> None:
+        """Replace both processes, so that nobody has the claim."""
+        self.first.kill()
+        self.second.kill()
+        Pod(self.world, "third")
+
+    def test_killed_between_write_and_removal(self) -> None:
+        """What was set back already is recognised: it is not called superseded."""
+        self.until_claimed()
+        number = next(n for n, request in enumerate(self.world.requests) if request.what == "scale")
+        self.world.requests[number].act()
+        self.world.requests.clear()
+        self.claimed_by_nobody()
+        self.world.settle(40)
+        self.assertEqual((self.world.replicas, ends(self.world), self.world.data), (3, [End.ALREADY], {}))
+        self.assertEqual(len(self.world.writes), 1)
+
+    def test_lost_answer(self) -> None:
+        """An attempt whose answer is lost is told as such; the next one finds that it had succeeded."""
+        self.until_claimed()
+        number = next(n for n, request in enumerate(self.world.requests) if request.what == "scale")
+        self.world.carry_out(number, lost=True)
+        self.world.settle(10)
+        self.assertIsInstance(self.world.told[0].how, ClusterTimedOut)
+        self.assertEqual((ends(self.world), len(self.world.writes), self.world.data), ([End.ALREADY], 1, {}))
+
+    def test_not_reached(self) -> None:
+        """While the cluster cannot be reached it is tried again, by the same process at once."""
+        self.until_claimed()
+        number = next(n for n, request in enumerate(self.world.requests) if request.what == "scale")
+        self.world.refuse(number)
+        self.world.settle(10)
+        self.assertIsInstance(self.world.told[0].how, ClusterUnreachable)
+        self.assertEqual((ends(self.world), self.world.replicas), ([End.RETURNED], 3))
+
+    def test_note_that_stays(self) -> None:
+        """Where the note could not be removed after the end, it is removed later, and nothing is told again."""
+        self.until_claimed()
+        number = next(n for n, request in enumerate(self.world.requests) if request.what == "scale")
+        self.world.carry_out(number)
+        removal = next(n for n, request in enumerate(self.world.requests) if request.pod.name == self.world.told[0].pod)
+        self.world.refuse(removal)
+        self.assertEqual(len(self.world.data), 1)
+        self.world.settle(5)
+        self.assertEqual((ends(self.world), self.world.data), ([End.RETURNED], {}))
+
+    def test_slow_claim(self) -> None:
+        """A claim that took long to be written is not acted upon: somebody else may be about to take it over."""
+        self.world.advance(61)
+        self.world.advance(11)
+        self.world.carry_out()
+        self.assertNotIn("scale", [request.what for request in self.world.requests])
+        self.world.settle(40)
+        self.assertEqual((ends(self.world), self.world.replicas), ([End.RETURNED], 3))
+
+    def test_ended_early(self) -> None:
+        """A client may end it now; nobody else does so at the same moment."""
+        known = self.second.temporaries.of(UID)
+        assert known is not None
+        done, again = (self.second.end(known) for _ in range(2))
+        self.failureResultOf(again, Overtaken)
+        self.world.settle(3)
+        self.assertEqual(self.successResultOf(done).end, End.RETURNED)
+        self.assertEqual((self.world.replicas, self.world.data), (3, {}))
+
+
+class SettingTests(SynchronousTestCase):
+    """What is left by a count that was to be set, at each point where that can end."""
+
+    def setUp(self) -> None:
+        """Begin to set a count; have another process."""
+        self.world = World()
+        self.first, self.second = Pod(self.world, "first"), Pod(self.world, "second")
+        self.done = self.first.put(20, seconds=10)
+
+    def test_killed_before_the_count_was_set(self) -> None:
+        """Nothing was set, so nothing is set back; the note goes once the write can no longer come."""
+        self.world.carry_out()
+        self.first.kill()
+        self.world.requests.clear()
+        self.world.settle(85)
+        self.assertEqual(len(self.world.data), 1)
+        self.world.settle(10)
+        self.assertEqual((self.world.data, self.world.writes, ends(self.world)), ({}, [], []))
+
+    def test_killed_after_the_count_was_set(self) -> None:
+        """It is set back, once it is known that it was set."""
+        self.world.carry_out()
+        self.world.carry_out()
+        self.first.kill()
+        self.world.requests.clear()
+        self.world.settle(100)
+        self.assertEqual((self.world.replicas, self.world.data, ends(self.world)), (3, {}, [End.RETURNED]))
+
+    def test_refused(self) -> None:
+        """What the cluster did not take leaves no note."""
+        self.world.carry_out()
+        self.world.refuse()
+        self.world.settle()
+        self.failureResultOf(self.done, ClusterUnreachable)
+        self.assertEqual(self.world.data, {})
+
+    def test_unknown(self) -> None:
+        """What may have been set stays noted, and is set back if it was."""
+        self.world.carry_out()
+        self.world.carry_out(lost=True)
+        self.failureResultOf(self.done, ClusterTimedOut)
+        self.world.settle(100)
+        self.assertEqual((self.world.replicas, ends(self.world)), (3, [End.RETURNED]))
+
+    def test_extended(self) -> None:
+        """The first original is kept; an extension that never took place leaves the count that was set before it."""
+        self.world.settle()
+        self.successResultOf(self.done)
+        longer = self.first.put(30, seconds=300)
+        self.world.carry_out()
+        self.first.kill()
+        self.world.requests.clear()
+        self.assertNoResult(longer)
+        self.world.settle(200)
+        note = read_note(self.world.data[UID])
+        assert note is not None
+        self.assertEqual((note.original, note.count, note.before), (3, 20, None))
+        self.world.settle(110)
+        self.assertEqual((self.world.replicas, ends(self.world)), (3, [End.RETURNED]))
