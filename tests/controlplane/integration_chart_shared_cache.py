@@ -12,7 +12,7 @@ from tests.functional.sharing import user_of_the_page
 from .chart import WAIT
 from .daemon import wait_until
 from .integration_chart import ReleaseTestCase
-from .integration_chart_permissions import AUTOSCALERS, CLIENT, ONE_NAMESPACE, RECORD, REVIEWS, SCALE
+from .integration_chart_permissions import AUTOSCALERS, CLIENT, ONE_NAMESPACE, PLANS, RECORD, REVIEWS, SCALE
 from .workload import own_cluster
 
 PASSWORDS = {"api": "of-those-that-serve", "watcher": "of-those-that-watch"}
@@ -20,7 +20,7 @@ LIST = ("apps", "deployments", ("list", "watch"))
 GET = ("apps", "deployments", ("get",))
 LIST_NAMESPACES = ("", "namespaces", ("list", "watch"))
 LEASES = {("coordination.k8s.io", "leases", verbs) for verbs in (("get", "update"), ("create",))}
-API = {GET, SCALE, RECORD, REVIEWS, ONE_NAMESPACE}
+API = {GET, SCALE, RECORD, *PLANS, REVIEWS, ONE_NAMESPACE}
 LIST_EVENTS = ("", "events", ("list", "watch"))
 WATCHER = {LIST, LIST_NAMESPACES, LIST_EVENTS, AUTOSCALERS, ONE_NAMESPACE}
 
