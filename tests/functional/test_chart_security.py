@@ -257,11 +257,13 @@ class NetworkTests(SynchronousTestCase):
     """Who may talk to the pods, and whom they may talk to."""
 
     def test_default(self) -> None:
-        """In: the API from anywhere, the ops port from monitoring; out, to anywhere."""
+        """In: the API from anywhere, the ops port from monitoring; to the chart's checks nobody. Out, to anywhere."""
         limited = named(render(MODES["network policy"]), "NetworkPolicy")["spec"]
         spec = named(render({}), "NetworkPolicy")["spec"]
         self.assertEqual((spec["ingress"], spec["policyTypes"]), (limited["ingress"], ["Ingress"]))
         self.assertNotIn("egress", spec)
+        checks = named(render({}), "NetworkPolicy", f"{FULL_NAME}-checks")["spec"]
+        self.assertEqual((checks["policyTypes"], checks.keys()), (["Ingress"], {"podSelector", "policyTypes"}))
 
     def test_both_ways(self) -> None:
         """In: the API from anywhere, the ops port from monitoring. Out: DNS and the apiserver."""
