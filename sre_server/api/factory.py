@@ -137,7 +137,7 @@ def make_api(
     slices, newness = Slices(reactor), Newness(reactor, cache)
     names, counts = ListBodies(cache, names_in, slices), ListBodies(cache, counts_in, slices)
     pictures, changes = Pictures(cache, day), ChangeBodies(cache, day.changes, slices)
-    waiting = Waiting(reactor, cache, day.autoscalers, metrics, look_at_pods)
+    waiting = Waiting(reactor, cache, day, metrics, look_at_pods)
     family_a = DeploymentsAPI(
         cache, gate_a, newness, writer(FAMILY_A), names, pictures, waiting, temporary, changes, planner
     )

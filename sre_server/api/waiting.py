@@ -11,8 +11,8 @@ from sre_server.api.conditional import accepts_gzip
 from sre_server.api.preferences import APPLIED, applied, wait_in
 from sre_server.api.routes import max_stale
 from sre_server.cache import ClusterCache
-from sre_server.day.autoscalers import Autoscalers
 from sre_server.day.causes import Causes, LookAtPods
+from sre_server.day.factory import Day
 from sre_server.day.outcomes import Knowledge, Settling, Verdict
 from sre_server.day.waits import Waits
 from sre_server.errors import SreServerError
@@ -29,7 +29,7 @@ class Waiting:
         self,
         reactor: IReactorTime,
         cache: ClusterCache,
-        autoscalers: Autoscalers,
+        day: Day,
         metrics: Metrics,
         look_at_pods: LookAtPods | None,
     ) -> None:
@@ -41,7 +41,8 @@ class Waiting:
         self._causes = Causes(reactor, look_at_pods, self.waits.touch)
         self._knowledge = Knowledge(
             cache,
-            autoscalers,
+            day.autoscalers,
+            day.changes,
             self._causes,
             reactor.seconds,
             lambda seconds, key: reactor.callLater(seconds, self.waits.touch, key),

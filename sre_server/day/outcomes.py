@@ -14,7 +14,9 @@ from msgspec import Struct
 from sre_server.cache import ClusterCache
 from sre_server.day.autoscalers import Autoscalers
 from sre_server.day.causes import Causes, in_words
+from sre_server.day.changes import Changes
 from sre_server.day.owners import setter_of
+from sre_server.day.record import OURS
 from sre_server.day.rollout import has_settled
 from sre_server.day.waits import BY, Key
 from sre_server.errors import NotFound, Unavailable
@@ -24,8 +26,9 @@ QUOTA_SECONDS: Final = 2.0
 """So long a quota's refusal must stand: pods that are about to end may make room."""
 STANDING_SECONDS: Final = 10.0
 """So long one must stand that stood before the write: it may be over, and the status not say so yet."""
+AUTHOR_SECONDS: Final = 1.0
+"""So long it may take to learn whose write it was, if it was one through this server, or another replica of it."""
 _LITTLE: Final = 0.05
-OURSELVES: Final = "sre-server"
 _QUOTA: Final = re.compile(r"(?:exceeded|failed) quota: .*")
 
 
@@ -57,6 +60,7 @@ class Knowledge(Struct, frozen=True):
 
     cache: ClusterCache
     autoscalers: Autoscalers
+    changes: Changes
     causes: Causes
     now: Callable[[], float]
     later: Callable[[float, Key], object]
@@ -74,9 +78,12 @@ class Settling:
         self._standing = before.progress.trouble if before is not None and before.progress is not None else ""
         self._changed = before is None or before.resource_version != written.resource_version
         self._refused: tuple[str, float] = ("", 0.0)
+        self._superseded: tuple[Verdict, str, float] | None = None
 
     def look(self, change: Change | None, shared: dict[object, Any]) -> Verdict | None:
         """See `Waiter.look`."""
+        if self._superseded is not None:
+            return self._attributed(*self._superseded)
         if isinstance(change, Deleted):
             return self._deleted() if change.object.uid == self._written.uid else None
         if isinstance(change, Put) and isinstance(change.object, Deployment):
@@ -101,8 +108,13 @@ class Settling:
         if now.uid != written.uid:
             return self._deleted("Another Deployment has its name now.")
         if now.replicas != written.replicas:
-            setter = setter_of(now, self._knows.autoscalers.of(*self._key)) if heard else f"{OURSELVES}{by}"
-            return Verdict(Outcome.SUPERSEDED, now.replicas, by=setter)
+            setter = setter_of(now, self._knows.autoscalers.of(*self._key)) if heard else f"{OURS}{by}"
+            verdict = Verdict(Outcome.SUPERSEDED, now.replicas, by=setter)
+            if by or (now.owners is not None and now.owners.manager not in ("", OURS) and heard):
+                return verdict
+            self._superseded = (verdict, now.resource_version, self._knows.now())
+            self._knows.later(AUTHOR_SECONDS + _LITTLE, self._key)
+            return self._attributed(*self._superseded)
         if not heard or now.progress is None or now.progress.observed < now.progress.generation:
             return None
         if has_settled(now):
@@ -112,6 +124,14 @@ class Settling:
         if faults := self._knows.causes.certain(self._key, self._began):
             return Verdict(Outcome(faults[0].outcome), now.replicas, cause=_sentence(in_words(faults)))
         return None
+
+    def _attributed(self, verdict: Verdict, version: str, since: float) -> Verdict | None:
+        """Name the client that superseded it by a write of ours; None while it may still turn out who it was."""
+        changes = self._knows.changes.of(self._written)
+        author = next((change.author for change in changes if change.version == version), None)
+        if author is not None:
+            return Verdict(verdict.outcome, verdict.replicas, by=f"{OURS} ({author.identity})")
+        return verdict if self._knows.now() - since >= AUTHOR_SECONDS else None
 
     def _quota(self, trouble: str) -> str:
         """Return what a quota says against the count, if it has done so for long enough."""
@@ -129,6 +149,8 @@ class Settling:
 
     def late(self, why: str) -> Verdict:
         """See `Waiter.late`: say how far it has come."""
+        if self._superseded is not None:
+            return self._superseded[0]
         cache, said = self._knows.cache, [why]
         try:
             known = cache.deployment(*self._key)

@@ -7,10 +7,24 @@ from msgspec.structs import replace
 from twisted.trial.unittest import SynchronousTestCase
 
 from sre_server.day.causes import FIRST_SECONDS, LOOK_SECONDS, PERSISTS_SECONDS
-from sre_server.day.outcomes import QUOTA_SECONDS, STANDING_SECONDS
+from sre_server.day.outcomes import AUTHOR_SECONDS, QUOTA_SECONDS, STANDING_SECONDS
 from sre_server.day.waits import PER_CLIENT
 from sre_server.errors import Unavailable
-from sre_server.model import Autoscaler, Changed, Deleted, Deployment, Owners, PodFault, Progress, Unreadable, Written
+from sre_server.model import (
+    Author,
+    Autoscaler,
+    Changed,
+    Deleted,
+    Deployment,
+    Owners,
+    PodFault,
+    Progress,
+    ScaledEvent,
+    Unreadable,
+    Written,
+)
+from sre_server.security.authorization import AnyClient, Decision, Verb
+from sre_server.security.identity import Identity
 from tests.day.test_autoscalers import listed
 from tests.fakes import deployment, namespace
 from tests.memory_server import Answer, MemoryServer, Wire
@@ -31,6 +45,20 @@ def at(version: int, replicas: int, total: int, **more: Any) -> Deployment:
     fields = {name: more.pop(name) for name in list(more) if name in Progress.__struct_fields__}
     seen = replace(WEB, resource_version=str(version), replicas=replicas, progress=replace(progress, **fields))
     return replace(seen, **more)
+
+
+class Fickle(AnyClient):
+    """Lets everybody do everything, until it does not."""
+
+    allows = True
+
+    def decide(self, identity: Identity, verb: Verb, namespace: str, name: str) -> Decision:
+        """See `Authorizer.decide`."""
+        return Decision(self.allows, "a whim")
+
+    def known_to_read(self, identity: Identity, namespace: str, name: str) -> bool:
+        """See `Authorizer.known_to_read`."""
+        return self.allows
 
 
 class WaitingTestCase(SynchronousTestCase):
@@ -174,6 +202,9 @@ class OutcomeTests(WaitingTestCase):
                 wire = self.put(5)
                 self.server.tell(at(1000, 5, 3, observed=2))
                 self.server.tell(at(1001, replicas, 3, owners=owners))
+                if by in ("sre-server", UNOWNED):  # whose write it was may turn out
+                    self.assertIsNone(self.told(wire))
+                    self.server.clock.advance(1.1 * AUTHOR_SECONDS)
                 self.assertEqual(self.told(wire), {"outcome": "superseded", "replicas": replicas, "by": by})
 
     def test_superseded_for_a_moment(self) -> None:
@@ -201,7 +232,26 @@ class OutcomeTests(WaitingTestCase):
         self.server.outcome = Written(deployment(replicas=6, version="1002"))
         self.put(6, None)
         pending.callback(Written(deployment(replicas=5, version="1000")))
-        self.assertEqual(self.told(wire), {"outcome": "superseded", "replicas": 6, "by": "sre-server"})
+        self.assertEqual(self.told(wire), {"outcome": "superseded", "replicas": 6, "by": "sre-server (alice)"})
+
+    def test_superseded_through_others_like_us(self) -> None:
+        """The client of another replica is known by the Event that this leaves, also of a 0, which has no owner."""
+        for replicas, owners in ((2, Owners("sre-server", "Update", "scale")), (0, None)):
+            self.setUp()
+            wire = self.put(5)
+            self.server.tell(at(1000, 5, 3, observed=2), at(1001, replicas, 3, owners=owners))
+            self.assertIsNone(self.told(wire))
+            self.server.tell(ScaledEvent("shop", "web.1", "u", "7", WEB.uid, "1001", Author("bob", before=5)))
+            self.assertEqual(self.told(wire), {"outcome": "superseded", "replicas": replicas, "by": "sre-server (bob)"})
+
+    def test_superseded_as_the_time_ends(self) -> None:
+        """What is certain is told when the time is up, whoever it was."""
+        wire = self.put(5)
+        self.server.clock.advance(60 - AUTHOR_SECONDS / 2)
+        self.server.tell(at(1001, 0, 3))
+        self.server.clock.advance(AUTHOR_SECONDS / 2)
+        by = "through /scale, program unknown"
+        self.assertEqual(self.told(wire), {"outcome": "superseded", "replicas": 0, "by": by})
 
     def test_deleted(self) -> None:
         """A Deployment that is gone, in the watch or in a list, or is another one of that name, is gone for good."""
@@ -520,7 +570,7 @@ class BlockingQueryTests(WaitingTestCase):
         self.assertEqual(self.answer(wire).json()["replicas"], 5)
 
     def test_no_news(self) -> None:
-        """After its time it is an empty 304, still current; a HEAD waits as well."""
+        """After its time it is an empty 304, still current."""
         wire = self.picture(self.tag)
         self.server.clock.advance(60)
         answer = self.answer(wire)
@@ -541,7 +591,9 @@ class BlockingQueryTests(WaitingTestCase):
         self.assertEqual(self.answer(wire).status, 503)
         self.assertEqual(self.answer(self.picture(self.tag)).status, 503)
         stale = {"Cache-Control": "max-stale"}
-        wire = self.picture(self.answer(self.picture(**stale)).header("ETag"), **stale)
+        tag = self.answer(self.picture(**stale)).header("ETag")
+        self.assertEqual(self.answer(self.picture(tag)).status, 503)
+        wire = self.picture(tag, **stale)
         self.assertEqual(wire.answers(), [])
         self.server.clock.advance(60)
         self.assertEqual(self.answer(wire).status, 304)
@@ -579,8 +631,13 @@ class BlockingQueryTests(WaitingTestCase):
         self.assertEqual([answer.status for answer in wire.answers()], [304, 200])
 
     def test_the_right_to_it(self) -> None:
-        """Whoever may not read the Deployment does not wait for it."""
-        other = self.server.call(
-            "GET", "/deployments/bank/web", headers={"If-None-Match": self.tag, "Prefer": "wait=60"}
-        )
-        self.assertEqual(other.status, 404)
+        """Whoever may not read the Deployment does not wait for it, and who may not any more is not told the news."""
+        authorizer = Fickle()
+        self.server = MemoryServer(authorizer=authorizer).sync(namespace(), WEB)
+        tag = self.answer(self.picture()).header("ETag")
+        wire = self.picture(tag)
+        authorizer.allows = False
+        self.assertEqual(self.answer(self.picture(tag)).status, 403)
+        self.server.tell(at(12, 5, 3))
+        answer = self.answer(wire)
+        self.assertEqual((answer.status, answer.header("Preference-Applied")), (403, None))
