@@ -15,7 +15,7 @@ from sre_server.model import Guards, Namespace, is_clean, is_deployment_name, is
 
 MESSAGE_LENGTH: Final = 4096
 _PROPER: Final = re.compile(
-    r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?\n[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?\n[\x21\x23-\x7e]{1,128}\n[\x21\x23-\x7e]{1,128}"
+    r"(?!-)[-a-z0-9]{1,63}+(?<!-)\n(?!-)[-a-z0-9]{1,63}+(?<!-)\n[\x21\x23-\x7e]{1,128}+\n[\x21\x23-\x7e]{1,128}+"
 )
 """Nearly all metadata, at one look: the namespace and the name both labels, then the uid and the resourceVersion."""
 
