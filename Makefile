@@ -23,7 +23,8 @@ FINDINGS = printf '\n%s\n\n' "Will it hold, and what came of it?"; for try in \
 	"-d '{\"replicas\": 1}' https://localhost:$(PORT)/deployments/shop/storefront/plan" \
 	"-d '{\"replicas\": 8}' https://localhost:$(PORT)/deployments/shop/catalog/plan" \
 	"-X PUT -H 'Prefer: wait=60' -d '{\"replicas\": 9}' https://localhost:$(PORT)/deployments/payments/gateway/replicas" \
-	"-X PUT -H 'Prefer: wait=60' -d '{\"replicas\": 3}' https://localhost:$(PORT)/deployments/monitoring/grafana/replicas"; \
+	"-X PUT -H 'Prefer: wait=60' -d '{\"replicas\": 3}' https://localhost:$(PORT)/deployments/monitoring/grafana/replicas" \
+	"-X PUT -d '{\"replicas\": 10, \"for\": \"2h\"}' https://localhost:$(PORT)/deployments/shop/cart/temporary"; \
 	do echo "  $(CURL) -H 'Content-Type: application/json' $$try"; done
 CLUSTER := $(if $(KUBECONFIG),--cluster=kubeconfig,--cluster=simulated)
 EXTRAS ?= test,lint
@@ -95,7 +96,8 @@ run: $(VENV)/.installed certs ## Serve the simulated cluster, or that of $KUBECO
 	@$(if $(KUBECONFIG),,$(FINDINGS))
 	@echo
 	@exec $(BIN)/twistd -n --pidfile= sre-server --listen=tcp:$(PORT):interface=127.0.0.1 $(CLUSTER) \
-		--tls-certificate=$(CERTIFICATE) --tls-private-key=$(KEY) --tls-client-ca=$(CERTIFICATE)
+		--tls-certificate=$(CERTIFICATE) --tls-private-key=$(KEY) --tls-client-ca=$(CERTIFICATE) \
+		$(if $(KUBECONFIG),,--temporary-store=default/temporary-counts)
 
 run-scaled: $(VENV)/.installed certs ## The same, scaled out: a watcher and two api processes that share a cache in redis-server
 	@command -v redis-server >/dev/null || { echo "redis-server is not installed; it is in Debian's and Homebrew's \

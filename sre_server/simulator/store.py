@@ -9,7 +9,7 @@ from twisted.internet.interfaces import IReactorTime
 from sre_server.simulator import objects, ownership, pods, population
 from sre_server.simulator.collection import Change, ChangeType, Collection, Stored
 from sre_server.simulator.controllers import Controllers
-from sre_server.simulator.kinds import DEPLOYMENTS, EVENTS, NAMESPACES, PODS, STORED, Key, Kind, Object
+from sre_server.simulator.kinds import CONFIG_MAPS, DEPLOYMENTS, EVENTS, NAMESPACES, PODS, STORED, Key, Kind, Object
 from sre_server.simulator.reviews import Reviews
 from sre_server.simulator.statuses import already_exists, bad_request, conflict, invalid, not_found, too_large
 
@@ -191,6 +191,8 @@ class SimulatedCluster:
 
     def _commit(self, kind: Kind, change_type: ChangeType, key: Key, value: Object, *, dry_run: bool = False) -> Stored:
         version = self.version + 1
+        if kind is CONFIG_MAPS and not value.get("data"):
+            value.pop("data", None)  # as the Go type leaves out an empty map
         if not dry_run:
             value["metadata"]["resourceVersion"] = str(version)
         stored = Stored(key, value["metadata"]["uid"], version, msgspec.json.encode(value))

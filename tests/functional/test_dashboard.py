@@ -108,6 +108,7 @@ class LiveServer:
             f"--tls-crl={crl}",
             f"--audit-log={folder / 'audit.jsonl'}",
             "--read-rate=50:60",
+            "--temporary-store=default/temporary-counts",
             "--max-connections-per-identity=3",
         ]
         self.daemon = Daemon(folder, *options, authority=self.authority)
@@ -136,6 +137,9 @@ class LiveServer:
         daemon = self.daemon
         assert daemon.put("/deployments/shop/storefront/replicas", {"replicas": 1}).status == 422
         assert daemon.put("/deployments/shop/catalog/replicas", {"replicas": 4}, Prefer="wait=20").status == 200
+        temporary = "/deployments/shop/checkout/temporary"
+        assert daemon.put(temporary, {"replicas": 4, "for": "1h"}).status == 201
+        assert daemon.request("DELETE", temporary).status == 200
         assert daemon.get("/deployments").status == 200
         assert daemon.get("/namespaces/shop/deployments/nope/replica_count").status == 410
         assert daemon.put("/deployments/shop/cart/replicas", {"replicas": 5}).status == 200

@@ -13,7 +13,7 @@ from tests.guides import DOCS
 CART: Final = "/deployments/shop/cart"
 STOREFRONT: Final = "/deployments/shop/storefront"
 GRAFANA: Final = "/deployments/monitoring/grafana"
-_ROW: Final = re.compile(r"^\| (?P<verbs>(?:`\w+`(?:, )?)+) of `(?P<resource>\w+)` \|", re.MULTILINE)
+_ROW: Final = re.compile(r"^\| (?P<verbs>(?:`\w+`(?:, )?)+) of `(?P<resource>\w+)`", re.MULTILINE)
 
 
 def rights() -> set[tuple[str, str]]:
@@ -28,6 +28,7 @@ class OptionalRightsTests(SynchronousTestCase):
 
     walked: Final = {
         ("create", "events"),
+        ("get", "configmaps"),
         ("list", "events"),
         ("list", "horizontalpodautoscalers"),
         ("list", "poddisruptionbudgets"),
@@ -46,7 +47,8 @@ class OptionalRightsTests(SynchronousTestCase):
         self.addCleanup(self.simulator.close)
         refusal = {"kind": "status", "code": 403, "message": "not for you", "resource": resource}
         self.simulator.faults(*([{**refusal, "verb": verb} for verb in verbs] or [refusal]))
-        self.daemon = Daemon(folder, "--cluster=kubeconfig", f"--kubeconfig={self.simulator.kubeconfig}")
+        options = ("--cluster=kubeconfig", f"--kubeconfig={self.simulator.kubeconfig}")
+        self.daemon = Daemon(folder, *options, "--temporary-store=default/temporary-counts")
         self.addCleanup(self.daemon.close)
         self.daemon.wait_until_ready()
         for path in ("/deployments", "/namespaces", f"{CART}/replicas", CART):
@@ -105,6 +107,20 @@ class OptionalRightsTests(SynchronousTestCase):
         self.assertEqual(self.plan("ledger", 2), ("will hold", {unknown}))
         self.assertTrue(any(each.startswith("quota: ") for each in self.plan("gateway", 9)[1]))
         self.assert_told("list poddisruptionbudgets")
+
+    def test_temporary_counts(self) -> None:
+        """Without their ConfigMap these calls alone are 503, and say why."""
+        self.start("configmaps")
+        for answer in (
+            self.daemon.get("/temporary"),
+            self.daemon.get(f"{CART}/temporary"),
+            self.daemon.put(f"{CART}/temporary", {"replicas": 5, "for": "1h"}),
+        ):
+            self.assertEqual(answer.status, 503, answer)
+            self.assertIn("--temporary-store has not been heard of", answer.json["message"])
+        picture = self.daemon.get(CART).json
+        self.assertEqual((picture["replicas"], picture["not_known"]), (4, ["temporary"]))
+        self.assert_told("configmaps")
 
     def test_events(self) -> None:
         """Without them writes leave no Event."""

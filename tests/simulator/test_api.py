@@ -72,14 +72,18 @@ class ConfigMapTests(SimulatorTestCase):
         """A JSON patch whose test holds changes the data; another one changes nothing, and neither does a dry run."""
         maps = f"{memory.NAMESPACES}/default/configmaps"
         self.assertEqual(self.wire.request("POST", maps, {"metadata": {"name": "kept"}, "data": {}}).status, 201)
+        self.assertNotIn("data", self.wire.get(f"{maps}/kept").json())
+        begun = self.wire.patch(f"{maps}/kept", {"data": {"b": "other"}}).json()
+        self.assertEqual(begun["data"], {"b": "other"})
         steps = [{"op": "test", "path": "/data/a", "value": None}, {"op": "add", "path": "/data/a", "value": "mine"}]
         self.assertEqual(self.wire.patch(f"{maps}/kept?dryRun=All", steps, "json-patch+json").status, 200)
         patched = self.wire.patch(f"{maps}/kept", steps, "json-patch+json").json()
-        self.assertEqual((patched["kind"], patched["data"]), ("ConfigMap", {"a": "mine"}))
+        self.assertEqual((patched["kind"], patched["data"]), ("ConfigMap", {"a": "mine", "b": "other"}))
         self.assert_status(self.wire.patch(f"{maps}/kept", steps, "json-patch+json"), 422, "Invalid")
         stale = {"metadata": {"resourceVersion": "1"}, "data": {"a": None}}
         self.assert_status(self.wire.patch(f"{maps}/kept", stale), 409, "Conflict")
-        self.assertEqual(self.wire.get(f"{maps}/kept").json()["data"], {"a": "mine"})
+        self.assertEqual(self.wire.get(f"{maps}/kept").json()["data"], {"a": "mine", "b": "other"})
+        self.assertNotIn("data", self.wire.patch(f"{maps}/kept", {"data": {"a": None, "b": None}}).json())
         self.assert_status(self.wire.patch(CART, {"spec": {"replicas": 9}}), 405, "MethodNotAllowed")
 
 
