@@ -190,9 +190,7 @@ class Changes:
         del by_name[deployment.name]
         if not by_name:
             del self._tree[deployment.namespace]
-        key = (deployment.namespace, deployment.name)
-        self._hidden.discard(key)
-        self._keep(key, [write for write in self._writes.get(key, []) if write.deployment.uid != deployment.uid])
+        self._hidden.discard((deployment.namespace, deployment.name))
 
     def _passed(self, key: Key, told: Deployment) -> list[_Write]:
         """Take the writes of ours to which this state brings us, oldest first; drop those of another Deployment."""

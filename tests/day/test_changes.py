@@ -131,6 +131,14 @@ class ChangesTests(SynchronousTestCase):
         self.tell(web(6, 12), 6, ALICE)  # judged on a count that was out of date
         self.assertEqual(self.shown(), [(3, 0, None, THROUGH_SCALE, False), (0, 6, None, "kubectl", False)])
 
+    def test_a_write_that_changed_nothing_that_was_told(self) -> None:
+        """While the watch has yet to tell what somebody else set, a write of the same count is not taken for that."""
+        self.tell(web(6, 11), 6, Author("alice", before=6))
+        self.tell(web(3, 12), 3, Author("alice"))
+        self.assertEqual((self.shown(), self.changes.since(0)), ([], []))
+        self.put(web(6, 11, "kubectl"))
+        self.assertEqual(self.shown()[0], (3, 6, None, "kubectl", False))
+
     def test_a_list(self) -> None:
         """What a list found changed may have had more steps; a write of ours that it is past, or brings, is told."""
         self.told_list(web(5, 11, "kubectl"))

@@ -39,6 +39,23 @@ class RedisTests(SharedTestCase):
         self.assertEqual((response.status, msgspec.json.decode(response.read())["replicas"]), (200, 7))
         self.assertEqual(self.simulator.counts()["watch deployments"], 1)
 
+    def test_who_changed_what(self) -> None:
+        """Another api process learns by the log who wrote, though it is without autoscalers; the watcher logs it."""
+        other = self.serve("--without=autoscalers")
+        other.wait_until_ready()
+        self.watcher.wait_for_line("events: listed")
+        self.assertEqual(self.api.put(CART, {"replicas": 0}).status, 200)
+
+        def authors() -> list[str | None]:
+            return [change["by"] for change in other.get(f"{PICTURE}/changes").json["changes"]]
+
+        other.wait_for(lambda: authors() == ["alice"], "knowing the author")
+        self.watcher.wait_for_line("count changed: shop/cart from .* to 0 by alice through sre-server")
+        self.assertEqual(self.simulator.counts().get("watch events"), 1)
+        for api in (self.api, other):
+            self.assertNotIn("count changed", api.said())
+            self.assertNotIn("loaded again", api.said())
+
     def test_redis_restarts_empty(self) -> None:
         """After kill -9 reads and writes go on; after a start without data everything is published anew."""
         self.redis.kill()
