@@ -14,15 +14,19 @@ from typing import Any
 
 from sre_client import Client
 from sre_client.api.deployments import (
+    end_temporary,
     get_deployment,
     get_permissions,
     get_replicas,
+    get_temporary,
     list_changes,
     list_changes_of_deployment,
     list_deployments,
     list_deployments_of_namespace,
+    list_temporary,
     plan_replicas,
     set_replicas,
+    set_temporary,
 )
 from sre_client.api.namespaces import (
     get_all_replica_counts,
@@ -34,7 +38,7 @@ from sre_client.api.namespaces import (
     set_replica_count,
 )
 from sre_client.api.operations import livez, metrics, openapi, readyz
-from sre_client.models import Confirmation, DesiredCount, Error
+from sre_client.models import Confirmation, DesiredCount, Error, SetTemporaryBody
 from sre_client.types import Response
 
 CART = ("shop", "cart")
@@ -46,9 +50,9 @@ def expect(what: str, found: object, wanted: object) -> None:
         sys.exit(f"{what}: {found!r} and not {wanted!r}")
 
 
-def succeeded(response: Response[Any]) -> Any:
-    """Return what a 200 has, as the generated type."""
-    expect("status", (response.status_code, response.content[:0]), (HTTPStatus.OK, b""))
+def succeeded(response: Response[Any], status: HTTPStatus = HTTPStatus.OK) -> Any:
+    """Return what an answer of this status has, as the generated type."""
+    expect("status", response.status_code, status)
     return response.parsed
 
 
@@ -160,6 +164,24 @@ def around(client: Client) -> None:
     expect("permissions", (may.identity, may.read.allowed, may.scale.allowed), ("alice", True, True))
 
 
+def for_a_time(client: Client) -> None:
+    """A count with an end, which is put off and then comes at once."""
+    count = succeeded(get_replicas.sync_detailed(*CART, client=client)).replicas
+    body = SetTemporaryBody(replicas=count + 2, for_="2h")
+    made = succeeded(set_temporary.sync_detailed(*CART, client=client, body=body, x_reason="sale"), HTTPStatus.CREATED)
+    expect("temporary", (made.replicas, made.original, made.by, made.reason), (count + 2, count, "alice", "sale"))
+    body = SetTemporaryBody(replicas=count + 2, for_="3h")
+    put_off = succeeded(set_temporary.sync_detailed(*CART, client=client, body=body))
+    expect("put off", (put_off.original, put_off.until > made.until), (count, True))
+    one = succeeded(get_temporary.sync_detailed(*CART, client=client))
+    expect("its end", one.until, put_off.until)
+    expect("all of them", succeeded(list_temporary.sync_detailed(client=client)).temporary, [one])
+    picture = succeeded(get_deployment.sync_detailed(*CART, client=client))
+    expect("in the picture", picture.temporary.until, one.until)
+    expect("ended", succeeded(end_temporary.sync_detailed(*CART, client=client)).replicas, count)
+    refused(get_temporary.sync_detailed(*CART, client=client), HTTPStatus.NOT_FOUND, "temporary")
+
+
 def operations(client: Client) -> None:
     """What probes, Prometheus and this client's own generator ask for."""
     succeeded(livez.sync_detailed(client=client))
@@ -173,7 +195,7 @@ def main(url: str, authority: str, certificate: str, key: str) -> None:
     context = ssl.create_default_context(cafile=authority)
     context.load_cert_chain(certificate, key)
     with Client(base_url=url, verify_ssl=context, timeout=90, raise_on_unexpected_status=True) as client:
-        for part in (lists, counts, around, operations):
+        for part in (lists, counts, around, for_a_time, operations):
             part(client)
 
 

@@ -35,7 +35,7 @@ class GeneratedClientTests(SynchronousTestCase):
     def setUp(self) -> None:
         """Start the daemon, and keep its document."""
         self.folder = temporary_folder(self)
-        self.daemon = Daemon(self.folder, "--cluster=simulated")
+        self.daemon = Daemon(self.folder, "--cluster=simulated", "--temporary-store=default/temporary-counts")
         self.addCleanup(self.daemon.close)
         self.daemon.wait_until_ready()
         answer = self.daemon.get("/openapi.json").json

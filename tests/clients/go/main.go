@@ -182,6 +182,33 @@ func (d day) around() {
 	expect("who may", []any{permitted.Identity, permitted.Read.Allowed, permitted.Scale.Allowed}, []any{"alice", true, true})
 }
 
+// forATime: a count with an end, which is put off and then comes at once.
+func (d day) forATime() {
+	before := came(d.GetReplicasWithResponse(d.ctx, shop, cart, nil))
+	count := succeeded(before.JSON200, before).Replicas
+	sale := &sre.SetTemporaryParams{XReason: new("sale")}
+	body := sre.SetTemporaryJSONRequestBody{Replicas: count + 2, For: "2h"}
+	first := came(d.SetTemporaryWithResponse(d.ctx, shop, cart, sale, body))
+	made := succeeded(first.JSON201, first)
+	expect("temporary", []int32{made.Replicas, made.Original}, []int32{count + 2, count})
+	expect("whose", []string{made.By, *made.Reason}, []string{"alice", "sale"})
+	body.For = "3h"
+	second := came(d.SetTemporaryWithResponse(d.ctx, shop, cart, nil, body))
+	putOff := succeeded(second.JSON200, second)
+	expect("put off", putOff.Until.After(made.Until), true)
+	read := came(d.GetTemporaryWithResponse(d.ctx, shop, cart, nil))
+	one := succeeded(read.JSON200, read)
+	expect("its end", one.Until, putOff.Until)
+	list := came(d.ListTemporaryWithResponse(d.ctx, nil))
+	expect("all of them", succeeded(list.JSON200, list).Temporary, []sre.TemporaryOfDeployment{one})
+	seen := came(d.GetDeploymentWithResponse(d.ctx, shop, cart, nil))
+	expect("in the picture", succeeded(seen.JSON200, seen).Temporary.Until, one.Until)
+	ended := came(d.EndTemporaryWithResponse(d.ctx, shop, cart, nil))
+	expect("ended", succeeded(ended.JSON200, ended).Replicas, count)
+	none := came(d.GetTemporaryWithResponse(d.ctx, shop, cart, nil))
+	refused(none.JSON404, none, "temporary")
+}
+
 // operations: what probes, Prometheus and this client's own generator ask for.
 func (d day) operations() {
 	live := came(d.LivezWithResponse(d.ctx, nil))
@@ -212,7 +239,7 @@ func main() {
 		log.Panic(err)
 	}
 	d := day{client, context.Background()}
-	for _, part := range []func(){d.lists, d.counts, d.around, d.operations} {
+	for _, part := range []func(){d.lists, d.counts, d.around, d.forATime, d.operations} {
 		part()
 	}
 }
