@@ -20,7 +20,7 @@ class Autoscalers:
             source: None for source in sources if source.resource is Resource.AUTOSCALERS
         }
         self._found: dict[str, dict[str, Autoscaler]] = {}
-        self._bound: dict[tuple[str, str], set[str]] = {}
+        self._bound: dict[str, dict[str, tuple[str, ...]]] = {}  # by namespace, then target; nearly all have one name
 
     def applied(self, event: Event) -> None:
         """See `Listener.applied`."""
@@ -46,15 +46,16 @@ class Autoscalers:
         self._forget(autoscaler)
         self._found.setdefault(autoscaler.namespace, {})[autoscaler.name] = autoscaler
         if autoscaler.target:
-            self._bound.setdefault((autoscaler.namespace, autoscaler.target), set()).add(autoscaler.name)
+            bound = self._bound.setdefault(autoscaler.namespace, {})
+            bound[autoscaler.target] = (*bound.get(autoscaler.target, ()), autoscaler.name)
 
     def _forget(self, autoscaler: Autoscaler) -> None:
         known = self._found.get(autoscaler.namespace, {}).pop(autoscaler.name, None)
         if known is not None and known.target:
-            names = self._bound[known.namespace, known.target]
-            names.discard(known.name)
-            if not names:
-                del self._bound[known.namespace, known.target]
+            bound = self._bound[known.namespace]
+            names = tuple(name for name in bound.pop(known.target) if name != known.name)
+            if names:
+                bound[known.target] = names
 
     def are_known(self, namespace: str) -> bool:
         """Tell whether all autoscalers of a namespace are known, and were heard of lately."""
@@ -65,5 +66,5 @@ class Autoscalers:
         """The autoscaler of a Deployment, the first by name of several; None if there is none, or none is known of."""
         if not self.are_known(namespace):
             return None
-        names = self._bound.get((namespace, deployment))
+        names = self._bound.get(namespace, {}).get(deployment)
         return self._found[namespace][min(names)] if names else None
