@@ -16,12 +16,13 @@ from zope.interface import implementer
 
 from sre_server.cluster.decoding import decode_namespace, decode_review, decode_status
 from sre_server.cluster.heads import HEAD_BYTES
+from sre_server.cluster.kinds import KINDS
 from sre_server.cluster.kubeconfig import read_kubeconfig
 from sre_server.cluster.lines import complete_lines
 from sre_server.cluster.single import decode_scale, decode_state
 from sre_server.cluster.unpacking import decode_cut_page, decode_line, decode_page
 from sre_server.errors import ClusterError, CredentialsError, StoreError
-from sre_server.model import Autoscaler, Namespace, Owners, Progress, Resource
+from sre_server.model import Autoscaler, Namespace, Owners, Progress
 from sre_server.security.documents import DocumentError
 from sre_server.security.guardrails import load_guardrails
 from sre_server.security.pem import TLSFilesError
@@ -64,7 +65,7 @@ class Target(Struct, frozen=True):
 def watch(data: bytes) -> None:
     """Take a watch, in pieces whose size the first byte says."""
     size = 1 + (data[0] if data else 0)
-    for resource in Resource:
+    for resource in KINDS:
         chunks = iter([data[at : at + size] for at in range(1, len(data), size)])
         with suppress(ClusterError):
             for lines in complete_lines(chunks, 4096, HEAD_BYTES):
@@ -74,7 +75,7 @@ def watch(data: bytes) -> None:
 
 def page(data: bytes) -> None:
     """Take a page of a list, whole and cut off."""
-    for resource in Resource:
+    for resource in KINDS:
         for decode in (decode_page, decode_cut_page):
             with suppress(ClusterError):
                 decode(resource, data)
