@@ -185,7 +185,7 @@ class Returning(Service):
 
     def _work(self, uid: str, known: Known) -> _Work | None:
         """Return what is to be done about a note now, if anything is."""
-        trouble, stood = self._troubles.get(uid), self._clock.seconds() - known.since
+        trouble, stood = self._troubles.get(uid), self._temporaries.stood(known)
         if trouble is not None and self._clock.seconds() < trouble.until:
             return None
         if self._ended.get(uid) == known.text:
@@ -199,7 +199,7 @@ class Returning(Service):
 
     def is_being_changed(self, uid: str, known: Known) -> bool:
         """Tell whether somebody may still be about to set this count, or to set it back."""
-        stood = self._clock.seconds() - known.since
+        stood = self._temporaries.stood(known)
         if uid in self._busy:
             return True
         if known.note.claim:

@@ -204,6 +204,10 @@ class Temporaries:
         """The temporary count of the Deployment with this UID; None if it has none, or none that is known."""
         return self._data.get(uid)
 
+    def stood(self, known: Known) -> float:
+        """Seconds for which a note is known to have stood unchanged."""
+        return self._now() - known.since
+
     def text(self, uid: str) -> str | None:
         """What is noted under a UID, whether it can be read or not."""
         known = self._data.get(uid)

@@ -70,6 +70,10 @@ class World:
         self.pods: list[Pod] = []
         self.impatient = False
 
+    def monotonic(self) -> float:
+        """The clock of the cache's news, whose zero is another one than that of the reactor's clock."""
+        return self.clock.seconds() - 1_000_000.0
+
     def now(self) -> datetime:
         """The time of day."""
         return START + timedelta(seconds=self.clock.seconds())
@@ -97,7 +101,7 @@ class World:
     def watch(self) -> None:
         """Let every process hear of the ConfigMap."""
         for pod in self.pods:
-            pod.temporaries.applied(Changed(SOURCE, self.clock.seconds(), [Put(self.notes())]))
+            pod.temporaries.applied(Changed(SOURCE, self.monotonic(), [Put(self.notes())]))
 
     def swap(self, key: str, before: str | None, after: str | None) -> Swapped:
         """Change a note."""
@@ -161,9 +165,9 @@ class Pod:
         self.name = name
         self.alive = True
         clock = world.clock
-        self.temporaries = Temporaries(clock.seconds, SOURCE, 1e9)
+        self.temporaries = Temporaries(world.monotonic, SOURCE, 1e9)
         self.temporaries.applied(
-            Listed(SOURCE, str(world.version), clock.seconds(), others={"sre": {"temporary": world.notes()}})
+            Listed(SOURCE, str(world.version), world.monotonic(), others={"sre": {"temporary": world.notes()}})
         )
         self.returning = Returning(
             clock,
