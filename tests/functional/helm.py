@@ -268,6 +268,11 @@ def refusal(values: Values) -> str:
     return done.stderr
 
 
+def is_temporary(document: Document) -> bool:
+    """Tell whether an object is there for temporary counts; `test_chart_temporary` is about those."""
+    return str(document["metadata"]["name"]).startswith(f"{FULL_NAME}-temporary")
+
+
 def named(documents: list[Document], kind: str, name: str = FULL_NAME) -> Document:
     """Return the one object of this kind and name."""
     (found,) = (d for d in documents if d["kind"] == kind and d["metadata"]["name"] == name)

@@ -13,6 +13,7 @@ from tests.functional.helm import (
     Document,
     Values,
     deployment,
+    is_temporary,
     named,
     pod_specs,
     render,
@@ -38,8 +39,8 @@ def one_namespace(name: str) -> dict[str, Any]:
 
 
 def rules(documents: list[Document], kind: str) -> dict[str, Any]:
-    """Return the rules of each role of this kind, by its namespace."""
-    roles = [document for document in documents if document["kind"] == kind]
+    """Return the rules of each role of this kind, by its namespace, but for those for temporary counts."""
+    roles = [document for document in documents if document["kind"] == kind and not is_temporary(document)]
     return {role["metadata"].get("namespace", ""): role["rules"] for role in roles}
 
 

@@ -20,6 +20,7 @@ from tests.functional.helm import (
     Document,
     Values,
     deployment,
+    is_temporary,
     named,
     render,
     server_container,
@@ -227,7 +228,8 @@ class AccessTests(SynchronousTestCase):
     """What each role may do in the cluster, and whom it may talk to."""
 
     def _rules(self, documents: list[Document], kind: str, component: str) -> dict[str, list[Any]]:
-        roles = [d for d in documents if d["kind"] == kind and d["metadata"]["labels"][COMPONENT] == component]
+        of_kind = [d for d in documents if d["kind"] == kind and not is_temporary(d)]
+        roles = [d for d in of_kind if d["metadata"]["labels"][COMPONENT] == component]
         return {
             role["metadata"].get("namespace", ""): [
                 (rule["resources"][0], rule.get("resourceNames", [""])[0], rule["verbs"]) for rule in role["rules"]

@@ -115,6 +115,9 @@ spec:
             {{- if $without }}
             - --without={{ join "," $without }}
             {{- end }}
+            {{- if .Values.temporary.enabled }}
+            - {{ printf "--temporary-store=%s" (include "sre-server.temporaryStore" .) | quote }}
+            {{- end }}
             - --log-format={{ .Values.server.logFormat }}
             - --cluster={{ .Values.cluster.kind }}
             {{- if eq .Values.cluster.kind "kubeconfig" }}

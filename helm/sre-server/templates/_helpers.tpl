@@ -31,6 +31,16 @@
 {{- include "sre-server.fullname" . }}-watcher
 {{- end }}
 
+{{- define "sre-server.temporaryName" -}}
+{{- include "sre-server.fullname" . }}-temporary
+{{- end }}
+
+{{/* NAMESPACE/NAME of the ConfigMap of temporary counts, in the cluster that is served; the simulated one comes with one. */}}
+{{- define "sre-server.temporaryStore" -}}
+{{- $ours := printf "%s/%s" (include "sre-server.namespace" .) (include "sre-server.temporaryName" .) -}}
+{{- ternary "default/temporary-counts" $ours (eq .Values.cluster.kind "simulated") -}}
+{{- end }}
+
 {{/* A CronJob's name has 52 characters at most, as its Jobs' names are made of it. */}}
 {{- define "sre-server.cronJobName" -}}
 {{- $fullname := include "sre-server.fullname" . -}}
