@@ -26,9 +26,7 @@ FINDINGS = printf '\n%s\n\n' "Will it hold, and what came of it?"; for try in \
 	"-X PUT -H 'Prefer: wait=60' -d '{\"replicas\": 3}' https://localhost:$(PORT)/deployments/monitoring/grafana/replicas" \
 	"-X PUT -d '{\"replicas\": 10, \"for\": \"2h\"}' https://localhost:$(PORT)/deployments/shop/cart/temporary"; \
 	do echo "  $(CURL) -H 'Content-Type: application/json' $$try"; done
-# The simulated cluster comes with that ConfigMap.
-STORE := default/temporary-counts
-CLUSTER := $(if $(KUBECONFIG),--cluster=kubeconfig,--cluster=simulated --temporary-store=$(STORE))
+CLUSTER := $(if $(KUBECONFIG),--cluster=kubeconfig,--cluster=simulated)
 EXTRAS ?= test,lint
 # Tests of load are in the group "load", so that none of them runs beside another.
 PYTEST = $(BIN)/python -m pytest -q -rs --numprocesses=auto --dist=loadgroup
@@ -115,7 +113,7 @@ run-scaled: $(VENV)/.installed certs ## The same, scaled out: a watcher and two 
 	redis-server --port $(REDIS_PORT) --bind 127.0.0.1 --save "" --loglevel warning & pids=$$!; \
 	$(BIN)/python -m sre_server.simulator --kubeconfig=$(CERTS)/simulated & pids="$$pids $$!"; \
 	until test -s $(CERTS)/simulated; do sleep 0.1; done; \
-	shared="--kubeconfig=$(CERTS)/simulated --cache=redis://127.0.0.1:$(REDIS_PORT) --cache-seal=$(CERTS)/seal --temporary-store=$(STORE)"; \
+	shared="--kubeconfig=$(CERTS)/simulated --cache=redis://127.0.0.1:$(REDIS_PORT) --cache-seal=$(CERTS)/seal --temporary-store=default/temporary-counts"; \
 	$(BIN)/twistd -n --pidfile= sre-server --role=watcher --lease=default/sre-server $$shared & pids="$$pids $$!"; \
 	for port in $(PORT) $(SECOND_PORT); do \
 		$(BIN)/twistd -n --pidfile= sre-server --role=api $$shared --listen=tcp:$$port:interface=127.0.0.1 \
