@@ -248,7 +248,8 @@ class AccessTests(SynchronousTestCase):
         watching = [*listing, autoscalers, ("events", "", ["list", "watch"]), cluster]
         self.assertEqual(self._rules(documents, "ClusterRole", "watcher"), {"": watching})
         lease = [("leases", WATCHER, ["get", "update"]), ("leases", "", ["create"])]
-        self.assertEqual(self._rules(documents, "Role", "watcher"), {NAMESPACE: lease})
+        noted = ("configmaps", f"{FULL_NAME}-temporary", ["list", "watch"])
+        self.assertEqual(self._rules(documents, "Role", "watcher"), {NAMESPACE: [*lease, noted]})
         self.assertEqual(self._rules(documents, "Role", "server"), {})
 
     def test_pods(self) -> None:
