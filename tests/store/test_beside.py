@@ -1,10 +1,13 @@
 """What is shared beside namespaces and Deployments: known where it is known, and never needed."""
 
+from datetime import UTC, datetime
+
 from msgspec.structs import replace
 from twisted.trial.unittest import SynchronousTestCase
 
-from sre_server.model import Author, Autoscaler, Deleted, Put, ScaledEvent
-from tests.store.memory import SOURCES, Pod, Watcher, World
+from sre_server.day.temporary import Note, Temporaries
+from sre_server.model import Author, Autoscaler, Changed, Deleted, Listed, Notes, Put, Resource, ScaledEvent, Source
+from tests.store.memory import ALL_SOURCES, SOURCES, Pod, Watcher, World
 
 SCALER = Autoscaler("shop", "web", "uid-hpa", "41", "web", 3, 10)
 WIDER = replace(SCALER, maximum=20, resource_version="42")
@@ -106,6 +109,30 @@ class BesideTests(SynchronousTestCase):
         self.assert_served()
         self.world.advance(1e9)
         self.assertFalse(self.pod.autoscalers.are_known("shop"))
+
+    def test_temporary_counts(self) -> None:
+        """Their one ConfigMap travels, too; a pod that has no place for it follows all else."""
+        store = Source(Resource.TEMPORARY, "sre", "temporary")
+        self.world.leader = self.watcher = Watcher(self.world, zero=7, sources=[*ALL_SOURCES, store])
+        self.watcher.list()
+        text = Note("shop", "web", 3, 20, datetime(2026, 11, 26, tzinfo=UTC), "alice").text()
+        notes = Notes("sre", "temporary", "u", "50", {"uid-web": text})
+        now = self.watcher.now()
+        self.watcher.publisher.applied(Listed(store, "50", now, others={"sre": {"temporary": notes}}))
+        serving = Pod(self.world, zero=100, sources=[*ALL_SOURCES, store])
+        temporaries = Temporaries(serving.now, store, 1e9)
+        serving.cache.subscribe(temporaries)
+        for _ in range(3):
+            self.rounds(1)
+            serving.step()
+        self.assertEqual(temporaries.text("uid-web"), text)
+        gone = replace(notes, resource_version="51", data={})
+        self.watcher.publisher.applied(Changed(source=store, heard_at=now, changes=[Put(gone)]))
+        self.rounds(1)
+        serving.step()
+        self.assertTrue(temporaries.are_known)
+        self.assertIsNone(temporaries.text("uid-web"))
+        self.assert_served()
 
 
 class AuthorTests(SynchronousTestCase):
