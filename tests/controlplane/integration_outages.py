@@ -145,6 +145,7 @@ class OutageTests(SynchronousTestCase):
             self.cluster.scale(self.namespace, "web", replicas)
         self.cluster.deploy(self.namespace, "later", 1)
         self._wait_for_replicas(9)
+        self.plane.run_ahead(self.namespace)
         self.plane.restore()
         self.assertEqual(self.cluster.replicas(self.namespace, "web"), 3)
         self.daemon.wait_for(lambda: self.daemon.get(self._path).json.get("replicas") == 3, "believing it", 120)

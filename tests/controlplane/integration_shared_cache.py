@@ -180,6 +180,7 @@ class OutageTests(SharedTestCase):
         self.cluster.deploy(self.namespace, "later", 1)
         listed = f"/deployments/{self.namespace}"
         self.api.wait_for(lambda: "later" in str(self.api.get(listed).json), "showing another")
+        self.plane.run_ahead(self.namespace)
         self.plane.restore()
         self.assertEqual(self.cluster.replicas(self.namespace, "web"), 3)
         self.shows(3, 180)

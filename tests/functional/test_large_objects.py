@@ -70,7 +70,7 @@ class LargeCluster(ThreadingHTTPServer):
         """Draw the events that a streamed list consists of."""
         if plural == "namespaces":
             yield event_line("ADDED", namespace())
-        else:
+        elif plural == "deployments":
             for number in range(self.large):
                 yield from _grown(event_line("ADDED", deployment(f"large{number}")))
         yield bookmark_line("100", initial_events_end=True)
@@ -100,8 +100,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(iter([json.dumps({"major": "1", "minor": self.server.minor}).encode()]))
         elif "watch" in query:
             self._watch(plural, streamed="sendInitialEvents" in query)
-        elif plural == "namespaces":
-            self._send(iter([list_page(namespace())]))
+        elif plural != "deployments":
+            self._send(iter([list_page(*([namespace()] if plural == "namespaces" else []))]))
         else:
             first, limit = int(query.get("continue", 0)), int(query["limit"])
             self.server.limits.append(limit)

@@ -63,7 +63,8 @@ class SchemathesisTests(SynchronousTestCase):
         self.addCleanup(folder.cleanup)
         self.folder = Path(folder.name)
         limits = ("--read-rate=100000", "--write-rate=100000", "--handshake-rate=100000")
-        self.daemon = Daemon(self.folder, "--cluster=simulated", *limits)
+        store = "--temporary-store=default/temporary-counts"
+        self.daemon = Daemon(self.folder, "--cluster=simulated", store, *limits)
         self.addCleanup(self.daemon.close)
         self.daemon.wait_until_ready()
 
