@@ -93,6 +93,10 @@ class Release:
         records = self.kubectl("get", "secrets", f"--selector=owner=helm,name={self.name}", *everywhere)
         return (own + records).split()
 
+    def kept(self) -> list[str]:
+        """Return what an uninstall leaves on purpose: the notes of temporary counts, which somebody may wait for."""
+        return [f"configmap/{self.account}-temporary"]
+
     def server_options(self, name: str = "") -> list[str]:
         """Return the options of the server as they arrived in the cluster, but for ports and files of the pod.
 
