@@ -21,6 +21,8 @@ GET = ("apps", "deployments", ("get",))
 LIST_NAMESPACES = ("", "namespaces", ("list", "watch"))
 LEASES = {("coordination.k8s.io", "leases", verbs) for verbs in (("get", "update"), ("create",))}
 API = {GET, SCALE, RECORD, *PLANS, REVIEWS, ONE_NAMESPACE}
+WATCH_NOTES = ("", "configmaps", ("list", "watch"))
+"""Of one ConfigMap, by its name."""
 LIST_EVENTS = ("", "events", ("list", "watch"))
 WATCHER = {LIST, LIST_NAMESPACES, LIST_EVENTS, AUTOSCALERS, ONE_NAMESPACE}
 
@@ -160,7 +162,7 @@ class SharedCacheTests(ReleaseTestCase):
         self.assertEqual(self.granted(self.release.account), API)
         self.assertEqual(self.granted(self.watcher_name), WATCHER)
         own = self.release.granted(self.release.namespace, self.watcher_name)
-        self.assertEqual(own, WATCHER | LEASES)
+        self.assertEqual(own, WATCHER | LEASES | {WATCH_NOTES})
         deployments = f"/apis/apps/v1/namespaces/{self.served}/deployments"
         leases = f"/apis/coordination.k8s.io/v1/namespaces/{self.release.namespace}/leases"
         for what, (asked, by_api, by_watcher) in {
