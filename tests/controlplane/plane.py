@@ -164,7 +164,7 @@ class ControlPlane(Access):
         """Keep all that etcd has, at the price of a short outage."""
         self._change_data(shutil.copytree)
 
-    def run_ahead(self, namespace: str, versions: int = 500) -> None:
+    def run_ahead(self, namespace: str, versions: int = 2000) -> None:
         """Change a namespace so often that a restored cluster does not get to the versions of now by itself, soon.
 
         If it did, a watch would go on from them as if nothing had happened.
