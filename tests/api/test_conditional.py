@@ -2,7 +2,7 @@
 
 import gzip
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -112,6 +112,7 @@ class FieldTests(SynchronousTestCase):
         ):
             self.assertEqual(Conditions.of(if_match, if_none_match).need_count, need_count)
 
+    @settings(deadline=None)
     @given(st.integers(0, 2**31 - 1), st.uuids().map(str))
     def test_tags_of_counts(self, replicas: int, uid: str) -> None:
         """What a tag was made of is what fulfils it."""

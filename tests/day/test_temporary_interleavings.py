@@ -3,7 +3,7 @@
 from itertools import chain
 from typing import Any, Final
 
-from hypothesis import given, note
+from hypothesis import given, note, settings
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
@@ -97,6 +97,7 @@ class History:
 class InterleavingTests(SynchronousTestCase):
     """Histories of requests, kills, lost answers, and others who set the count."""
 
+    @settings(deadline=None)
     @given(PHASES)
     def test_histories(self, phases: list[tuple[list[Any], list[Any]]]) -> None:
         """No note stays; what was set is set back once; nobody calls it superseded who was not."""

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Annotated
 from unittest import mock
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import Meta, Struct
 from twisted.trial.unittest import SynchronousTestCase
@@ -166,6 +166,7 @@ class DocumentTests(SynchronousTestCase):
         path.write_text("items: []\nother: 1\n")
         self.assertTrue(str(self.assertRaises(DocumentError, load, path, Document)).startswith(f"{path}:2: "))
 
+    @settings(deadline=None)
     @given(st.one_of(st.binary(max_size=40), st.text("ab:-[]{}&*!|>'\"\n \t?#%@,1", max_size=40).map(str.encode)))
     def test_anything_at_all(self, raw: bytes) -> None:
         """Whatever the file holds, there is a document or a DocumentError of one line."""

@@ -5,7 +5,7 @@ from fnmatch import fnmatchcase, translate
 from itertools import product
 from typing import Final
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -60,6 +60,7 @@ class NamesTests(SynchronousTestCase):
         """They match nothing."""
         self.assertEqual([path for path, _ in mistakes_in_names(".r", (), ())], [".r.namespaces", ".r.names"])
 
+    @settings(deadline=None)
     @given(st.lists(st.sampled_from(["a", "0", "-", ".", "*", "?", "[a]", "[!a]", "[-.]", "A", "["]), max_size=4))
     def test_as_matching_does(self, tokens: list[str]) -> None:
         """A glob is a mistake exactly if there is no short name that it matches."""

@@ -2,7 +2,7 @@
 
 from unittest import mock
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
@@ -97,6 +97,7 @@ class TokenBucketsTests(SynchronousTestCase):
         self.assertEqual(self.buckets.charge("alice", 1_000_000).wait, 3.0)
         self.assertEqual(self.buckets.charge("bob", 1_000_000).wait, 0.0)
 
+    @settings(deadline=None)
     @given(st.lists(st.floats(0, 3, allow_subnormal=False), max_size=60))
     def test_never_more_than_promised(self, pauses: list[float]) -> None:
         """However requests are spread, in any stretch of time no more pass than the burst and the rate's share."""

@@ -105,6 +105,7 @@ RULES = st.lists(
 class ArbitraryTests(SynchronousTestCase):
     """Whatever the rules are."""
 
+    @settings(deadline=None)
     @given(RULES, NAMES, st.lists(NAMES, max_size=2), st.dictionaries(NAMES, st.lists(NAMES, unique=True), max_size=4))
     def test_lists_agree_with_single_reads(
         self, rules: tuple[Rule, ...], name: str, groups: list[str], drawn: dict[str, list[str]]

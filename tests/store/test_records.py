@@ -3,7 +3,7 @@
 import hmac
 
 import msgspec
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -58,6 +58,7 @@ class RecordTests(SynchronousTestCase):
         self.old, self.new = b"the key of before", b"the key of today"
         self.seal = Seal([self.new, self.old])
 
+    @settings(deadline=None)
     @given(st.lists(OBJECTS, max_size=5))
     def test_objects(self, items: list[Object]) -> None:
         """Every object comes out of a chunk as it went in, guards and all."""
