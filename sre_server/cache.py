@@ -12,19 +12,9 @@ from msgspec.structs import replace
 
 from sre_server.errors import NotFound, Unavailable
 from sre_server.freshness import Freshness
-from sre_server.model import (
-    Change,
-    Deleted,
-    Deployment,
-    Event,
-    Listed,
-    Namespace,
-    Put,
-    Resource,
-    Source,
-    Unreadable,
-    at_least_as_new,
-)
+from sre_server.model import Deployment, Namespace, Unreadable
+from sre_server.news import Change, Deleted, Event, Listed, Put, Resource, Source
+from sre_server.texts import at_least_as_new
 
 UNREADABLE_RETRY_SECONDS: Final = 30
 

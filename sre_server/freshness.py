@@ -11,7 +11,7 @@ from typing import Final
 from msgspec import Struct
 
 from sre_server.errors import NotFound, Unavailable
-from sre_server.model import Resource, Source
+from sre_server.news import Resource, Source
 
 SYNC_RETRY_SECONDS: Final = 2
 STALE_RETRY_SECONDS: Final = 5

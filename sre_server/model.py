@@ -1,28 +1,17 @@
-"""What the server knows of a cluster: namespaces, Deployments, and the events that change them.
+"""What the server knows of a cluster: namespaces, Deployments, and what stands beside them.
 
 Pure data: no Twisted, no Kubernetes client, no I/O. Everything here is immutable once made, so the watch threads may
 build it and hand it to the reactor thread without locks.
 """
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
-from enum import Enum
 from typing import Final
 
 from msgspec import Struct
 
 MAX_REPLICAS: Final = 2**31 - 1
 """The largest count that Kubernetes' own `int32` field can hold."""
-
-# RFC 1123 section 2.1, as Kubernetes applies it: namespaces are labels, Deployments are subdomains.
-# https://kubernetes.io/docs/concepts/overview/working-with-objects/names/
-_LABEL: Final = "[a-z0-9](?:[-a-z0-9]*[a-z0-9])?"
-MAX_NAMESPACE_NAME: Final = 63
-MAX_DEPLOYMENT_NAME: Final = 253
-_NAMESPACE: Final = re.compile(_LABEL, re.ASCII)
-_SUBDOMAIN: Final = re.compile(rf"{_LABEL}(?:\.{_LABEL})*", re.ASCII)
-_CLEAN: Final = re.compile(r"[\x21\x23-\x7e]{1,128}")
 
 
 class Namespace(Struct, frozen=True, gc=False):
@@ -239,161 +228,3 @@ class Surroundings(Struct, frozen=True):
     needs: Mapping[str, Decimal]
     quotas: tuple[Quota, ...] | None
     budgets: tuple[Budget, ...] | None
-
-
-class Resource(Enum):
-    """The kinds of Kubernetes objects that are listed and watched; pods and quotas never are watched."""
-
-    NAMESPACES = "namespaces"
-    DEPLOYMENTS = "deployments"
-    AUTOSCALERS = "horizontalpodautoscalers"
-    TEMPORARY = "configmaps"
-    """One alone: that of the temporary counts."""
-    PODS = "pods"
-    SCALINGS = "events"
-    """Those only that tell of writes through this server."""
-    QUOTAS = "resourcequotas"
-
-
-_ESSENTIAL: Final = (Resource.NAMESPACES, Resource.DEPLOYMENTS)
-_BESIDE: Final = (Resource.AUTOSCALERS, Resource.SCALINGS)
-"""In the order in which the shared cache has them: what is new comes last."""
-
-
-class Source(Struct, frozen=True):
-    """One list+watch that feeds the cache: a resource, in one namespace or (None) in all of them.
-
-    With a `name`, of the one object that is called so.
-    """
-
-    resource: Resource
-    namespace: str | None = None
-    name: str = ""
-
-    @property
-    def essential(self) -> bool:
-        """Whether nothing can be served without it."""
-        return self.resource in _ESSENTIAL
-
-    def __str__(self) -> str:
-        """Name the source as log lines and readyz show it, as in `deployments in shop`."""
-        return self.resource.value + (f" in {self.namespace}" if self.namespace else "")
-
-
-def sources_of(namespaces: Sequence[str]) -> list[Source]:
-    """Return the sources that serve these namespaces, each on its own, or, where none is named, all of the cluster."""
-    return [Source(resource, namespace) for namespace in namespaces or (None,) for resource in _ESSENTIAL]
-
-
-def sources_beside(namespaces: Sequence[str]) -> list[Source]:
-    """Return the sources that tell more of these namespaces, and without which they are served all the same."""
-    return [Source(resource, namespace) for resource in _BESIDE for namespace in namespaces or (None,)]
-
-
-class Occasion(Enum):
-    """Why a list was made; the values are labels of a metric."""
-
-    FIRST = "first"
-    EXPIRED = "expired"
-    """The cluster no longer keeps what the watch would have gone on from."""
-    SILENCE = "silence"
-    """The watch brought nothing for too long, not even a bookmark."""
-    FAULT = "fault"
-    """The watch brought what makes no sense, or was refused for no reason that is known."""
-    CHECK = "check"
-    """All seems well, and from time to time that is verified."""
-    POLL = "poll"
-    """There is no watch: it is listed over and over."""
-
-
-class Listed(Struct, frozen=True):
-    """A complete list of a source, read from one snapshot of the cluster.
-
-    `namespaces` (by name), `deployments` or `others` (by namespace, then name) has the objects, as the source is of.
-    `started_at` is the monotonic time, in seconds, at which the list was asked for: what was written to the cluster
-    after it may be missing.
-    """
-
-    source: Source
-    resource_version: str
-    started_at: float
-    namespaces: Mapping[str, Namespace] = {}
-    deployments: Mapping[str, Mapping[str, Deployment]] = {}
-    others: Mapping[str, Mapping[str, Other]] = {}
-    occasion: Occasion = Occasion.FIRST
-
-    def objects(self) -> Iterator[Object]:
-        """Every object in it."""
-        yield from self.namespaces.values()
-        for deployments in self.deployments.values():
-            yield from deployments.values()
-        for others in self.others.values():
-            yield from others.values()
-
-    @property
-    def heard_at(self) -> float:
-        """When the cluster is known to have been so, as for `Changed`: a list is as old as the request for it."""
-        return self.started_at
-
-
-class Put(Struct, frozen=True, gc=False):
-    """The object was added or modified: this is its state now."""
-
-    object: Object
-
-
-class Deleted(Struct, frozen=True, gc=False):
-    """The object is gone; this was its last state."""
-
-    object: Object
-
-
-Change = Put | Deleted
-
-
-class Changed(Struct, frozen=True):
-    """Changes of a source in the order in which the cluster made them; none at all is a sign of life.
-
-    `heard_at` is the monotonic time, in seconds, at which the cluster said so. `version` is given where it is not
-    that of the last change: all is known that had happened by that resourceVersion.
-    """
-
-    source: Source
-    heard_at: float
-    changes: Sequence[Change] = ()
-    version: str = ""
-
-    @property
-    def known_by(self) -> str:
-        """The resourceVersion by which all is known; empty for a sign of life that does not say so."""
-        return self.version or (self.changes[-1].object.resource_version if self.changes else "")
-
-
-Event = Listed | Changed
-
-
-def at_least_as_new(version: str, than: str) -> bool:
-    """Tell whether resourceVersion `version` is `than`, or later than it.
-
-    Kubernetes guarantees that resourceVersions of one resource compare as decimal integers (KEP-5504). Should one of
-    them be something else, nothing can be known, and the answer is True: what arrived last counts.
-    """
-    if not all(text.isascii() and text.isdecimal() for text in (version, than)):
-        return True
-    ours, theirs = version.lstrip("0"), than.lstrip("0")
-    return (len(ours), ours) >= (len(theirs), theirs)
-
-
-def is_namespace_name(text: str) -> bool:
-    """Tell whether Kubernetes would accept `text` as the name of a namespace (a DNS-1123 label)."""
-    return len(text) <= MAX_NAMESPACE_NAME and _NAMESPACE.fullmatch(text) is not None
-
-
-def is_clean(text: str) -> bool:
-    """Tell whether a UID or a resourceVersion can stand in a header field, an entity tag (RFC 9110, 8.8.3), a URL."""
-    return _CLEAN.fullmatch(text) is not None
-
-
-def is_deployment_name(text: str) -> bool:
-    """Tell whether Kubernetes would accept `text` as the name of a Deployment (a DNS-1123 subdomain)."""
-    return len(text) <= MAX_DEPLOYMENT_NAME and _SUBDOMAIN.fullmatch(text) is not None

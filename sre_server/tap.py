@@ -21,7 +21,8 @@ from sre_server.daemon.resources import SettledHeap, raise_descriptor_limit, sho
 from sre_server.daemon.sharing import Role, Sharing
 from sre_server.day.factory import make_changes, make_day
 from sre_server.day.telling import ChangeLog
-from sre_server.model import Deployment, Resource
+from sre_server.model import Deployment
+from sre_server.news import Resource
 from sre_server.security.audit import Record
 from sre_server.security.authorization import Verb
 from sre_server.security.factory import make_security

@@ -8,7 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from sre_server.cluster.feed import Cycle, Feed
 from sre_server.cluster.workers import Bounds, Workers
 from sre_server.errors import ClusterUnreachable
-from sre_server.model import Event, Resource, Source
+from sre_server.news import Event, Resource, Source
 from tests.fakes import FakeReactor, InlinePool
 
 SOURCE = Source(Resource.DEPLOYMENTS)

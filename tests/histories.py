@@ -19,20 +19,8 @@ from sre_server.api.lists import ListBodies, counts_in, names_in
 from sre_server.api.slices import Slices
 from sre_server.cache import ClusterCache
 from sre_server.errors import NotFound
-from sre_server.model import (
-    Change,
-    Changed,
-    Deleted,
-    Deployment,
-    Listed,
-    Namespace,
-    Object,
-    Put,
-    Resource,
-    Source,
-    Unreadable,
-    sources_of,
-)
+from sre_server.model import Deployment, Namespace, Object, Unreadable
+from sre_server.news import Change, Changed, Deleted, Listed, Put, Resource, Source, sources_of
 from sre_server.security.authorization import EVERYTHING, View
 from sre_server.security.policy import Policy, PolicyDocument, Rule
 from tests.fakes import populated

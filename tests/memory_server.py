@@ -24,27 +24,21 @@ from sre_server.errors import SreServerError, Unavailable
 from sre_server.model import (
     Author,
     Autoscaler,
-    Changed,
     Deployment,
     Expected,
     Guards,
-    Listed,
     Namespace,
     Notes,
     Object,
     PodFault,
-    Put,
     Quota,
-    Resource,
     ScaledEvent,
-    Source,
     State,
     Surroundings,
     Swapped,
     Written,
-    sources_beside,
-    sources_of,
 )
+from sre_server.news import Changed, Listed, Put, Resource, Source, sources_beside, sources_of
 from sre_server.security.audit import Record
 from sre_server.security.authorization import AnyClient, Authorizer, Verb
 from sre_server.security.guardrails import Guardrails

@@ -9,7 +9,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from sre_server.cluster.watching import Reflector
 from sre_server.errors import ClusterError, ClusterTimedOut
-from sre_server.model import Change, Changed, Event, Listed, Object, Resource, Source
+from sre_server.model import Object
+from sre_server.news import Change, Changed, Event, Listed, Resource, Source
 from tests.fakes import FakeReply, FakeTransport
 from tests.wire import list_page
 

@@ -14,11 +14,13 @@ import sre_server
 
 ROOT = Path(sre_server.__file__).parent
 MAX_LINES = 400
-_PURE = {"model", "errors"}
+_PURE = {"model", "news", "texts", "errors"}
 _INNER = {*_PURE, "telemetry"}
 BELOW: dict[str, set[str]] = {
     "errors": set(),
+    "texts": set(),
     "model": _PURE,
+    "news": _PURE,
     "telemetry": _PURE,
     "freshness": _PURE,
     "cache": {*_PURE, "freshness"},

@@ -7,18 +7,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from sre_server.cache import ClusterCache
 from sre_server.errors import Unavailable
-from sre_server.model import (
-    Change,
-    Changed,
-    Deleted,
-    Deployment,
-    Listed,
-    Namespace,
-    Put,
-    Resource,
-    Source,
-    Unreadable,
-)
+from sre_server.model import Deployment, Namespace, Unreadable
+from sre_server.news import Change, Changed, Deleted, Listed, Put, Resource, Source
 from tests.fakes import deployment, namespace, populated
 from tests.wire import by_name
 

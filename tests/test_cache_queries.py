@@ -5,7 +5,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from sre_server.cache import ClusterCache
 from sre_server.errors import NotFound
-from sre_server.model import Changed, Deleted, Deployment, Listed, Namespace, Put, Resource, Source, sources_of
+from sre_server.model import Deployment, Namespace
+from sre_server.news import Changed, Deleted, Listed, Put, Resource, Source, sources_of
 from tests.fakes import deployment, namespace, populated
 from tests.wire import by_name
 

@@ -5,7 +5,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from sre_server.errors import NotFound, Unavailable
 from sre_server.freshness import Freshness, Known
-from sre_server.model import Resource, Source, sources_of
+from sre_server.news import Resource, Source, sources_of
 
 FOREVER = float("inf")
 

@@ -2,7 +2,8 @@
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from sre_server.model import Resource, Source, at_least_as_new, is_deployment_name, is_namespace_name
+from sre_server.news import Resource, Source
+from sre_server.texts import at_least_as_new, is_deployment_name, is_namespace_name
 
 
 class NameTests(SynchronousTestCase):

@@ -12,7 +12,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from sre_server.cache import ClusterCache
 from sre_server.errors import Malformed, Unavailable
-from sre_server.model import Event
+from sre_server.news import Event
 
 WAIT_SECONDS: Final = 3
 RETRY_SECONDS: Final = 1

@@ -24,7 +24,7 @@ from sre_server.api.gate import Gate, map_now_or_later
 from sre_server.api.preferences import APPLIED
 from sre_server.api.statuses import StatusTable, status_of
 from sre_server.errors import Malformed, PreconditionFailed, SreServerError, TooManyRequests
-from sre_server.model import is_deployment_name, is_namespace_name
+from sre_server.texts import is_deployment_name, is_namespace_name
 from sre_server.web.answers import JSON, encode
 from sre_server.web.request import APIRequest
 

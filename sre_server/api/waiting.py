@@ -16,7 +16,8 @@ from sre_server.day.factory import Day
 from sre_server.day.outcomes import Knowledge, Settling, Verdict
 from sre_server.day.waits import Waits
 from sre_server.errors import SreServerError
-from sre_server.model import Change, Deployment
+from sre_server.model import Deployment
+from sre_server.news import Change
 from sre_server.security.identity import Identity
 from sre_server.telemetry.metrics import Metrics
 from sre_server.web.request import APIRequest

@@ -11,7 +11,8 @@ import msgspec
 from msgspec import Struct, field
 
 from sre_server.errors import BadAnswer
-from sre_server.model import Guards, Namespace, is_clean, is_deployment_name, is_namespace_name
+from sre_server.model import Guards, Namespace
+from sre_server.texts import is_clean, is_deployment_name, is_namespace_name
 
 MESSAGE_LENGTH: Final = 4096
 _PROPER: Final = re.compile(

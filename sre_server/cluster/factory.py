@@ -24,7 +24,7 @@ from sre_server.cluster.version import streams_lists
 from sre_server.cluster.watching import Reflector
 from sre_server.cluster.whose import cluster_uid
 from sre_server.cluster.workers import Bounds, ConnectedWorkers, IThreadingReactor, Workers
-from sre_server.model import Event, Resource, Source
+from sre_server.news import Event, Resource, Source
 
 
 class Cluster(Struct, frozen=True):

@@ -31,7 +31,7 @@ from sre_server.errors import (
     StoreError,
     StoreUnreachable,
 )
-from sre_server.model import Event
+from sre_server.news import Event
 
 FIRST_DELAY: Final = 0.8
 LAST_DELAY: Final = 30.0

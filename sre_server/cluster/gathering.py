@@ -7,7 +7,8 @@ stays the same Python object, so that whatever was computed from it stays valid.
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from sre_server.model import Change, Listed, Namespace, Object, Occasion, Put, Resource, Source
+from sre_server.model import Namespace, Object
+from sre_server.news import Change, Listed, Occasion, Put, Resource, Source
 
 
 class Gathered:

@@ -10,7 +10,7 @@ from sre_server.cluster.decoding import NamespaceObject
 from sre_server.cluster.notes import ConfigMapObject
 from sre_server.cluster.scalings import SCALINGS_ONLY, EventObject
 from sre_server.cluster.workloads import AutoscalerObject, DeploymentObject, PlainDeploymentObject
-from sre_server.model import Resource, Source
+from sre_server.news import Resource, Source
 
 _Item = TypeVar("_Item")
 

@@ -17,7 +17,7 @@ from twisted.logger import Logger
 
 from sre_server.cluster.transport import STATUS_BYTES, Transport, refusal
 from sre_server.errors import BadAnswer
-from sre_server.model import Event
+from sre_server.news import Event
 
 DURATION: Final = 15
 RENEWED_SECONDS: Final = 10.0

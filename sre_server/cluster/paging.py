@@ -9,7 +9,7 @@ from sre_server.cluster.permissions import Told, check_permitted, permission, un
 from sre_server.cluster.transport import PAGE_SECONDS, Transport
 from sre_server.cluster.unpacking import Page, decode_cut_page, decode_page
 from sre_server.errors import ClusterTimedOut, Expired
-from sre_server.model import Source
+from sre_server.news import Source
 
 PAGE_OBJECTS: Final = 500
 PAGE_BYTES: Final = 16 * 2**20

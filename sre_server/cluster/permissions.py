@@ -13,7 +13,7 @@ from twisted.logger import Logger
 
 from sre_server.cluster.transport import Reply, check
 from sre_server.errors import ClusterError, ClusterRefused, SreServerError, Unavailable
-from sre_server.model import Source
+from sre_server.news import Source
 
 FORBIDDEN: Final = 403
 # Only who is permitted is told what else is wrong.

@@ -14,7 +14,8 @@ from sre_server.cluster.permissions import Told, check_permitted, permission, un
 from sre_server.cluster.transport import PAGE_SECONDS, STATUS_BYTES, Transport
 from sre_server.cluster.watching import Emit
 from sre_server.errors import ClusterRefused
-from sre_server.model import Listed, Namespace, Occasion, Source
+from sre_server.model import Namespace
+from sre_server.news import Listed, Occasion, Source
 
 POLL_SECONDS: Final = 30.0
 READ_TIMEOUT: Final = 10.0

@@ -14,7 +14,8 @@ from msgspec import Struct
 from sre_server.cluster.decoding import NOT_JSON, clean
 from sre_server.cluster.loading import load_sparingly
 from sre_server.errors import BadAnswer
-from sre_server.model import Budget, Limit, Quota, Surroundings, is_clean
+from sre_server.model import Budget, Limit, Quota, Surroundings
+from sre_server.texts import is_clean
 
 _TEXT: Final = 128
 PODS: Final = ("pods", "count/pods")

@@ -9,7 +9,8 @@ from typing import Final
 from msgspec import Struct, field
 
 from sre_server.cluster.decoding import NamespacedMetadata, clean
-from sre_server.model import MAX_REPLICAS, Author, ScaledEvent, is_clean
+from sre_server.model import MAX_REPLICAS, Author, ScaledEvent
+from sre_server.texts import is_clean
 
 COMPONENT: Final = "sre-server"
 SCALED: Final = "ScaledOnRequest"

@@ -7,7 +7,8 @@ from msgspec import Meta, Struct
 
 from sre_server.cluster.decoding import NOT_JSON, Annotations, NamespacedMetadata
 from sre_server.errors import BadAnswer
-from sre_server.model import MAX_REPLICAS, Deployment, Guards, State, is_clean
+from sre_server.model import MAX_REPLICAS, Deployment, Guards, State
+from sre_server.texts import is_clean
 
 _Count = Annotated[int, Meta(ge=0, le=MAX_REPLICAS)]
 

@@ -20,18 +20,9 @@ from sre_server.cluster.lines import Cut, Line
 from sre_server.cluster.scalings import unreadable_scaling
 from sre_server.cluster.workloads import unreadable_autoscaler
 from sre_server.errors import BadAnswer, Expired
-from sre_server.model import (
-    Change,
-    Deleted,
-    Namespace,
-    Object,
-    Put,
-    Resource,
-    Unreadable,
-    is_clean,
-    is_deployment_name,
-    is_namespace_name,
-)
+from sre_server.model import Namespace, Object, Unreadable
+from sre_server.news import Change, Deleted, Put, Resource
+from sre_server.texts import is_clean, is_deployment_name, is_namespace_name
 
 
 class _BookmarkAnnotations(Struct, rename={"initial_events_end": "k8s.io/initial-events-end"}):

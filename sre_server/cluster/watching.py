@@ -37,7 +37,8 @@ from sre_server.errors import (
     Silent,
     TooShort,
 )
-from sre_server.model import Change, Changed, Event, Occasion, Source, at_least_as_new
+from sre_server.news import Change, Changed, Event, Occasion, Source
+from sre_server.texts import at_least_as_new
 
 LINE_BYTES: Final = 16 * 2**20
 READ_TIMEOUT: Final = 90.0

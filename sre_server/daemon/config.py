@@ -9,7 +9,7 @@ from typing import Final
 from msgspec import Struct
 
 from sre_server.daemon.sharing import Sharing
-from sre_server.model import Resource, Source, sources_beside, sources_of
+from sre_server.news import Resource, Source, sources_beside, sources_of
 from sre_server.security.limits import Rate
 from sre_server.security.tls import TLSFiles
 

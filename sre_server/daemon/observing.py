@@ -16,9 +16,11 @@ from zope.interface import implementer
 from sre_server.api.writing import Scaler
 from sre_server.cache import ClusterCache
 from sre_server.errors import ClusterBroke, ClusterTimedOut
-from sre_server.model import Deployment, Event, Expected, Listed, Put, State, Written, at_least_as_new
+from sre_server.model import Deployment, Expected, State, Written
+from sre_server.news import Event, Listed, Put
 from sre_server.security.tls import ServerTLS
 from sre_server.telemetry.metrics import Metrics
+from sre_server.texts import at_least_as_new
 
 REVERT_SECONDS: Final = 60.0
 SEEN: Final = 100

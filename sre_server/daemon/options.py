@@ -15,7 +15,7 @@ from sre_server.cluster.credentials import DEFAULT_KUBECONFIG, InCluster, Kubeco
 from sre_server.daemon.config import OPTIONAL, Authorization, ClusterKind, ServerConfig
 from sre_server.daemon.sharing import PARAMETERS, Role, parse_role, parse_sharing
 from sre_server.errors import CredentialsError
-from sre_server.model import Resource, Source, is_deployment_name, is_namespace_name
+from sre_server.news import Resource, Source
 from sre_server.security.documents import DocumentError
 from sre_server.security.guardrails import load_guardrails
 from sre_server.security.limits import Rate, parse_rate
@@ -24,6 +24,7 @@ from sre_server.security.policy import load_policy as load_authorization_policy
 from sre_server.security.tls import ServerTLS, TLSFiles
 from sre_server.telemetry.logs import json_observer, observer_factory, text_observer
 from sre_server.telemetry.output import Output
+from sre_server.texts import is_deployment_name, is_namespace_name
 
 ENVIRONMENT_PREFIX: Final = "SRE_SERVER_"
 

@@ -9,8 +9,8 @@ from typing import Final
 from msgspec import Struct
 from twisted.python.usage import UsageError
 
-from sre_server.model import is_deployment_name, is_namespace_name
 from sre_server.store.options import DEFAULT_NAME, Address, StoreOptions, parse_url
+from sre_server.texts import is_deployment_name, is_namespace_name
 
 MEMORY: Final = "memory"
 SENTINELS: Final = "redis+sentinel://HOST:PORT,HOST:PORT/MASTER-NAME"

@@ -6,7 +6,8 @@ for too long, they are not known, and nothing is concluded from that.
 
 from collections.abc import Callable, Collection
 
-from sre_server.model import Autoscaler, Event, Listed, Put, Resource, Source
+from sre_server.model import Autoscaler
+from sre_server.news import Event, Listed, Put, Resource, Source
 
 
 class Autoscalers:

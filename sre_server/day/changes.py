@@ -12,19 +12,9 @@ from typing import Final, Protocol
 from msgspec import Struct
 
 from sre_server.day.record import OURS, THROUGH_SCALE, UNKNOWN, CountChange, Record
-from sre_server.model import (
-    Author,
-    Change,
-    Deployment,
-    Event,
-    Listed,
-    Put,
-    Resource,
-    ScaledEvent,
-    Source,
-    Unreadable,
-    at_least_as_new,
-)
+from sre_server.model import Author, Deployment, ScaledEvent, Unreadable
+from sre_server.news import Change, Event, Listed, Put, Resource, Source
+from sre_server.texts import at_least_as_new
 
 AUTHORS: Final = 2000
 """So many authors are kept of whose writes the watch has not told yet."""

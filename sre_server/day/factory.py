@@ -10,7 +10,7 @@ from sre_server.day.autoscalers import Autoscalers
 from sre_server.day.changes import Changes
 from sre_server.day.record import CountChange
 from sre_server.day.temporary import Temporaries
-from sre_server.model import Resource, Source
+from sre_server.news import Resource, Source
 
 
 class Day(Struct, frozen=True):

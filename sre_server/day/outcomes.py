@@ -20,7 +20,9 @@ from sre_server.day.record import OURS
 from sre_server.day.rollout import has_settled
 from sre_server.day.waits import BY, Key
 from sre_server.errors import NotFound, Unavailable
-from sre_server.model import Change, Deleted, Deployment, Put, Unreadable, at_least_as_new
+from sre_server.model import Deployment, Unreadable
+from sre_server.news import Change, Deleted, Put
+from sre_server.texts import at_least_as_new
 
 QUOTA_SECONDS: Final = 2.0
 """So long a quota's refusal must stand: pods that are about to end may make room."""

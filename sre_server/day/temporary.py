@@ -16,17 +16,9 @@ from msgspec import Struct, field
 from twisted.logger import Logger
 
 from sre_server.errors import Unavailable
-from sre_server.model import (
-    MAX_REPLICAS,
-    Event,
-    Listed,
-    Notes,
-    Put,
-    Source,
-    at_least_as_new,
-    is_deployment_name,
-    is_namespace_name,
-)
+from sre_server.model import MAX_REPLICAS, Notes
+from sre_server.news import Event, Listed, Put, Source
+from sre_server.texts import at_least_as_new, is_deployment_name, is_namespace_name
 
 PENDING_SECONDS: Final = 90.0
 """So long the count of a new note may still come: the API server gives up on a request after 60 s."""

@@ -12,7 +12,8 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
-from sre_server.model import Autoscaler, Change, Deployment, Event, Listed, Notes, Put, Resource, ScaledEvent
+from sre_server.model import Autoscaler, Deployment, Notes, ScaledEvent
+from sre_server.news import Change, Event, Listed, Put, Resource
 
 PER_CLIENT: Final = 64
 TOTAL: Final = 1024

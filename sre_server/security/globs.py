@@ -9,9 +9,9 @@ from fnmatch import fnmatchcase
 from string import ascii_lowercase, digits
 from typing import Final
 
-from sre_server.model import MAX_DEPLOYMENT_NAME, MAX_NAMESPACE_NAME
 from sre_server.security.documents import Mistake
 from sre_server.security.identity import is_identity, is_uri
+from sre_server.texts import MAX_DEPLOYMENT_NAME, MAX_NAMESPACE_NAME
 
 _PART: Final = re.compile(r"\[!?\]?[^\]]*\]|.", re.DOTALL)
 _ALPHANUMERIC: Final = frozenset(ascii_lowercase + digits)

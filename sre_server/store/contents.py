@@ -3,20 +3,8 @@
 from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
-from sre_server.model import (
-    Autoscaler,
-    Change,
-    Deleted,
-    Deployment,
-    Listed,
-    Namespace,
-    Notes,
-    Object,
-    Put,
-    Resource,
-    ScaledEvent,
-    Source,
-)
+from sre_server.model import Autoscaler, Deployment, Namespace, Notes, Object, ScaledEvent
+from sre_server.news import Change, Deleted, Listed, Put, Resource, Source
 from sre_server.store.records import CHUNKS, Place, Row, bucket_of, object_of, place_of, row_of
 
 _Namespaced = TypeVar("_Namespaced", Deployment, Autoscaler, Notes, ScaledEvent)

@@ -8,8 +8,8 @@ the cluster itself went back.
 from collections.abc import Sequence
 from typing import Final
 
-from sre_server.model import at_least_as_new
 from sre_server.store.contents import Contents
+from sre_server.texts import at_least_as_new
 
 BEHIND_SECONDS: Final = 100.0
 

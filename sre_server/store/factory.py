@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from sre_server.model import Source
+from sre_server.news import Source
 from sre_server.store.follower import Follower
 from sre_server.store.options import StoreOptions
 from sre_server.store.publisher import Alone, Leadership, Publisher

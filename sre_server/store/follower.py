@@ -12,7 +12,7 @@ from typing import Final
 from twisted.logger import Logger
 
 from sre_server.errors import StoreForged, StoreIncomplete
-from sre_server.model import Change, Changed, Event, Source
+from sre_server.news import Change, Changed, Event, Source
 from sre_server.store.ahead import Ahead
 from sre_server.store.contents import Contents, belongs
 from sre_server.store.deciding import Shown

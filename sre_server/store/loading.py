@@ -11,7 +11,7 @@ from typing import Any, Final, Protocol
 from msgspec import Struct
 
 from sre_server.errors import StoreIncomplete, StoreRefused
-from sre_server.model import Source
+from sre_server.news import Source
 from sre_server.store.contents import Contents
 from sre_server.store.records import CHUNKS, Chunk, Entry, Head, Keys, Position, Seal, bucket_of, object_of, place_of
 

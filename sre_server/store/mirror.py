@@ -11,10 +11,12 @@ from typing import Final
 
 from msgspec import Struct
 
-from sre_server.model import Event, Listed, Object, Put, Source, at_least_as_new
+from sre_server.model import Object
+from sre_server.news import Event, Listed, Put, Source
 from sre_server.store.contents import Contents, belongs
 from sre_server.store.deciding import BEHIND_SECONDS
 from sre_server.store.records import Place, Row, place_of, row_of
+from sre_server.texts import at_least_as_new
 
 ROWS_AT_ONCE: Final = 5000
 

@@ -12,7 +12,7 @@ from typing import Final, Protocol
 from twisted.logger import Logger
 
 from sre_server.errors import StoreError, StoreFenced, StoreForged, StoreIncomplete
-from sre_server.model import Event, Source
+from sre_server.news import Event, Source
 from sre_server.store.link import Link
 from sre_server.store.loading import Caller, Reader
 from sre_server.store.mirror import Mirror

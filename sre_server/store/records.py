@@ -28,10 +28,10 @@ from sre_server.model import (
     Object,
     Owners,
     Progress,
-    Resource,
     ScaledEvent,
     Unreadable,
 )
+from sre_server.news import Resource
 
 FORMAT: Final = 1
 CHUNKS: Final = 1024

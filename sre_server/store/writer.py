@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 
 from sre_server.errors import StoreFenced, StoreIncomplete
-from sre_server.model import Source
+from sre_server.news import Source
 from sre_server.store import scripts
 from sre_server.store.loading import Caller
 from sre_server.store.mirror import Batch

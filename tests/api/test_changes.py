@@ -4,7 +4,8 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from sre_server.model import Author, Changed, Deployment, Put, Resource, ScaledEvent, Source
+from sre_server.model import Author, Deployment, ScaledEvent
+from sre_server.news import Changed, Put, Resource, Source
 from sre_server.security.authorization import Verb
 from sre_server.security.limits import Rate
 from sre_server.security.policy import Rule

@@ -13,7 +13,8 @@ from sre_server.errors import (
     NotPermitted,
     Unavailable,
 )
-from sre_server.model import MAX_REPLICAS, Changed, Deleted, Put
+from sre_server.model import MAX_REPLICAS
+from sre_server.news import Changed, Deleted, Put
 from sre_server.security.guardrails import Guardrails
 from tests.fakes import deployment, namespace
 from tests.memory_server import MemoryServer

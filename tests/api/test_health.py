@@ -2,7 +2,7 @@
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from sre_server.model import Changed, sources_of
+from sre_server.news import Changed, sources_of
 from tests.fakes import namespace
 from tests.memory_server import MemoryServer
 

@@ -12,7 +12,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from sre_server.api.lane import KEPT_HEADS, FastLane, plain_head
 from sre_server.errors import NotIdentified
-from sre_server.model import Changed, Deployment, Namespace, Put, Unreadable, Written, sources_of
+from sre_server.model import Deployment, Namespace, Unreadable, Written
+from sre_server.news import Changed, Put, sources_of
 from sre_server.security.authorization import Authorizer, Verb
 from sre_server.security.limits import Rate
 from sre_server.security.policy import Policy, PolicyDocument, Rule

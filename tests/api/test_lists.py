@@ -14,7 +14,8 @@ from sre_server.api.bodies import TOKEN_BYTES, Body, Packing
 from sre_server.api.lists import KEPT_VIEWS, ByName, ListBodies, counts_in, names_in
 from sre_server.api.slices import SLICE_SECONDS, Slices
 from sre_server.errors import NotFound
-from sre_server.model import Changed, Deleted, Deployment, Put, Resource, Source
+from sre_server.model import Deployment
+from sre_server.news import Changed, Deleted, Put, Resource, Source
 from sre_server.security.authorization import EVERYTHING, Verb, View
 from sre_server.security.limits import Rate
 from sre_server.security.policy import Policy, PolicyDocument, Rule

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from sre_server.model import Changed, Deleted, Deployment, Put, Resource, Source
+from sre_server.model import Deployment
+from sre_server.news import Changed, Deleted, Put, Resource, Source
 from tests.api.test_openapi import Nobody
 from tests.fakes import deployment, namespace
 from tests.memory_server import Answer, MemoryServer, Wire

@@ -33,23 +33,13 @@ from sre_server.errors import (
     Unavailable,
     UnsupportedMediaType,
 )
-from sre_server.model import (
-    Changed,
-    Listed,
-    Notes,
-    Put,
-    Resource,
-    Source,
-    Swapped,
-    Unreadable,
-    Written,
-    is_deployment_name,
-    is_namespace_name,
-)
+from sre_server.model import Notes, Swapped, Unreadable, Written
+from sre_server.news import Changed, Listed, Put, Resource, Source
 from sre_server.security.authorization import AnyClient, Authorizer, Decision, Verb, View
 from sre_server.security.identity import Identity
 from sre_server.security.limits import Rate
 from sre_server.security.policy import Policy, PolicyDocument
+from sre_server.texts import is_deployment_name, is_namespace_name
 from sre_server.web.connections import ConnectionLimits
 from tests.fakes import deployment, namespace
 from tests.memory_server import START, Answer, MemoryServer

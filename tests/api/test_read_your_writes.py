@@ -5,7 +5,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from sre_server.cache import ClusterCache
 from sre_server.errors import NotFound
-from sre_server.model import Change, Changed, Deleted, Deployment, Listed, Put, Resource, Source
+from sre_server.model import Deployment
+from sre_server.news import Change, Changed, Deleted, Listed, Put, Resource, Source
 from tests.fakes import deployment
 from tests.wire import by_name
 

@@ -12,7 +12,8 @@ from twisted.web.server import Request
 from sre_server.api.routes import max_stale
 from sre_server.api.statuses import FAMILY_A, FAMILY_B
 from sre_server.errors import SreServerError
-from sre_server.model import Changed, Written
+from sre_server.model import Written
+from sre_server.news import Changed
 from sre_server.web.site import APISite
 from tests.fakes import deployment, namespace
 from tests.memory_server import MemoryServer, Wire

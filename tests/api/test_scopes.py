@@ -2,7 +2,8 @@
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from sre_server.model import Unreadable, sources_of
+from sre_server.model import Unreadable
+from sre_server.news import sources_of
 from sre_server.security.policy import Rule
 from tests.api.test_gate import policy
 from tests.fakes import deployment, namespace

@@ -9,7 +9,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from sre_server.day.temporary import Note, read_note
 from sre_server.errors import ClusterRefused, ClusterTimedOut, ClusterUnreachable, SreServerError, Unavailable
-from sre_server.model import Expected, Listed, Notes, Resource, Source, State, Swapped, Written
+from sre_server.model import Expected, Notes, State, Swapped, Written
+from sre_server.news import Listed, Resource, Source
 from sre_server.security.authorization import AnyClient, Decision, Verb
 from sre_server.security.guardrails import Guardrails
 from sre_server.security.identity import Identity

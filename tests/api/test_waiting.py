@@ -13,8 +13,6 @@ from sre_server.errors import Unavailable
 from sre_server.model import (
     Author,
     Autoscaler,
-    Changed,
-    Deleted,
     Deployment,
     Owners,
     PodFault,
@@ -23,6 +21,7 @@ from sre_server.model import (
     Unreadable,
     Written,
 )
+from sre_server.news import Changed, Deleted
 from sre_server.security.authorization import AnyClient, Decision, Verb
 from sre_server.security.identity import Identity
 from tests.day.test_autoscalers import listed

@@ -13,7 +13,7 @@ from typing import Final, Self
 import msgspec
 from msgspec import Struct
 
-from sre_server.model import sources_beside, sources_of
+from sre_server.news import sources_beside, sources_of
 from sre_server.store.writer import ALWAYS_RETAINED_SECONDS, RETAINED_BYTES, RETAINED_SECONDS
 from tests.benchmarks.objects import OBJECT_BYTES
 from tests.benchmarks.report import Report, Result

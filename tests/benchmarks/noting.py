@@ -9,7 +9,7 @@ from twisted.application.service import Application
 
 from sre_server import tap
 from sre_server.cache import ClusterCache
-from sre_server.model import Event
+from sre_server.news import Event
 from sre_server.simulator.population import inhabitants
 
 FOLLOWED: Final = next(inhabitants(1))

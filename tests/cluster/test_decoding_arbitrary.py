@@ -14,7 +14,7 @@ from sre_server.cluster.lines import Cut
 from sre_server.cluster.single import decode_scale, decode_state
 from sre_server.cluster.unpacking import decode_cut_page, decode_line, decode_page
 from sre_server.errors import BadAnswer, Expired
-from sre_server.model import Resource
+from sre_server.news import Resource
 from tests.fakes import deployment
 from tests.wire import error_line, event_line, list_page, scale_body
 

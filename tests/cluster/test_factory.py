@@ -14,7 +14,8 @@ from sre_server.cluster.permissions import Permissions
 from sre_server.cluster.polling import NamespacePoller
 from sre_server.cluster.workers import DaemonThreadPool, Workers
 from sre_server.errors import Unavailable
-from sre_server.model import Author, Event, Expected, sources_of
+from sre_server.model import Author, Expected
+from sre_server.news import Event, sources_of
 from tests.fakes import FakeReactor, deployment
 
 

@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from sre_server.cluster.feed import backoff
 from sre_server.errors import ClusterBroke, ClusterRefused, ClusterUnreachable, Expired, Silent, StoreUnreachable
-from sre_server.model import Changed, Event, Resource, Source
+from sre_server.news import Changed, Event, Resource, Source
 from tests.feeding import SOURCE, Constant, FakeCycle, FeedTestCase, Outcome, run
 
 

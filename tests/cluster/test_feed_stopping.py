@@ -7,7 +7,7 @@ from twisted.internet.defer import Deferred
 
 from sre_server.cluster.feed import Feed
 from sre_server.cluster.workers import Bounds, DaemonThreadPool, Workers
-from sre_server.model import Changed
+from sre_server.news import Changed
 from tests.feeding import SOURCE, FakeCycle, FeedTestCase
 
 

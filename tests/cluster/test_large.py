@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from sre_server.cluster.paging import PAGE_BYTES
 from sre_server.cluster.watching import LINE_BYTES
 from sre_server.errors import ClusterTimedOut, Expired
-from sre_server.model import Deleted, Deployment, Put, Unreadable
+from sre_server.model import Deployment, Unreadable
+from sre_server.news import Deleted, Put
 from tests.fakes import FakeReply, deployment
 from tests.reflecting import Answer, ReflectorTestCase, changes_of, lists_of
 from tests.wire import bookmark_line, event_line, list_page, refusal

@@ -5,7 +5,7 @@ from itertools import pairwise
 from twisted.logger import LogLevel, capturedLogs
 
 from sre_server.errors import BadAnswer, ClusterBroke, ClusterRefused, ClusterTimedOut, ClusterUnreachable, Expired
-from sre_server.model import Put
+from sre_server.news import Put
 from tests.fakes import FakeReply, deployment
 from tests.reflecting import ReflectorTestCase, changes_of, lists_of
 from tests.wire import bookmark_line, event_line, refusal

@@ -9,7 +9,8 @@ from sre_server.cluster.kinds import selection
 from sre_server.cluster.notes import decode_notes, swap
 from sre_server.cluster.paging import Pages
 from sre_server.errors import BadAnswer, ClusterBroke, ClusterTimedOut, ClusterUnreachable, Conflict, Unavailable
-from sre_server.model import Notes, Resource, Source, Swapped
+from sre_server.model import Notes, Swapped
+from sre_server.news import Resource, Source
 from tests.fakes import FakeReply, FakeTransport
 
 PATH = "/api/v1/namespaces/sre/configmaps/temporary"

@@ -20,7 +20,7 @@ from sre_server.errors import (
     Expired,
     Unavailable,
 )
-from sre_server.model import Resource, Source
+from sre_server.news import Resource, Source
 from tests.fakes import FakeReply, FakeTransport
 from tests.wire import refusal
 

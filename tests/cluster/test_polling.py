@@ -7,7 +7,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from sre_server.cluster.polling import POLL_SECONDS, NamespacePoller
 from sre_server.errors import BadAnswer, ClusterRefused, ClusterTimedOut
-from sre_server.model import Event, Listed, Namespace, Occasion, Resource, Source
+from sre_server.model import Namespace
+from sre_server.news import Event, Listed, Occasion, Resource, Source
 from tests.fakes import FakeReply, FakeTransport, namespace
 from tests.wire import object_json, refusal
 

@@ -8,7 +8,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from sre_server.cluster.kinds import selection
 from sre_server.cluster.lines import complete_lines
 from sre_server.cluster.unpacking import decode_line, decode_page
-from sre_server.model import Author, Deleted, Put, Resource, ScaledEvent, Source
+from sre_server.model import Author, ScaledEvent
+from sre_server.news import Deleted, Put, Resource, Source
 from tests.wire import event_line, list_page, object_json, page_of
 
 EVENTS = Resource.SCALINGS

@@ -18,7 +18,7 @@ from sre_server.errors import (
     ClusterUnreachable,
     Expired,
 )
-from sre_server.model import Changed, Deleted, Listed, Put, Resource, Source
+from sre_server.news import Changed, Deleted, Listed, Put, Resource, Source
 from tests.fakes import FakeReply, FakeTransport, deployment, namespace
 from tests.reflecting import SOURCE, Answer, ReflectorTestCase, changes_of, lists_of
 from tests.wire import bookmark_line, error_line, event_line, refusal

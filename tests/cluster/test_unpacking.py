@@ -8,7 +8,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from sre_server.cluster.lines import Cut
 from sre_server.cluster.unpacking import Page, WatchEvent, decode_cut_page, decode_line, decode_page
 from sre_server.errors import BadAnswer, Expired
-from sre_server.model import MAX_REPLICAS, Deleted, Deployment, Put, Resource, Unreadable
+from sre_server.model import MAX_REPLICAS, Deployment, Unreadable
+from sre_server.news import Deleted, Put, Resource
 from tests.fakes import deployment, namespace
 from tests.wire import altered, bookmark_line, error_line, event_line, list_page, object_json, page_of
 

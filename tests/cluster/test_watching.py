@@ -14,7 +14,7 @@ from sre_server.errors import (
     Silent,
     TooShort,
 )
-from sre_server.model import Changed, Deleted, Listed, Occasion, Put, Resource, Source
+from sre_server.news import Changed, Deleted, Listed, Occasion, Put, Resource, Source
 from tests.fakes import FakeReply, deployment, namespace
 from tests.reflecting import SOURCE, ReflectorTestCase, changes_of, lists_of
 from tests.wire import bookmark_line, error_line, event_line, refusal

@@ -6,7 +6,8 @@ from msgspec.structs import replace
 from twisted.trial.unittest import SynchronousTestCase
 
 from sre_server.cluster.unpacking import decode_line, decode_page
-from sre_server.model import Autoscaler, Deleted, Deployment, Owners, Progress, Put, Resource
+from sre_server.model import Autoscaler, Deployment, Owners, Progress
+from sre_server.news import Deleted, Put, Resource
 from tests.fakes import deployment
 from tests.wire import altered, event_line, list_page, page_of
 

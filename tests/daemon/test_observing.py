@@ -12,20 +12,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from sre_server.cache import ClusterCache
 from sre_server.daemon.observing import REVERT_SECONDS, CacheObserver, LogCounter, observe_trust
 from sre_server.errors import AdmissionRefused, ClusterBroke, ClusterTimedOut, Conflict
-from sre_server.model import (
-    Changed,
-    Deleted,
-    Deployment,
-    Expected,
-    Listed,
-    Occasion,
-    Put,
-    Resource,
-    Source,
-    State,
-    Written,
-    sources_of,
-)
+from sre_server.model import Deployment, Expected, State, Written
+from sre_server.news import Changed, Deleted, Listed, Occasion, Put, Resource, Source, sources_of
 from sre_server.security.tls import ServerTLS, TLSFiles
 from sre_server.telemetry.metrics import Metrics
 from tests.certificates import Authority

@@ -17,7 +17,7 @@ from sre_server.cluster.credentials import InCluster
 from sre_server.daemon import options
 from sre_server.daemon.config import ClusterKind, ServerConfig
 from sre_server.daemon.options import Options
-from sre_server.model import Resource
+from sre_server.news import Resource
 from tests.certificates import Authority
 from tests.fakes import temporary_folder
 

@@ -16,19 +16,8 @@ from sre_server.day.returning import End, Ended, Returning
 from sre_server.day.setting import Setting
 from sre_server.day.temporary import Known, Note, Temporaries
 from sre_server.errors import ClusterTimedOut, ClusterUnreachable, NotFound
-from sre_server.model import (
-    Changed,
-    Deployment,
-    Expected,
-    Listed,
-    Notes,
-    Put,
-    Resource,
-    Source,
-    State,
-    Swapped,
-    Written,
-)
+from sre_server.model import Deployment, Expected, Notes, State, Swapped, Written
+from sre_server.news import Changed, Listed, Put, Resource, Source
 
 SOURCE = Source(Resource.TEMPORARY, "sre", "temporary")
 START = datetime(2026, 11, 26, 3, 0, tzinfo=UTC)

@@ -5,7 +5,8 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from sre_server.day.autoscalers import Autoscalers
-from sre_server.model import Autoscaler, Changed, Deleted, Event, Listed, Put, Resource, Source, sources_beside
+from sre_server.model import Autoscaler
+from sre_server.news import Changed, Deleted, Event, Listed, Put, Resource, Source, sources_beside
 
 SCALER = Autoscaler("shop", "web-scaler", "uid-hpa", "41", "web", 3, 10)
 EVERYWHERE = Source(Resource.AUTOSCALERS)

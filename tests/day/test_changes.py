@@ -10,19 +10,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from sre_server.day.changes import Changes
 from sre_server.day.record import OURS, THROUGH_SCALE, UNKNOWN, CountChange, Record
-from sre_server.model import (
-    Author,
-    Changed,
-    Deleted,
-    Deployment,
-    Listed,
-    Owners,
-    Put,
-    Resource,
-    ScaledEvent,
-    Source,
-    Unreadable,
-)
+from sre_server.model import Author, Deployment, Owners, ScaledEvent, Unreadable
+from sre_server.news import Changed, Deleted, Listed, Put, Resource, Source
 from tests.fakes import deployment
 from tests.histories import ANY, COUNTS, KEYS, Histories, Key, LimitedHistories
 from tests.wire import by_name

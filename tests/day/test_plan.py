@@ -7,17 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from sre_server.day.basis import PARTS, basis_of, changed
 from sre_server.day.plan import Finding, Verdict, findings_of, verdict_of
-from sre_server.model import (
-    Autoscaler,
-    Budget,
-    Deployment,
-    Guards,
-    Limit,
-    Owners,
-    Progress,
-    Quota,
-    Surroundings,
-)
+from sre_server.model import Autoscaler, Budget, Deployment, Guards, Limit, Owners, Progress, Quota, Surroundings
 from tests.fakes import deployment
 
 SETTLED = Progress(generation=2, observed=2, total=3, ready=3, available=3, updated=3)

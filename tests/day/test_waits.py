@@ -7,19 +7,8 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from sre_server.day.waits import BY, PER_CLIENT, STOPPING, TOTAL, Key, Waits
-from sre_server.model import (
-    Autoscaler,
-    Change,
-    Changed,
-    Deleted,
-    Event,
-    Listed,
-    Notes,
-    Put,
-    Resource,
-    ScaledEvent,
-    Source,
-)
+from sre_server.model import Autoscaler, Notes, ScaledEvent
+from sre_server.news import Change, Changed, Deleted, Event, Listed, Put, Resource, Source
 from tests.fakes import deployment
 
 WEB = ("shop", "web")

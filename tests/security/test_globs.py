@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from sre_server.model import is_deployment_name, is_namespace_name
 from sre_server.security.globs import mistakes_in_clients, mistakes_in_identities, mistakes_in_names
 from sre_server.security.identity import MAX_NAME
+from sre_server.texts import is_deployment_name, is_namespace_name
 
 SHORT: Final = ["".join(name) for length in range(1, 6) for name in product("a0-.", repeat=length)]
 DEPLOYMENTS: Final = [name for name in SHORT if is_deployment_name(name)]

@@ -11,21 +11,8 @@ from typing import Any
 from sre_server.cache import ClusterCache
 from sre_server.day.factory import make_day
 from sre_server.errors import StoreError, StoreUnreachable
-from sre_server.model import (
-    Autoscaler,
-    Change,
-    Changed,
-    Deleted,
-    Deployment,
-    Event,
-    Listed,
-    Progress,
-    Put,
-    Resource,
-    ScaledEvent,
-    Source,
-    sources_beside,
-)
+from sre_server.model import Autoscaler, Deployment, Progress, ScaledEvent
+from sre_server.news import Change, Changed, Deleted, Event, Listed, Put, Resource, Source, sources_beside
 from sre_server.store import scripts
 from sre_server.store.follower import Follower
 from sre_server.store.loading import Reader

@@ -6,7 +6,8 @@ from msgspec.structs import replace
 from twisted.trial.unittest import SynchronousTestCase
 
 from sre_server.day.temporary import Note, Temporaries
-from sre_server.model import Author, Autoscaler, Changed, Deleted, Listed, Notes, Put, Resource, ScaledEvent, Source
+from sre_server.model import Author, Autoscaler, Notes, ScaledEvent
+from sre_server.news import Changed, Deleted, Listed, Put, Resource, Source
 from tests.store.memory import ALL_SOURCES, SOURCES, Pod, Watcher, World
 
 SCALER = Autoscaler("shop", "web", "uid-hpa", "41", "web", 3, 10)

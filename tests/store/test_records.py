@@ -11,7 +11,6 @@ from sre_server.errors import StoreForged, StoreRefused
 from sre_server.model import (
     Author,
     Autoscaler,
-    Deleted,
     Deployment,
     Guards,
     Namespace,
@@ -19,11 +18,9 @@ from sre_server.model import (
     Object,
     Owners,
     Progress,
-    Put,
-    Resource,
     ScaledEvent,
-    Source,
 )
+from sre_server.news import Deleted, Put, Resource, Source
 from sre_server.store.contents import Contents
 from sre_server.store.options import Address, parse_url
 from sre_server.store.records import Chunk, Entry, Keys, Position, Row, Seal, object_of, row_of

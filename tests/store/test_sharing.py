@@ -4,8 +4,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from sre_server.model import Change, Deployment, at_least_as_new
+from sre_server.model import Deployment
+from sre_server.news import Change
 from sre_server.store import mirror
+from sre_server.texts import at_least_as_new
 from tests.store.memory import KEYS, Pod, Watcher, World
 
 

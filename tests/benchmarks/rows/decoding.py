@@ -12,7 +12,7 @@ from msgspec import Struct
 from sre_server.cache import ClusterCache
 from sre_server.cluster.watching import Reflector
 from sre_server.errors import ClusterError, ClusterUnreachable
-from sre_server.model import Resource, Source
+from sre_server.news import Resource, Source
 from tests.benchmarks.bench import Bench
 from tests.benchmarks.load import BenchError
 from tests.benchmarks.report import Result, verdict

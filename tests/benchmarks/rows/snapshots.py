@@ -11,7 +11,8 @@ from typing import Final
 from msgspec import Struct
 
 from sre_server.cluster.unpacking import decode_page
-from sre_server.model import Deployment, Listed, Namespace, Resource, Source, sources_of
+from sre_server.model import Deployment, Namespace
+from sre_server.news import Listed, Resource, Source, sources_of
 from sre_server.store.connection import Store
 from sre_server.store.interruptible import Interruptible
 from sre_server.store.loading import Reader

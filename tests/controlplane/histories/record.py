@@ -82,4 +82,5 @@ class Recorder:
 
 def save(calls: list[Call], path: Path) -> None:
     """Write a history, a line of JSON for each call."""
+    path.parent.mkdir(exist_ok=True)
     path.write_bytes(msgspec.json.Encoder().encode_lines(calls))

@@ -37,7 +37,7 @@ def long_histories(
 ) -> list[str]:
     """Run histories of about a minute, each followed by a restored backup or by nothing; return their problems.
 
-    A restored backup ends one history and begins the next. A history with problems is kept as `history-N.jsonl`.
+    A restored backup ends one history and begins the next. A history with problems is kept as `build/history-N.jsonl`.
     """
     chance, until, problems = random.Random(seed), time.monotonic() + seconds, []  # noqa: S311  # a choice, no secret
     with Course(plane, folder) as course:
@@ -56,7 +56,7 @@ def long_histories(
             calls = list(course.end())
             found = problems_of(calls)
             if found:
-                save(calls, Path(f"history-{number}.jsonl"))
+                save(calls, Path(f"build/history-{number}.jsonl"))
             problems += found
             say(f"{number}: {summary(calls)}; {', '.join(fault.__name__ for fault in faults)}")
             for problem in found:
