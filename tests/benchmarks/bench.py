@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from sre_server.simulator.population import inhabitants
 from tests.benchmarks.load import BenchError, Load, Target
-from tests.benchmarks.processes import Floor, Identities, Server, TwistdProcess
+from tests.benchmarks.processes import DaemonProcess, Floor, Identities, Server
 from tests.benchmarks.report import Result
 from tests.benchmarks.rounds import Contestant
 from tests.benchmarks.stubbed import Stub
@@ -72,17 +72,26 @@ class Bench(Struct, frozen=True):
     def contestant(
         self,
         stack: ExitStack,
-        process: TwistdProcess,
+        process: DaemonProcess,
         target: Target,
         paths: Sequence[str],
         *,
         headers: Sequence[str] = (),
         connections: int = 16,
         connect: bool = False,
+        in_turn: bool = False,
         statuses: tuple[int, ...] = (200,),
     ) -> Contestant:
         """Connect a load generator to a process."""
-        load = Load(self.generator(), target, paths, headers=headers, connections=connections, connect=connect)
+        load = Load(
+            self.generator(),
+            target,
+            paths,
+            headers=headers,
+            connections=connections,
+            connect=connect,
+            in_turn=in_turn,
+        )
         return Contestant(stack.enter_context(load), (process.pid,), statuses)
 
 

@@ -75,12 +75,17 @@ class Load:
         connections: int = 16,
         headers: Sequence[str] = (),
         connect: bool = False,
+        in_turn: bool = False,
         follow: str = "",
         method: str = "GET",
     ) -> None:
-        """Ask for one of `paths` at random each time; with `connect`, on a new connection (no paths: only that)."""
+        """Ask for one of `paths` each time, at random or `in_turn`; with `connect`, on a new connection.
+
+        Without paths, make connections only.
+        """
         command = [str(binary), f"-address={target.address}", f"-name={target.name}", f"-connections={connections}"]
         command += [f"-method={method}", f"-connect={str(connect).lower()}", f"-follow={follow}"]
+        command += [f"-in-turn={str(in_turn).lower()}"]
         command += [f"-header={header}" for header in headers]
         if target.ca and target.client:
             command += [f"-ca={target.ca}", f"-cert={target.client.certificate}", f"-key={target.client.key}"]

@@ -4,7 +4,7 @@ import re
 import signal
 import subprocess
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
@@ -67,16 +67,16 @@ class Identities:
         return Target(f"127.0.0.1:{port}", self.authority.file, self.client)
 
 
-class TwistdProcess:
-    """A daemon under `twistd -n`, writing its log to a file."""
+class DaemonProcess:
+    """A daemon, with a log in a file; `target` is where it serves, for those that do."""
 
-    def __init__(
-        self, folder: Path, log: str, arguments: Iterable[str], extra: Mapping[str, str] | None = None
-    ) -> None:
-        self.log = folder / log
-        self.log.unlink(missing_ok=True)
-        command = twistd(f"--logfile={self.log}", *arguments)
-        self._process = subprocess.Popen(command, env=environment(extra), cwd=folder)
+    target: Target
+
+    def __init__(self, log: Path, command: Sequence[str], extra: Mapping[str, str] | None = None) -> None:
+        self.log = log
+        log.unlink(missing_ok=True)
+        with log.open("ab") as output:
+            self._process = subprocess.Popen(command, env=environment(extra), cwd=log.parent, stderr=output)
 
     @property
     def pid(self) -> int:
@@ -121,6 +121,16 @@ UNLIMITED = (
     "--max-connections-per-address=4096",
 )
 """Limits that are computed for each request and connection, and never refuse one."""
+
+
+class TwistdProcess(DaemonProcess):
+    """A daemon under `twistd -n`."""
+
+    def __init__(
+        self, folder: Path, log: str, arguments: Iterable[str], extra: Mapping[str, str] | None = None
+    ) -> None:
+        file = folder / log
+        super().__init__(file, twistd(f"--logfile={file}", *arguments), extra)
 
 
 class Server(TwistdProcess):

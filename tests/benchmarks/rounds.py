@@ -34,16 +34,20 @@ class Sample(Struct, frozen=True):
 
 
 class Contestant(Struct, frozen=True):
-    """What is measured against others: a connected load generator, the processes that pay, the statuses expected."""
+    """What is measured against others: a connected load generator, the processes that pay, the statuses expected.
+
+    `rate` paces it, in requests a second in all; 0 is as fast as answers come.
+    """
 
     load: Load
     pids: tuple[int, ...]
     statuses: tuple[int, ...] = (200,)
+    rate: float = 0
 
     def sample(self, seconds: float, requests: int = 0) -> Sample:
         """Run one round."""
         before = cpu_seconds(*self.pids)
-        report = self.load.round(seconds, requests=requests)
+        report = self.load.round(seconds, requests=requests, rate=self.rate)
         spent = cpu_seconds(*self.pids) - before
         return Sample(spent / report.check(*self.statuses).requests * 1e6, report)
 

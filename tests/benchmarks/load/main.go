@@ -56,6 +56,7 @@ type settings struct {
 	tls     *tls.Config
 	wanted  [][]byte
 	connect bool
+	next    *atomic.Uint64 // in turn: how many have been asked for, by all workers
 	follow  []byte
 }
 
@@ -72,6 +73,7 @@ func main() {
 	certificate := flag.String("cert", "", "PEM file with the client's certificate")
 	key := flag.String("key", "", "PEM file with its key")
 	targets := flag.String("targets", "", "file with a request target on each line; one is chosen at random each time")
+	inTurn := flag.Bool("in-turn", false, "ask for one target after the other instead")
 	method := flag.String("method", "GET", "method of every request")
 	flag.Var(&headers, "header", "another header, as 'Name: value'; repeatable")
 	connections := flag.Int("connections", 16, "how many to open")
@@ -82,6 +84,9 @@ func main() {
 	runtime.GOMAXPROCS(*threads)
 
 	s := settings{address: *address, connect: *connect, follow: []byte(*follow)}
+	if *inTurn {
+		s.next = new(atomic.Uint64)
+	}
 	var err error
 	if s.tls, err = clientTLS(*ca, *certificate, *key, *name); err != nil {
 		fail(err)

@@ -126,14 +126,22 @@ func (w *worker) part() error {
 
 func (w *worker) ask() (int, error) {
 	w.connection.SetDeadline(time.Now().Add(answerTimeout))
-	wanted := w.wanted[0]
-	if len(w.wanted) > 1 {
-		wanted = w.wanted[w.chance.IntN(len(w.wanted))]
-	}
+	wanted := w.choose()
 	if _, err := w.connection.Write(wanted); err != nil {
 		return 0, err
 	}
 	return w.answer(bytes.HasPrefix(wanted, []byte("HEAD ")))
+}
+
+func (w *worker) choose() []byte {
+	count := uint64(len(w.wanted))
+	switch {
+	case count == 1:
+		return w.wanted[0]
+	case w.next != nil:
+		return w.wanted[w.next.Add(1)%count]
+	}
+	return w.wanted[w.chance.Uint64N(count)]
 }
 
 // answer reads one answer to its end.

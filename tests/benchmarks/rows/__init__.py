@@ -31,12 +31,12 @@ class Entry(Struct, frozen=True):
 
 
 ROWS: Final = {
-    "single-read": Entry("CPU of one cached GET .../replicas", "<= 2 x floor", single_read),
+    "single-read": Entry("CPU of one cached GET .../replicas", "<= 1 x floor, 1.7 x Go", single_read),
     apiserver.ROW: Entry(apiserver.WHAT, apiserver.GOAL, apiserver.beside_apiserver),
     "lists": Entry("CPU of the two long lists", "<= 1.3 x floor", lists),
     "not-modified": Entry("CPU of 304 for the same", "<= 1.2 x single read", not_modified),
     "lists-gzip": Entry("CPU of the same, compressed", "<= 1.3 x floor of the same bytes", compressed),
-    "handshake": Entry("CPU of a full mutual handshake", "<= 1.1 x floor", handshake),
+    "handshake": Entry("CPU of a full mutual handshake", "<= 1.05 x floor", handshake),
     "list-page": Entry("list pages to cache", "<= 2 x msgspec, >= 50 x faster than models", list_page, False),
     "first-sync": Entry("first sync of 100,000 Deployments, and memory", "<= 3 s CPU; <= 600 bytes each", first_sync),
     "storm": Entry("change to visible, reads meanwhile", "p99 <= 10 ms; read p99 <= 2 x idle", storm),

@@ -7,7 +7,7 @@ from tests.benchmarks.bench import Bench, exchange, single_reads
 from tests.benchmarks.report import Result, Verdict, verdict
 from tests.benchmarks.rounds import by_turns
 
-GOAL: Final = 1.1
+GOAL: Final = 1.05
 CONNECTIONS: Final = 4
 
 
