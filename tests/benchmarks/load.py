@@ -106,9 +106,13 @@ class Load:
             raise BenchError("the load generator gave up; its own message is above")
         return msgspec.json.decode(line, type=kind)
 
-    def begin(self, seconds: float, *, requests: int = 0, rate: float = 0) -> None:
-        """Begin a round that ends after so many seconds, or requests; `rate` paces it, in requests a second in all."""
-        order = msgspec.json.encode({"seconds": seconds, "requests": requests, "rate": rate})
+    def begin(self, seconds: float, *, requests: int = 0, rate: float = 0, skip: bool = False) -> None:
+        """Begin a round that ends after so many seconds, or requests; `rate` paces it, in requests a second in all.
+
+        Paced requests are timed from when they were due. With `skip`, those that come due while their connection waits
+        for an answer are left out.
+        """
+        order = msgspec.json.encode({"seconds": seconds, "requests": requests, "rate": rate, "skip": skip})
         if self._process.stdin is not None:
             self._process.stdin.write(order + b"\n")
             self._process.stdin.flush()
@@ -117,9 +121,9 @@ class Load:
         """Wait for the end of the round."""
         return self._read(LoadReport)
 
-    def round(self, seconds: float, *, requests: int = 0, rate: float = 0) -> LoadReport:
+    def round(self, seconds: float, *, requests: int = 0, rate: float = 0, skip: bool = False) -> LoadReport:
         """Run one round from beginning to end."""
-        self.begin(seconds, requests=requests, rate=rate)
+        self.begin(seconds, requests=requests, rate=rate, skip=skip)
         return self.result()
 
     def close(self) -> None:

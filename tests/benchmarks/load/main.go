@@ -25,11 +25,13 @@ import (
 
 // Order is one line of input: a round that ends after so many seconds, or after so many requests if that is not 0.
 // Rate is in requests a second over all connections; 0 is as fast as answers come. A paced request is timed from the
-// moment at which it was due, so that a server which holds up the next ones cannot hide it.
+// moment at which it was due, so that a server which holds up the next ones cannot hide it. With Skip, what comes due
+// while a connection waits for an answer is left out: each wait is one of its own.
 type Order struct {
 	Seconds  float64 `json:"seconds"`
 	Requests int64   `json:"requests"`
 	Rate     float64 `json:"rate"`
+	Skip     bool    `json:"skip"`
 }
 
 // Seen is a number in a body that was not in the one before it, and when (Unix time in ns) it had been read.
@@ -197,7 +199,7 @@ func run(workers []*worker, order Order) Report {
 				step = time.Duration(float64(len(workers)) / order.Rate * float64(time.Second))
 				due = due.Add(step * time.Duration(i) / time.Duration(len(workers)))
 			}
-			w.round(due, step, end, &left)
+			w.round(due, step, end, order.Skip, &left)
 		})
 	}
 	group.Wait()

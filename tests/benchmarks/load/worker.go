@@ -41,7 +41,7 @@ func (w *worker) reset() {
 	w.bytes, w.errors, w.firstError = 0, 0, ""
 }
 
-func (w *worker) round(due time.Time, step time.Duration, end time.Time, left *atomic.Int64) {
+func (w *worker) round(due time.Time, step time.Duration, end time.Time, skip bool, left *atomic.Int64) {
 	for left.Add(-1) >= 0 {
 		if step > 0 {
 			if due.After(end) {
@@ -64,6 +64,9 @@ func (w *worker) round(due time.Time, step time.Duration, end time.Time, left *a
 			w.statuses[status]++
 		}
 		due = due.Add(step)
+		if missed := time.Since(due); skip && step > 0 && missed > 0 {
+			due = due.Add(missed.Truncate(step) + step)
+		}
 	}
 }
 

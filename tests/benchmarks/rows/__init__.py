@@ -18,6 +18,7 @@ from tests.benchmarks.rows.snapshots import snapshots
 from tests.benchmarks.rows.starting import starting
 from tests.benchmarks.rows.storm import storm
 from tests.benchmarks.rows.syncing import first_sync
+from tests.benchmarks.rows.updating import key_updates
 from tests.benchmarks.rows.warming import warming
 
 
@@ -40,6 +41,7 @@ ROWS: Final = {
     "list-page": Entry("list pages to cache", "<= 2 x msgspec, >= 50 x faster than models", list_page, False),
     "first-sync": Entry("first sync of 100,000 Deployments, and memory", "<= 3 s CPU; <= 600 bytes each", first_sync),
     "storm": Entry("change to visible, reads meanwhile", "p99 <= 10 ms; read p99 <= 2 x idle", storm),
+    "key-updates": Entry("longest wait while others send KeyUpdates", "<= 50 ms", key_updates),
     "growth": Entry("CPU of a single read as the cluster grows", "highest <= 1.1 x lowest", growth),
     "start": Entry("start to ready with 100 Deployments, and import", "< 1 s", starting, False),
     "shared-following": Entry(
