@@ -7,6 +7,7 @@ from msgspec import Struct
 from tests.benchmarks.bench import Row
 from tests.benchmarks.rows import apiserver
 from tests.benchmarks.rows.decoding import list_page
+from tests.benchmarks.rows.firsts import first_request
 from tests.benchmarks.rows.following import following
 from tests.benchmarks.rows.growth import growth
 from tests.benchmarks.rows.handshakes import handshake
@@ -38,6 +39,7 @@ ROWS: Final = {
     "not-modified": Entry("CPU of 304 for the same", "<= 1.2 x single read", not_modified),
     "lists-gzip": Entry("CPU of the same, compressed", "<= 1.3 x floor of the same bytes", compressed),
     "handshake": Entry("CPU of a full mutual handshake", "<= 1.05 x floor", handshake),
+    "first-request": Entry("CPU of the first read of a connection", "<= 2 x a later one", first_request),
     "list-page": Entry("list pages to cache", "<= 2 x msgspec, >= 50 x faster than models", list_page, False),
     "first-sync": Entry("first sync of 100,000 Deployments, and memory", "<= 3 s CPU; <= 600 bytes each", first_sync),
     "storm": Entry("change to visible, reads meanwhile", "p99 <= 10 ms; read p99 <= 2 x idle", storm),
