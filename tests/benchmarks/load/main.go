@@ -23,6 +23,8 @@ import (
 	"time"
 )
 
+const openedAtOnce = 8
+
 // Order is one line of input: a round that ends after so many seconds, or after so many requests if that is not 0.
 // Rate is in requests a second over all connections; 0 is as fast as answers come. A paced request is timed from the
 // moment at which it was due, so that a server which holds up the next ones cannot hide it. With Skip, what comes due
@@ -155,13 +157,10 @@ func serve(s settings, connections int) error {
 	workers := make([]*worker, connections)
 	for i := range workers {
 		workers[i] = &worker{settings: s, chance: rand.New(rand.NewPCG(uint64(i), 1)), last: -1}
-		if !s.connect {
-			if err := workers[i].open(); err != nil {
-				return err
-			}
-			if _, err := workers[i].ask(); err != nil {
-				return err
-			}
+	}
+	if !s.connect {
+		if err := open(workers); err != nil {
+			return err
 		}
 	}
 	fmt.Println(`"ready"`)
@@ -179,6 +178,37 @@ func serve(s settings, connections int) error {
 		}
 		fmt.Println(string(line))
 	}
+}
+
+// open connects every worker, some at a time, and asks once on each connection.
+func open(workers []*worker) error {
+	var next atomic.Int64
+	ends := make(chan error, openedAtOnce)
+	for range openedAtOnce {
+		go func() {
+			for {
+				i := int(next.Add(1)) - 1
+				if i >= len(workers) {
+					ends <- nil
+					return
+				}
+				err := workers[i].open()
+				if err == nil {
+					_, err = workers[i].ask()
+				}
+				if err != nil {
+					ends <- err
+					return
+				}
+			}
+		}()
+	}
+	for range openedAtOnce {
+		if err := <-ends; err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func run(workers []*worker, order Order) Report {

@@ -17,7 +17,7 @@ import (
 const (
 	dialTimeout   = 10 * time.Second
 	answerTimeout = 30 * time.Second
-	bufferBytes   = 64 << 10
+	bufferBytes   = 16 << 10 // one TLS record: a read brings no more
 )
 
 // worker is one connection and what has come over it in this round.

@@ -11,6 +11,7 @@ from tests.benchmarks.rows.firsts import first_request
 from tests.benchmarks.rows.following import following
 from tests.benchmarks.rows.growth import growth
 from tests.benchmarks.rows.handshakes import handshake
+from tests.benchmarks.rows.idling import idle_connections
 from tests.benchmarks.rows.leading import leading
 from tests.benchmarks.rows.lists import compressed, lists, not_modified
 from tests.benchmarks.rows.reads import single_read
@@ -44,6 +45,9 @@ ROWS: Final = {
     "first-sync": Entry("first sync of 100,000 Deployments, and memory", "<= 3 s CPU; <= 600 bytes each", first_sync),
     "storm": Entry("change to visible, reads meanwhile", "p99 <= 10 ms; read p99 <= 2 x idle", storm),
     "key-updates": Entry("longest wait while others send KeyUpdates", "<= 50 ms", key_updates),
+    "idle-connections": Entry(
+        "10,000 connections that hardly ask", "CPU <= 1.3 x 16; memory <= 1.3 x floor", idle_connections
+    ),
     "growth": Entry("CPU of a single read as the cluster grows", "highest <= 1.1 x lowest", growth),
     "start": Entry("start to ready with 100 Deployments, and import", "< 1 s", starting, False),
     "shared-following": Entry(
