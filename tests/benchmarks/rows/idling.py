@@ -1,4 +1,4 @@
-"""Many connections that hardly ask: what a read on them costs beside one on a few busy ones, and what each one holds."""
+"""Many connections that hardly ask: what a read on them costs beside one on a few busy ones, and what each holds."""
 
 import resource
 import time
