@@ -22,6 +22,10 @@ events {{ worker_connections 1024; }}
 http {{
     access_log off;
     client_body_temp_path {folder}/nginx;
+    proxy_temp_path {folder}/nginx;
+    fastcgi_temp_path {folder}/nginx;
+    uwsgi_temp_path {folder}/nginx;
+    scgi_temp_path {folder}/nginx;
     keepalive_requests 1000000000;
     keepalive_timeout 1h;
     server {{

@@ -12,6 +12,16 @@ from tests.certificates import Authority
 REQUEST = b"GET / HTTP/1.1\r\n\r\n"
 
 
+def records_of(sent: bytes) -> list[bytes]:
+    """Take apart what was sent."""
+    records = []
+    while sent:
+        length = 5 + int.from_bytes(sent[3:5])
+        records.append(sent[:length])
+        sent = sent[length:]
+    return records
+
+
 class SealedTests(SynchronousTestCase):
     """In memory, from one end of a handshake to the other."""
 
@@ -44,9 +54,22 @@ class SealedTests(SynchronousTestCase):
         for suite, digest in ((b"TLS_AES_128_GCM_SHA256", "sha256"), (b"TLS_AES_256_GCM_SHA384", "sha384")):
             server, log = self.shaken_hands(suite)
             secret = logged_secret(log, "CLIENT_TRAFFIC_SECRET_0")
-            *updates, request = sealed(digest, secret, 100, REQUEST)
+            *updates, request = sealed(digest, secret, 100, REQUEST, answered=False)
             for record in updates:
                 server.bio_write(record)
                 self.assertRaises(SSL.WantReadError, server.recv, 100)
             server.bio_write(request)
             self.assertEqual(server.recv(100), REQUEST)
+
+    def test_an_answer_is_asked_for(self) -> None:
+        """OpenSSL sends a KeyUpdate of its own before what it sends next, for one that asks for it and for no other."""
+        for answered in (False, True):
+            server, log = self.shaken_hands(b"TLS_AES_128_GCM_SHA256")
+            with contextlib.suppress(SSL.WantReadError):
+                server.bio_read(65536)  # tickets
+            secret = logged_secret(log, "CLIENT_TRAFFIC_SECRET_0")
+            server.bio_write(next(sealed("sha256", secret, 1, REQUEST, answered=answered)))
+            self.assertRaises(SSL.WantReadError, server.recv, 100)
+            server.send(b"answer")
+            records = records_of(server.bio_read(65536))
+            self.assertEqual(len(records), 1 + answered)

@@ -19,16 +19,15 @@ from tests.benchmarks.load import BenchError, Target
 
 KEY_BYTES: Final = {"sha256": 16, "sha384": 32}
 _HASHES: Final = {"TLS_AES_128_GCM_SHA256": "sha256", "TLS_AES_256_GCM_SHA384": "sha384"}
-_NOTHING_BACK: Final = b"\x18\x00\x00\x01\x00"
-"""A KeyUpdate that asks for none in return."""
+_KEY_UPDATE: Final = b"\x18\x00\x00\x01"
 _HANDSHAKE, _DATA = 22, 23
 
 
 class Sender:
     """A connection whose client has KeyUpdates ready, and a request that proves that all of them were taken in."""
 
-    def __init__(self, folder: Path, target: Target, path: str, updates: int) -> None:
-        """Connect and seal."""
+    def __init__(self, folder: Path, target: Target, path: str, updates: int, *, answered: bool) -> None:
+        """Connect and seal; with `answered`, each asks for one in return."""
         host, _, port = target.address.partition(":")
         context = ssl.create_default_context(cafile=str(target.ca))
         keys = folder / "keys"
@@ -44,7 +43,9 @@ class Sender:
             cipher = self._secured.cipher()
             request = f"GET {path} HTTP/1.1\r\nHost: {target.name}\r\n\r\n".encode()
             secret = logged_secret(keys.read_text(), "CLIENT_TRAFFIC_SECRET_0")
-            self._records = b"".join(sealed(_HASHES[cipher[0] if cipher else ""], secret, updates, request))
+            self._records = b"".join(
+                sealed(_HASHES[cipher[0] if cipher else ""], secret, updates, request, answered=answered)
+            )
             self._stack = stack.pop_all()
 
     def send(self) -> None:
@@ -72,10 +73,10 @@ def logged_secret(log: str, label: str) -> bytes:
     return next(bytes.fromhex(line.split()[2]) for line in log.splitlines() if line.startswith(f"{label} "))
 
 
-def sealed(digest: str, secret: bytes, updates: int, request: bytes) -> Iterator[bytes]:
+def sealed(digest: str, secret: bytes, updates: int, request: bytes, *, answered: bool) -> Iterator[bytes]:
     """Return the records of so many KeyUpdates, and of a request after them, from a client that has sent no other."""
     for _ in range(updates):
-        yield _record(digest, secret, _HANDSHAKE, _NOTHING_BACK)
+        yield _record(digest, secret, _HANDSHAKE, _KEY_UPDATE + bytes([answered]))
         secret = expand(digest, secret, b"traffic upd", len(secret))
     yield _record(digest, secret, _DATA, request)
 
