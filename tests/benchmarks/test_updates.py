@@ -1,6 +1,7 @@
 """KeyUpdates that are sealed here are what OpenSSL takes for them."""
 
 import contextlib
+import tempfile
 from pathlib import Path
 
 from OpenSSL import SSL
@@ -27,9 +28,9 @@ class SealedTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         """Make a certificate."""
-        folder = Path(self.mktemp())
-        folder.mkdir()
-        self.pair = Authority(folder).issue("localhost")
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.pair = Authority(Path(folder.name)).issue("localhost")
 
     def shaken_hands(self, suite: bytes) -> tuple[SSL.Connection, str]:
         """Return the server's end of a handshake, and the client's key log."""
