@@ -43,6 +43,7 @@ class ClusterCache(Freshness):
         self._written: dict[tuple[str, str], _Written] = {}
         self._told: dict[str | None, str] = {}
         self._tree: dict[str, dict[str, Deployment]] | None = None
+        self._names: frozenset[str] = frozenset()
         self._revision = 0
         self._changed_at: dict[str, int] = {}
         self._listeners: list[Listener] = []
@@ -204,7 +205,14 @@ class ClusterCache(Freshness):
         """
         if self._tree is None:
             self._tree = {**{name: {} for name in self._namespaces}, **self._deployments}
+            if self._names != self._tree.keys():
+                self._names = frozenset(self._tree)
         return self._tree if namespace is None else {namespace: self._tree.get(namespace, {})}
+
+    def names(self) -> frozenset[str]:
+        """The namespaces in the tree: the same object for as long as they are the same."""
+        self.tree()
+        return self._names
 
     def revision(self, namespace: str | None = None) -> int:
         """A number that is another one after every change that a list of all Deployments, or of a namespace, shows."""

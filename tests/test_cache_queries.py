@@ -111,6 +111,18 @@ class LimitedTests(SynchronousTestCase):
         self.assertEqual(list(self.cache.tree()), ["shop"])
         self.assertNotEqual(self.cache.revision(), revision)
 
+    def test_names_of_the_namespaces(self) -> None:
+        """They are one object until they are others, whatever happens in the namespaces."""
+        self.list_one(self.shop, deployment("a", "shop"))
+        self.list_namespace("bank", namespace("bank"))
+        names = self.cache.names()
+        self.assertEqual(names, {"shop", "bank"})
+        self.list_one(self.shop, deployment("b", "shop"))
+        self.cache.apply(Changed(self.shop, 0.0, [Put(deployment("c", "shop"))]))
+        self.assertIs(self.cache.names(), names)
+        self.list_namespace("bank")
+        self.assertEqual(self.cache.names(), {"shop"})
+
     def test_unserved_namespace_says_so(self) -> None:
         """A namespace outside of the limits is refused as such, not as one that does not exist."""
         self.cache.check_served("shop")

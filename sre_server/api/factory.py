@@ -106,7 +106,7 @@ def make_api(
     limits = {verb: TokenBuckets(rate, reactor.seconds) for verb, rate in guards.limits.items()}
 
     def gate(statuses: StatusTable) -> Gate:
-        return Gate(guards.authorizer, limits, guards.audit, metrics, guards.expiry_warning, statuses)
+        return Gate(guards.authorizer, cache.names, limits, guards.audit, metrics, guards.expiry_warning, statuses)
 
     def tell_all(deployment: Deployment, asked: int, author: Author) -> None:
         waiting.waits.written(deployment, author.identity)

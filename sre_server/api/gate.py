@@ -36,11 +36,15 @@ def map_now_or_later(value: _T | Deferred[_T], use: Callable[[_T], _R | Deferred
 
 
 class Gate:
-    """Admits clients and asks `authorizer`; `limits` has a bucket per identity for each verb that is limited."""
+    """Admits clients and asks `authorizer`; `limits` has a bucket per identity for each verb that is limited.
+
+    `namespaces` are all that there are: the same object for as long as they are the same.
+    """
 
     def __init__(
         self,
         authorizer: Authorizer,
+        namespaces: Callable[[], Collection[str]],
         limits: Mapping[Verb, TokenBuckets],
         audit: AuditLog,
         metrics: Metrics,
@@ -48,6 +52,7 @@ class Gate:
         statuses: StatusTable,
     ) -> None:
         self._authorizer = authorizer
+        self._namespaces = namespaces
         self._limits = limits
         self._audit = audit
         self._metrics = metrics
@@ -62,7 +67,7 @@ class Gate:
         """
         if namespace is not None and name is not None:
             return EVERYTHING if self._authorizer.known_to_read(identity, namespace, name) else None
-        view = self._authorizer.known_view(identity, namespace)
+        view = self._authorizer.known_view(identity, self._asked(namespace))
         return None if view is None or (namespace is not None and view.extent(namespace) is None) else view
 
     def pass_read(self, identity: Identity, extra_tokens: int) -> bytes | None:
@@ -161,9 +166,10 @@ class Gate:
         decision = self._authorizer.decide_on_everything(identity)
         return map_now_or_later(decision, partial(self._enforce, Asked(request, identity, Verb.READ, None, None)))
 
-    def view(
-        self, request: APIRequest, identity: Identity, namespace: str | None, all_of_them: Callable[[], Collection[str]]
-    ) -> View | Deferred[View]:
+    def _asked(self, namespace: str | None) -> Collection[str]:
+        return self._namespaces() if namespace is None else (namespace,)
+
+    def view(self, request: APIRequest, identity: Identity, namespace: str | None) -> View | Deferred[View]:
         """Return what the client may read of a namespace, or of all; raises NotPermitted if it asked for one."""
         asked = Asked(request, identity, Verb.READ, namespace, None)
 
@@ -172,9 +178,8 @@ class Gate:
                 raise self._refused(asked, NotPermitted(f"'{identity.name}' may not {asked}."), "not permitted")
             return view
 
-        namespaces = all_of_them() if namespace is None else [namespace]
         try:
-            view = self._authorizer.view(identity, namespaces)
+            view = self._authorizer.view(identity, self._asked(namespace))
         except NotPermitted as error:
             self._enforce(asked, Decision(allowed=False, rule=str(error)))
             raise
@@ -182,7 +187,7 @@ class Gate:
 
     def missing(self, identity: Identity, namespace: str, name: str, error: NotFound) -> NotFound:
         """Return the error for a client that may know which of the two does not exist; else one that does not tell."""
-        view = self._authorizer.known_view(identity, namespace)
+        view = self._authorizer.known_view(identity, self._asked(namespace))
         extent = view.extent(namespace) if view is not None else None
         if isinstance(error, NotTemporary) or (extent is not None and extent.told):
             return error

@@ -126,7 +126,7 @@ def list_route(
                 named.append(asked(request))
 
             def view(_: None) -> object:
-                return map_now_or_later(family.gate.view(request, identity, namespace, family.cache.tree), serve)
+                return map_now_or_later(family.gate.view(request, identity, namespace), serve)
 
             def serve(view: View) -> object:
                 _check_fresh(family, request, namespace, wanted)

@@ -81,8 +81,8 @@ class Authorizer(Protocol):
     def known_to_read(self, identity: Identity, namespace: str, name: str) -> bool:
         """Tell whether it is known by now, without asking anybody, that the client may READ this Deployment."""
 
-    def known_view(self, identity: Identity, namespace: str | None) -> View | None:
-        """Return what `view` would, of one namespace or of all, if that is known without asking anybody."""
+    def known_view(self, identity: Identity, namespaces: Collection[str]) -> View | None:
+        """Return what `view` would, if that is known without asking anybody."""
 
 
 class AnyClient:
@@ -108,6 +108,6 @@ class AnyClient:
         """See `Authorizer.known_to_read`."""
         return self._DECISION.allowed
 
-    def known_view(self, identity: Identity, namespace: str | None) -> View:
+    def known_view(self, identity: Identity, namespaces: Collection[str]) -> View:
         """See `Authorizer.known_view`."""
         return EVERYTHING

@@ -14,9 +14,10 @@ from sre_server.security.audit import Record
 from sre_server.security.audit_service import AuditLogService
 from sre_server.security.authorization import AnyClient, Authorizer
 from sre_server.security.clients import CertificateClients, Clients
-from sre_server.security.delegation import KubernetesAuthorizer, review_spec
+from sre_server.security.delegation import KubernetesAuthorizer
 from sre_server.security.guardrails import Guardrails, GuardrailsFile
 from sre_server.security.policy import PolicyFile
+from sre_server.security.questions import review_spec
 from sre_server.security.reloading import Reloading, Watched
 from sre_server.security.sinks import Sink, open_sink
 from sre_server.security.tls import ServerTLS

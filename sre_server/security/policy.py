@@ -192,7 +192,7 @@ class Policy:
         """See `Authorizer.known_to_read`."""
         return self._decide(identity, Verb.READ, namespace, name).allowed
 
-    def known_view(self, identity: Identity, namespace: str | None) -> View:
+    def known_view(self, identity: Identity, namespaces: Collection[str]) -> View:
         """See `Authorizer.known_view`."""
         return self._view_of(identity)
 

@@ -9,9 +9,10 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from sre_server.errors import NotFound, NotIdentified, Unavailable
 from sre_server.security.authorization import Decision, Verb, View
-from sre_server.security.delegation import KubernetesAuthorizer, Question
+from sre_server.security.delegation import KubernetesAuthorizer
 from sre_server.security.identity import Identity
 from sre_server.security.policy import Policy, PolicyDocument, Rule
+from sre_server.security.questions import Question
 from tests.fakes import deployment, namespace
 from tests.memory_server import ALICE, MemoryServer
 
@@ -68,7 +69,7 @@ class LateAuthorizer:
         """See `Authorizer.known_to_read`."""
         return False
 
-    def known_view(self, identity: Identity, namespace: str | None) -> None:
+    def known_view(self, identity: Identity, namespaces: Collection[str]) -> None:
         """See `Authorizer.known_view`."""
 
     def answer(self, *, allowed: bool) -> None:

@@ -5,7 +5,9 @@ from itertools import count
 from msgspec.structs import replace
 from twisted.internet.defer import Deferred, succeed
 
-from sre_server.security.delegation import REMEMBER_SECONDS, KubernetesAuthorizer, Question
+from sre_server.security.asking import REMEMBER_SECONDS
+from sre_server.security.delegation import KubernetesAuthorizer
+from sre_server.security.questions import Question
 from sre_server.web.site import IDLE_SECONDS
 from sre_server.web.turns import SLICE_SECONDS
 from tests.api.test_lane import READS, LaneTests, get

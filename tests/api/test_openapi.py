@@ -72,7 +72,7 @@ class Nobody(AnyClient):
         """See `Authorizer.view`."""
         return Policy(PolicyDocument(())).view(identity, namespaces)
 
-    def known_view(self, identity: Identity, namespace: str | None) -> View:
+    def known_view(self, identity: Identity, namespaces: Collection[str]) -> View:
         """See `Authorizer.known_view`."""
         return self.view(identity, ())
 

@@ -11,9 +11,10 @@ from sre_server.cluster.reviews import READ_BOUNDS, WRITE_BOUNDS, Reviews
 from sre_server.cluster.workers import ConnectedWorkers
 from sre_server.errors import NotIdentified
 from sre_server.security.authorization import Verb
-from sre_server.security.delegation import KubernetesAuthorizer, Question, review_spec
+from sre_server.security.delegation import KubernetesAuthorizer
 from sre_server.security.limits import Rate
 from sre_server.security.policy import Rule
+from sre_server.security.questions import Question, review_spec
 from tests.api.test_gate import LateAuthorizer, policy
 from tests.fakes import FakeReactor, FakeReply, FakeTransport, InlinePool, deployment, namespace
 from tests.memory_server import ALICE, MemoryServer, Wire

@@ -6,15 +6,11 @@ from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
 from sre_server.errors import Crowded, NotPermitted, Unavailable
+from sre_server.security.asking import AGAIN_SECONDS, REMEMBER_SECONDS
 from sre_server.security.authorization import Decision, Verb
-from sre_server.security.delegation import (
-    AGAIN_SECONDS,
-    REMEMBER_SECONDS,
-    KubernetesAuthorizer,
-    Question,
-    review_spec,
-)
+from sre_server.security.delegation import KubernetesAuthorizer
 from sre_server.security.identity import Identity
+from sre_server.security.questions import Question, review_spec
 
 READ, SCALE = Verb.READ, Verb.SCALE
 ALICE = Identity("alice", ("dev", "sre"), "ab" * 32, datetime(2100, 1, 1, tzinfo=UTC))
@@ -344,7 +340,7 @@ class SystemNamesTests(DelegationTests):
                 self.assertRegex(decision.rule, r"^'system:.*--system-names$")
             self.assertRaises(NotPermitted, self.authorizer.view, who, ["shop"])
             self.assertFalse(self.authorizer.known_to_read(who, "shop", "web"))
-            self.assertIsNone(self.authorizer.known_view(who, None))
+            self.assertIsNone(self.authorizer.known_view(who, ["shop"]))
         self.assertEqual(self.asked, [])
 
     def test_they_are_passed_on(self) -> None:

@@ -134,7 +134,7 @@ class ArbitraryTests(SynchronousTestCase):
     ) -> None:
         """It is what is decided; and nothing is called everything that leaves something out."""
         policy, who = Policy(PolicyDocument(rules)), client(name, *groups)
-        self.assertIs(policy.known_view(who, None), policy.view(who, drawn))
+        self.assertIs(policy.known_view(who, drawn), policy.view(who, drawn))
         allowed = {
             policy.decide(who, READ, namespace, each).allowed == policy.known_to_read(who, namespace, each)
             for namespace, names in drawn.items()
