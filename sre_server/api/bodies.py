@@ -4,7 +4,7 @@ Every replica of the server gives the same tag to the same content.
 """
 
 import zlib
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from functools import partial
 from hashlib import blake2b
 from typing import Final
@@ -32,11 +32,13 @@ class Packing(Struct, gc=False):
     """How a body is compressed: in `slices`, and chunk by chunk, so that what did not change need not be again.
 
     `chunks` has for each a key that stands for its bytes, and where it ends; `kept` has what chunks came to, by key.
+    `then` is called whenever that has changed.
     """
 
     slices: Slices
     chunks: Sequence[tuple[bytes, int]]
     kept: dict[bytes, bytes]
+    then: Callable[[], object] = lambda: None
 
     def packed(self, data: bytes) -> Generator[None, None, bytes]:
         """Compress the body, a chunk at a time."""
@@ -92,6 +94,11 @@ class Body(Struct, gc=False):
             return self
         return self._gzipped or self.packing.slices.run(id(self), partial(self._pack, self.packing))
 
+    def size(self) -> int:
+        """Return how many bytes all of its forms are, and what is kept to make them."""
+        kept = sum(map(len, self.packing.kept.values())) if self.packing is not None else 0
+        return len(self.data) + kept + (len(self._gzipped.data) if self._gzipped is not None else 0)
+
     def extra_tokens(self) -> int:
         """How many tokens it costs a client to be sent this, beside the one that every read takes."""
         return len(self.data) // TOKEN_BYTES
@@ -99,6 +106,7 @@ class Body(Struct, gc=False):
     def _pack(self, packing: Packing) -> Generator[None, None, "Body"]:
         data = yield from packing.packed(self.data)
         self._gzipped = Body(data, self.tag(gzip=True))
+        packing.then()
         return self._gzipped
 
 

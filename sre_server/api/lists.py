@@ -7,7 +7,7 @@ which a client may read all has the one part that everybody shares.
 
 import zlib
 from collections import OrderedDict
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Final
 
@@ -19,13 +19,18 @@ from sre_server.api.slices import Slices
 from sre_server.cache import ClusterCache
 from sre_server.errors import NotFound
 from sre_server.model import Deployment, Unreadable
-from sre_server.security.authorization import EVERYTHING, View
+from sre_server.security.authorization import EVERYTHING, Extent, View
 from sre_server.web.answers import encode
 
 ByName = Mapping[str, Deployment]
 KEPT_VIEWS: Final = 64
 KEPT_BYTES: Final = 2**25
 """So much is kept for clients that see a part, in lists of one kind; what was not used for the longest goes first."""
+_PART_BYTES: Final = 400
+"""What a part takes beside its bytes, in objects."""
+_FORMS: Final = 3
+"""A short body may be there as it is, compressed, and as what that was made of; none of them is longer than it."""
+_ALL, _NAMES = "all", "namespaces"
 _CHUNK_BYTES: Final = 65_536
 _CHUNK_NAMESPACES: Final = 16
 
@@ -41,6 +46,10 @@ class _Part(Struct, gc=False):
     """The Deployments that cannot be read, each as `namespace/name`; they count among `deployments`."""
     alone: dict[bytes, Body] = {}
 
+    def size(self) -> int:
+        """Return how many bytes it may take, at most."""
+        return _PART_BYTES + len(self.data) + _FORMS * sum(len(body.data) for body in self.alone.values())
+
 
 class _Kept:
     """What is kept for one view: the parts that only it shows, its bodies with their revisions, and chunks of gzip."""
@@ -49,13 +58,34 @@ class _Kept:
         self.parts: dict[str, _Part] = {}
         self.bodies: dict[str, tuple[int, Body]] = {}
         self.packed: dict[bytes, bytes] = {}
-        self.size = 0
+        self._in_parts = 0
 
-    def keep(self, kind: str, revision: int, body: Body) -> None:
-        """Keep a body, and note how many bytes there are by now."""
-        self.bodies[kind] = revision, body
-        bodies = sum(len(body.data) for _, body in self.bodies.values())
-        self.size = bodies + sum(len(part.data) for part in self.parts.values())
+    def put(self, namespace: str, part: _Part, tree: Mapping[str, object]) -> None:
+        """Keep a part, and none of too many namespaces that are not in the tree any more."""
+        self.remove(namespace)
+        self.parts[namespace] = part
+        self._in_parts += part.size()
+        for gone in [name for name in self.parts if name not in tree] if len(self.parts) > 2 * len(tree) else ():
+            self.remove(gone)
+
+    def remove(self, namespace: str) -> None:
+        """Forget a part, if there is one."""
+        part = self.parts.pop(namespace, None)
+        self._in_parts -= part.size() if part is not None else 0
+
+    def put_alone(self, part: _Part, brackets: bytes, body: Body) -> None:
+        """Keep a body of a part alone; the part may have gone meanwhile."""
+        before = part.size()
+        part.alone[brackets] = body
+        self._in_parts += part.size() - before
+
+    def size(self) -> int:
+        """Return how many bytes there are, at most."""
+        return self._in_parts + sum(body.size() for _, body in self.bodies.values())
+
+
+_Seen = Sequence[tuple[str, _Part | None]]
+_Finish = Callable[[_Seen, _Kept], Body]
 
 
 class _Count(Struct, gc=False):
@@ -86,11 +116,11 @@ class ListBodies:
 
     def of_all(self, view: View = EVERYTHING) -> Body | Deferred[Body]:
         """Return the list of every namespace in which there are Deployments that the view shows."""
-        return self._made("all", view, self._list)
+        return self._made(_ALL, view, self._list)
 
     def of_namespaces(self, view: View = EVERYTHING) -> Body | Deferred[Body]:
         """Return the names of every namespace that the view shows, those without Deployments included."""
-        return self._made("namespaces", view, self._names)
+        return self._made(_NAMES, view, self._names)
 
     def of_one(self, namespace: str, view: View = EVERYTHING, brackets: bytes = b"%s") -> Body:
         """Return one namespace's piece alone, between brackets if need be; raises NotFound.
@@ -100,66 +130,70 @@ class ListBodies:
         extent = view.extent(namespace)
         if extent is not None and extent.told:
             self._cache.check_namespace(namespace)
-        part = self._part(view, namespace)
+        kept = self._everything if extent is None or extent.allows is None else self._kept(view)
+        part = self._part(kept, extent, namespace) if extent is not None else None
         if part is None or not (part.deployments or (extent is not None and extent.told)):
             raise NotFound(f"Nothing that you may read is in the namespace '{namespace}'.")
         body = part.alone.get(brackets)
         if body is None:
             data = brackets % part.data + b"\n"
             packing = Packing(self._slices, [(part.digest, len(data))], {})
-            warning = _left_out(part.left_out)
-            body = part.alone[brackets] = Body(data, digest_tag(part.digest), packing, warning)
+            body = Body(data, digest_tag(part.digest), packing, _left_out(part.left_out))
+            if kept.parts.get(namespace) is part:
+                kept.put_alone(part, brackets, body)
+                self._forget()
         return body
 
-    def _made(self, kind: str, view: View, finish: Callable[[View], Body]) -> Body | Deferred[Body]:
+    def _made(self, kind: str, view: View, finish: _Finish) -> Body | Deferred[Body]:
         found = self._kept(view).bodies.get(kind)
         if found is not None and found[0] == self._cache.revision():
             return found[1]
         return self._slices.run((id(self), kind, view), partial(self._make, kind, view, finish))
 
-    def _make(self, kind: str, view: View, finish: Callable[[View], Body]) -> Generator[None, None, Body]:
+    def _make(self, kind: str, view: View, finish: _Finish) -> Generator[None, None, Body]:
         """Make the parts that are missing, one by one; then, in one step, what is made of them."""
-        for namespace in list(self._cache.tree()):
-            extent = view.extent(namespace)
-            if extent is not None and not (kind == "namespaces" and extent.told):
-                self._part(view, namespace)
-                yield
-        body = finish(view)
-        self._kept(view).keep(kind, self._cache.revision(), body)
-        self._forget()
+        kept, revision = self._kept(view), self._cache.revision()
+        seen = []
+        for each in self._seen(kind, view, kept):
+            seen.append(each)
+            yield
+        if revision != self._cache.revision():
+            seen, revision = list(self._seen(kind, view, kept)), self._cache.revision()
+        body = finish(seen, kept)
+        kept.bodies[kind] = revision, body
+        if view is not EVERYTHING:
+            self._views[view] = kept  # which others may have pushed out meanwhile
+            self._forget()
         return body
 
-    def _list(self, view: View) -> Body:
-        parts = ((namespace, self._part(view, namespace)) for namespace in sorted(self._cache.tree()))
-        shown = [(namespace, part) for namespace, part in parts if part is not None and part.deployments]
+    def _seen(self, kind: str, view: View, kept: _Kept) -> Iterator[tuple[str, _Part | None]]:
+        """Return all namespaces of a view, each with its part; without it where it is enough that they are there."""
+        for namespace in sorted(self._cache.tree()):
+            extent = view.extent(namespace)
+            if extent is not None:
+                yield namespace, None if kind == _NAMES and extent.told else self._part(kept, extent, namespace)
+
+    def _list(self, seen: _Seen, kept: _Kept) -> Body:
+        shown = [(namespace, part) for namespace, part in seen if part is not None and part.deployments]
         texts = [part.data for _, part in shown] or [b""]
         texts[0] = b"[" + texts[0]
         texts[-1] += b"]\n"
         data = b",".join(texts)  # in one step, as copying so many bytes is what takes the longest
         tag = digest_tag(digest_of(b"".join([part.digest for _, part in shown])))
-        packing = Packing(self._slices, _chunks(shown), self._kept(view).packed)
+        packing = Packing(self._slices, _chunks(shown), kept.packed, self._forget)
         return Body(data, tag, packing, _left_out([name for _, part in shown for name in part.left_out]))
 
-    def _names(self, view: View) -> Body:
-        names = [namespace for namespace in sorted(self._cache.tree()) if self._is_shown(view, namespace)]
-        data = encode({"namespaces": names})
+    def _names(self, seen: _Seen, _: _Kept) -> Body:
+        data = encode({"namespaces": [namespace for namespace, part in seen if part is None or part.deployments]})
         digest = digest_of(data)
-        return Body(data, digest_tag(digest), Packing(self._slices, [(digest, len(data))], {}))
+        packing = Packing(self._slices, [(digest, len(data))], {}, self._forget)
+        return Body(data, digest_tag(digest), packing)
 
-    def _is_shown(self, view: View, namespace: str) -> bool:
-        extent = view.extent(namespace)
-        if extent is None or extent.told:
-            return extent is not None
-        part = self._part(view, namespace)
-        return part is not None and part.deployments > 0
-
-    def _part(self, view: View, namespace: str) -> _Part | None:
-        extent = view.extent(namespace)
-        if extent is None:
-            return None
-        parts = (self._everything if extent.allows is None else self._kept(view)).parts
+    def _part(self, kept: _Kept, extent: Extent, namespace: str) -> _Part:
+        if extent.allows is None:
+            kept = self._everything
         revision = self._cache.revision(namespace)
-        part = parts.get(namespace)
+        part = kept.parts.get(namespace)
         if part is None or part.revision != revision:
             tree = self._cache.tree()
             seen = extent.of(tree.get(namespace, {}))
@@ -168,9 +202,7 @@ class ListBodies:
             data = encode(self._show(namespace, readable))[:-1]
             part = _Part(revision, len(seen), data, digest_of(data), [f"{namespace}/{name}" for name in left_out])
             if namespace in tree:
-                parts[namespace] = part
-                for gone in [name for name in parts if name not in tree] if len(parts) > 2 * len(tree) else ():
-                    del parts[gone]
+                kept.put(namespace, part, tree)
         return part
 
     def _kept(self, view: View) -> _Kept:
@@ -184,9 +216,12 @@ class ListBodies:
         return kept
 
     def _forget(self) -> None:
-        size = sum(kept.size for kept in self._views.values())
-        while len(self._views) > KEPT_VIEWS or (len(self._views) > 1 and size > KEPT_BYTES):
-            size -= self._views.popitem(last=False)[1].size
+        """Keep what the bounds allow, and nothing of rules that are not in force any more."""
+        for view in [view for view in self._views if not view.in_force()]:
+            del self._views[view]
+        sizes = sum(kept.size() for kept in self._views.values())
+        while len(self._views) > KEPT_VIEWS or (len(self._views) > 1 and sizes > KEPT_BYTES):
+            sizes -= self._views.popitem(last=False)[1].size()
 
 
 def _left_out(names: Sequence[str]) -> bytes:

@@ -54,10 +54,16 @@ class View(Hashable, Protocol):
     def extent(self, namespace: str) -> Extent | None:
         """Return how much of a namespace may be read, whether it exists or not; None for nothing."""
 
+    def in_force(self) -> bool:
+        """Tell whether anybody may have this view any more; where rules were replaced, those of before are not."""
+
 
 class _Everything(Struct, frozen=True):
     def extent(self, namespace: str) -> Extent:
         return WHOLE
+
+    def in_force(self) -> bool:
+        return True
 
 
 EVERYTHING: Final[View] = _Everything()

@@ -19,6 +19,10 @@ class WholeNamespaces(Struct, frozen=True, weakref=True, cache_hash=True):
         """See `View.extent`."""
         return WHOLE if namespace in self.allowed else None
 
+    def in_force(self) -> bool:
+        """See `View.in_force`."""
+        return True
+
 
 class _Known(Struct, frozen=True):
     namespaces: Collection[str]

@@ -32,7 +32,7 @@ from sre_server.security.identity import MAX_SPIFFE_ID, Identity
 Glob = Annotated[str, Meta(min_length=1, max_length=MAX_SPIFFE_ID)]
 _EVERYTHING: Final[tuple[Glob, ...]] = ("*",)
 _CACHED_DECISIONS: Final = 65_536
-_CACHED_EXTENTS: Final = 16_384
+_CACHED_EXTENTS: Final = 131_072
 _CACHED_VIEWS: Final = 1024
 _PATTERN: Final = re.compile(r"[*?\[]")
 
@@ -101,29 +101,52 @@ def _mistakes(document: PolicyDocument) -> Iterator[Mistake]:
 class _PolicyView:
     """What clients may read to whom the same rules speak."""
 
-    def __init__(self, rules: tuple[Rule, ...]) -> None:
+    def __init__(self, rules: tuple[Rule, ...], extents: "_Extents") -> None:
         self._rules = rules
-        self.extent: Callable[[str], Extent | None] = lru_cache(_CACHED_EXTENTS)(self._extent)
+        self._extents = extents
 
-    def _extent(self, namespace: str) -> Extent | None:
+    def extent(self, namespace: str) -> Extent | None:
         """See `View.extent`."""
-        about = _until_all_names([rule for rule in self._rules if _matches(namespace, rule.namespaces)])
-        last = about[-1] if about else None
-        told = last is not None and _are_all(last.names) and last.effect == "allow"
-        if len(about) == 1 and told:
-            return WHOLE
-        if not any(rule.effect == "allow" for rule in about):
-            return None
-        return Extent(_by_name(about), told, None if told else _names_allowed(about))
+        return self._extents.find(self, namespace)
+
+    def in_force(self) -> bool:
+        """See `View.in_force`."""
+        return self._extents.in_force
+
+    def about(self, namespace: str) -> tuple[Rule, ...]:
+        """Return the rules that decide in this namespace."""
+        return _until_all_names(tuple(rule for rule in self._rules if _matches(namespace, rule.namespaces)))
 
 
-def _until_all_names(rules: list[Rule]) -> list[Rule]:
+class _Extents:
+    """What the views by one document show of namespaces; so many are remembered, of all views together."""
+
+    def __init__(self) -> None:
+        self.in_force = True
+        self.find = lru_cache(_CACHED_EXTENTS)(self._find)
+        self.by = lru_cache(_CACHED_VIEWS)(_extent_by)
+
+    def _find(self, view: _PolicyView, namespace: str) -> Extent | None:
+        return self.by(view.about(namespace))
+
+
+def _extent_by(about: tuple[Rule, ...]) -> Extent | None:
+    last = about[-1] if about else None
+    told = last is not None and _are_all(last.names) and last.effect == "allow"
+    if len(about) == 1 and told:
+        return WHOLE
+    if not any(rule.effect == "allow" for rule in about):
+        return None
+    return Extent(_by_name(about), told, None if told else _names_allowed(about))
+
+
+def _until_all_names(rules: tuple[Rule, ...]) -> tuple[Rule, ...]:
     """Leave out the rules after the first for all names, which decide on nothing."""
     first = next((number for number, rule in enumerate(rules) if _are_all(rule.names)), len(rules))
     return rules[: first + 1]
 
 
-def _by_name(rules: list[Rule]) -> Callable[[str], bool]:
+def _by_name(rules: tuple[Rule, ...]) -> Callable[[str], bool]:
     """Return what decides on a name by the first of these rules that matches it."""
     patterns = [re.compile("|".join(map(translate, rule.names))).match for rule in rules]
     steps = [(pattern, rule.effect == "allow") for pattern, rule in zip(patterns, rules, strict=True)]
@@ -134,7 +157,7 @@ def _by_name(rules: list[Rule]) -> Callable[[str], bool]:
     return allows
 
 
-def _names_allowed(rules: list[Rule]) -> frozenset[str] | None:
+def _names_allowed(rules: tuple[Rule, ...]) -> frozenset[str] | None:
     """Return the names that the rules may allow, or None if one of them allows some by a pattern."""
     names = frozenset(name for rule in rules if rule.effect == "allow" for name in rule.names)
     return None if any(_PATTERN.search(name) for name in names) else names
@@ -144,11 +167,12 @@ class Policy:
     """Decides by the rules of a document, which may be replaced at any time."""
 
     def __init__(self, document: PolicyDocument) -> None:
+        self._extents = _Extents()
         self.replace(document)
 
     def replace(self, document: PolicyDocument) -> None:
         """Decide by this document from now on."""
-        rules = document.rules
+        rules, extents = document.rules, _Extents()
 
         @lru_cache(_CACHED_DECISIONS)
         def decide(identity: Identity, verb: Verb, namespace: str, name: str) -> Decision:
@@ -161,12 +185,14 @@ class Policy:
         def view_by(numbers: tuple[int, ...]) -> View:
             about = tuple(rules[number] for number in numbers)
             first = next((rule for rule in about if rule.effect == "deny" or rule.is_about_everything()), None)
-            return EVERYTHING if first is not None and first.effect == "allow" else _PolicyView(about)
+            return EVERYTHING if first is not None and first.effect == "allow" else _PolicyView(about, extents)
 
         @lru_cache(_CACHED_DECISIONS)
         def view_of(identity: Identity) -> View:
             return view_by(tuple(n for n, rule in enumerate(rules) if rule.speaks_to(identity, Verb.READ)))
 
+        self._extents.in_force = False
+        self._extents = extents
         self._rules = rules
         self._decide: Callable[[Identity, Verb, str, str], Decision] = decide
         self._view_of: Callable[[Identity], View] = view_of

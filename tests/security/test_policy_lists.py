@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from sre_server.security import policy as policies
 from sre_server.security.authorization import EVERYTHING
 from sre_server.security.identity import Identity
 from sre_server.security.policy import Policy, PolicyDocument, Rule
@@ -75,6 +76,29 @@ class ReadableTests(RulesTests):
         extent = policy.view(client("alice"), ()).extent("shop")
         assert extent is not None
         self.assertEqual(extent.names, {"web"}, "a list looks for the names, and not through them")
+
+    def test_rules_that_were_replaced(self) -> None:
+        """Views by them are in force no more; those by the new ones are, and so is that of everything."""
+        policy = self.policy(Rule(identities=("*",), names=("web",)))
+        before = policy.view(client(), ())
+        self.assertTrue(before.in_force())
+        policy.replace(PolicyDocument((Rule(identities=("*",), names=("web",)),)))
+        self.assertEqual((before.in_force(), policy.view(client(), ()).in_force()), (False, True))
+        self.assertTrue(EVERYTHING.in_force())
+
+    def test_bounds(self) -> None:
+        """However many clients see how many namespaces, so much is remembered of it; equal rights are one object."""
+        self.patch(policies, "_CACHED_EXTENTS", 100)
+        self.patch(policies, "_CACHED_VIEWS", 10)
+        names = [Rule(identities=(f"c{number}",), names=("web", f"x{number}")) for number in range(50)]
+        policy = self.policy(Rule(identities=("*",), namespaces=("pay",), names=("api",)), *names)
+        views = [policy.view(client(f"c{number}"), ()) for number in range(50)]
+        for view in views:
+            extents = {id(view.extent(f"ns-{number}")) for number in range(50)}
+            self.assertEqual(len(extents), 1)
+        remembered = policy._extents
+        self.assertEqual(remembered.find.cache_info().currsize, 100)
+        self.assertLessEqual(remembered.by.cache_info().currsize, 10)
 
     def test_scale_rules_show_nothing(self) -> None:
         """A list is a read."""
