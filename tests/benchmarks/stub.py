@@ -17,16 +17,31 @@ from urllib.parse import parse_qs, urlsplit
 from zlib import compressobj
 
 import msgspec
+from msgspec import Struct
 
 from sre_server.simulator.__main__ import kubeconfig
-from tests.benchmarks.objects import Objects
-from tests.benchmarks.stubbed import Emitted, Storm
+from tests.benchmarks.objects import Objects, half
+from tests.benchmarks.stubbed import REVIEWED, Emitted, Reviewed, Storm
 
 FIRST_VERSION: Final = 1_000_000
 FOCUS_EVERY: Final = 20
 """Every so many events of a storm, the first Deployment changes, the one that the bench follows."""
 _EMPTY: Final = b'{"kind":"List","metadata":{"resourceVersion":"%d"},"items":[]}\n' % FIRST_VERSION
 _GZIP_LEVEL: Final = 1  # as kube-apiserver compresses
+
+
+class _Where(Struct):
+    namespace: str = ""
+    name: str = ""
+
+
+class _Spec(Struct, rename="camel"):
+    user: str
+    resource_attributes: _Where
+
+
+class _Asked(Struct):
+    spec: _Spec
 
 
 class Cluster:
@@ -38,6 +53,7 @@ class Cluster:
         self.version = FIRST_VERSION
         self.permits = threading.Semaphore(0) if held else None
         self.watches: set[Queue[bytes]] = set()
+        self.reviewed: list[Reviewed] = []
         self._pages: dict[tuple[int, int], bytes] = {}
 
     def page(self, start: int, limit: int) -> bytes:
@@ -71,6 +87,14 @@ class Cluster:
         )
         return start + items + b"]}\n"
 
+    def review(self, asked: bytes) -> bytes:
+        """Answer a SubjectAccessReview: whoever asks may read half of the namespaces, each as a whole."""
+        spec = msgspec.json.decode(asked, type=_Asked).spec
+        where = spec.resource_attributes
+        self.reviewed.append(Reviewed(time.monotonic(), spec.user, where.namespace, where.name))
+        allowed = where.namespace in half(self.objects.namespaces)
+        return b'{"kind":"SubjectAccessReview","status":{"allowed":%b}}' % str(allowed).lower().encode()
+
     def storm(self, order: Storm) -> list[Emitted]:
         """Modify Deployments at a steady rate; return the count that each event of the focus had, and when it left."""
         emitted = []
@@ -103,7 +127,7 @@ class Handler(BaseHTTPRequestHandler):
         """Say nothing."""
 
     def do_GET(self) -> None:
-        """Answer a list, a watch or, of namespaces, a single one."""
+        """Answer a list, a watch or, of namespaces, a single one; or what reviews there were."""
         url = urlsplit(self.path)
         query = {name: values[0] for name, values in parse_qs(url.query).items()}
         deployments = url.path.endswith("/deployments")
@@ -111,6 +135,8 @@ class Handler(BaseHTTPRequestHandler):
             self._send(422, b'{"kind":"Status","status":"Failure","reason":"Invalid","code":422}')
         elif query.get("watch"):
             self._watch(deployments)
+        elif url.path == REVIEWED:
+            self._send(200, msgspec.json.encode(self.cluster.reviewed))
         elif deployments:
             page = self.cluster.page(int(query.get("continue", 0)), int(query.get("limit", 0)))
             self._send(200, page, "gzip" if self.cluster.compress else "")
@@ -122,7 +148,10 @@ class Handler(BaseHTTPRequestHandler):
             self._send(200, _EMPTY)
 
     def do_POST(self) -> None:
-        """Refuse politely."""
+        """Review; refuse all else politely."""
+        if self.path.endswith("/subjectaccessreviews"):
+            self._send(201, self.cluster.review(self.rfile.read(int(self.headers["Content-Length"]))))
+            return
         self._send(404, b'{"kind":"Status","status":"Failure","reason":"NotFound","code":404}')
 
     do_PATCH = do_POST

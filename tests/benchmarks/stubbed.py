@@ -3,12 +3,16 @@
 import subprocess
 import sys
 from pathlib import Path
-from typing import Self
+from typing import Final, Self
+from urllib.request import urlopen
 
 import msgspec
 from msgspec import Struct
 
 from tests.functional.daemon import environment
+
+REVIEWED: Final = "/bench/reviewed"
+"""Where the stub tells what reviews there were."""
 
 
 class Storm(Struct, frozen=True):
@@ -25,6 +29,15 @@ class Emitted(Struct, frozen=True):
     at: int
 
 
+class Reviewed(Struct, frozen=True):
+    """A SubjectAccessReview: when it was asked, in seconds, of whom, and about what, each empty for all."""
+
+    at: float
+    user: str
+    namespace: str
+    name: str
+
+
 class Stub:
     """A running stub with so many Deployments; `kubeconfig` is where a server finds it."""
 
@@ -35,7 +48,7 @@ class Stub:
         command += ["--gzip"] * compress + ["--held"] * held
         pipe = subprocess.PIPE
         self._process = subprocess.Popen(command, env=environment(), stdin=pipe, stdout=pipe, text=True, cwd=folder)
-        self._line()
+        self._url = self._line().strip()
 
     @property
     def pid(self) -> int:
@@ -61,6 +74,11 @@ class Stub:
     def emitted(self) -> list[Emitted]:
         """Wait for the end of the storm; return the events of the Deployment that is followed."""
         return msgspec.json.decode(self._line(), type=list[Emitted])
+
+    def reviewed(self) -> list[Reviewed]:
+        """Return the SubjectAccessReviews that there were."""
+        with urlopen(self._url + REVIEWED) as answer:
+            return msgspec.json.decode(answer.read(), type=list[Reviewed])
 
     def close(self) -> None:
         """End the process."""

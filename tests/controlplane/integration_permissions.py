@@ -3,12 +3,14 @@
 import os
 import tempfile
 import time
+from contextlib import closing
 from http.client import HTTPSConnection
 from pathlib import Path
 
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from tests.functional.daemon import Answer, Daemon
+from tests.functional.load import metric
 
 from .workload import SERVER_ACCOUNT, own_cluster
 
@@ -108,6 +110,30 @@ class PermissionTests(SynchronousTestCase):
         self.assertEqual((told["identity"], told["read"]["allowed"], told["scale"]["allowed"]), ("scaler", True, True))
         self.assertIn("RBAC", told["scale"]["rule"])
         self.assertFalse(self._as("reader", "GET", f"{self.web}/permissions").json["scale"]["allowed"])
+
+    def _reviews(self) -> int:
+        """How many requests the API server has answered with a new object: while nobody writes, these are reviews."""
+        return int(metric(self.daemon, 'sre_server_kube_requests_total{code="201",verb="POST"}'))
+
+    def test_what_reads_cost(self) -> None:
+        """Two reviews in 10 s, however many names are read where a client may read all; else one more for each name."""
+        missing = [f"/deployments/{self.namespace}/missing-{number}/replicas" for number in range(100)]
+        web, worker = f"{self.web}/replicas", f"/deployments/{self.namespace}/worker/replicas"
+        for name, paths, statuses, each in (
+            ("reader", [web, worker, f"/deployments/{self.namespace}", *missing], {200, 404}, 2),
+            ("scaler", [web] * 20, {200}, 3),
+            ("nobody", [web, worker] * 10, {403}, 4),
+        ):
+            before, began = self._reviews(), time.monotonic()
+            context = self.daemon.context(self.daemon.authority.issue(name))
+            with closing(HTTPSConnection("localhost", self.daemon.port, context=context, timeout=20)) as connection:
+                answers = [self.daemon.request("GET", path, None, {}, connection) for path in paths]
+            seen = {answer.status for answer in answers}
+            took = time.monotonic() - began
+            self.assertEqual(seen, statuses, name)
+            asked = self._reviews() - before
+            self.assertGreaterEqual(asked, each, name)
+            self.assertLessEqual(asked, each * (1 + int(took // 10)), name)
 
     def test_revoked_permission(self) -> None:
         """A permission that is taken away stops the next write at once, and reads within 10 s."""

@@ -14,7 +14,9 @@ from tests.benchmarks.rows.handshakes import handshake
 from tests.benchmarks.rows.idling import idle_connections
 from tests.benchmarks.rows.leading import leading
 from tests.benchmarks.rows.lists import compressed, lists, not_modified
+from tests.benchmarks.rows.partial import partial_lists
 from tests.benchmarks.rows.reads import single_read
+from tests.benchmarks.rows.reviews import reviews
 from tests.benchmarks.rows.shared_reads import shared_reads
 from tests.benchmarks.rows.snapshots import snapshots
 from tests.benchmarks.rows.starting import starting
@@ -39,6 +41,8 @@ ROWS: Final = {
     "lists": Entry("CPU of the two long lists", "<= 1.3 x floor", lists),
     "not-modified": Entry("CPU of 304 for the same", "<= 1.2 x single read", not_modified),
     "lists-gzip": Entry("CPU of the same, compressed", "<= 1.3 x floor of the same bytes", compressed),
+    "partial-lists": Entry("CPU of lists for a client that may read half", "<= 1.5 x whole", partial_lists),
+    "reviews": Entry("reviews for a client's reads, in any 10 s", "1, and 1 a namespace", reviews),
     "handshake": Entry("CPU of a full mutual handshake", "<= 1.05 x floor", handshake),
     "first-request": Entry("CPU of the first read of a connection", "<= 2 x a later one", first_request),
     "list-page": Entry("list pages to cache", "<= 2 x msgspec, >= 50 x faster than models", list_page, False),
