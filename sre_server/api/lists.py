@@ -58,6 +58,7 @@ class _Kept:
         self.parts: dict[str, _Part] = {}
         self.bodies: dict[str, tuple[int, Body]] = {}
         self.packed: dict[bytes, bytes] = {}
+        self.counted = 0
         self._in_parts = 0
 
     def put(self, namespace: str, part: _Part, tree: Mapping[str, object]) -> None:
@@ -141,7 +142,7 @@ class ListBodies:
             body = Body(data, digest_tag(part.digest), packing, _left_out(part.left_out))
             if kept.parts.get(namespace) is part:
                 kept.put_alone(part, brackets, body)
-                self._forget()
+                self._forget(kept)
         return body
 
     def _made(self, kind: str, view: View, finish: _Finish) -> Body | Deferred[Body]:
@@ -163,7 +164,7 @@ class ListBodies:
         kept.bodies[kind] = revision, body
         if view is not EVERYTHING:
             self._views[view] = kept  # which others may have pushed out meanwhile
-            self._forget()
+            self._forget(kept)
         return body
 
     def _seen(self, kind: str, view: View, kept: _Kept) -> Iterator[tuple[str, _Part | None]]:
@@ -180,13 +181,13 @@ class ListBodies:
         texts[-1] += b"]\n"
         data = b",".join(texts)  # in one step, as copying so many bytes is what takes the longest
         tag = digest_tag(digest_of(b"".join([part.digest for _, part in shown])))
-        packing = Packing(self._slices, _chunks(shown), kept.packed, self._forget)
+        packing = Packing(self._slices, _chunks(shown), kept.packed, partial(self._forget, kept))
         return Body(data, tag, packing, _left_out([name for _, part in shown for name in part.left_out]))
 
-    def _names(self, seen: _Seen, _: _Kept) -> Body:
+    def _names(self, seen: _Seen, kept: _Kept) -> Body:
         data = encode({"namespaces": [namespace for namespace, part in seen if part is None or part.deployments]})
         digest = digest_of(data)
-        packing = Packing(self._slices, [(digest, len(data))], {}, self._forget)
+        packing = Packing(self._slices, [(digest, len(data))], {}, partial(self._forget, kept))
         return Body(data, digest_tag(digest), packing)
 
     def _part(self, kept: _Kept, extent: Extent, namespace: str) -> _Part:
@@ -215,13 +216,15 @@ class ListBodies:
         self._views.move_to_end(view)
         return kept
 
-    def _forget(self) -> None:
-        """Keep what the bounds allow, and nothing of rules that are not in force any more."""
+    def _forget(self, grown: _Kept | None = None) -> None:
+        """Keep what the bounds allow, now that one may have grown, and nothing of rules that are in force no more."""
+        if grown is not None:
+            grown.counted = grown.size()
         for view in [view for view in self._views if not view.in_force()]:
             del self._views[view]
-        sizes = sum(kept.size() for kept in self._views.values())
-        while len(self._views) > KEPT_VIEWS or (len(self._views) > 1 and sizes > KEPT_BYTES):
-            sizes -= self._views.popitem(last=False)[1].size()
+        counted = sum(kept.counted for kept in self._views.values())
+        while len(self._views) > KEPT_VIEWS or (len(self._views) > 1 and counted > KEPT_BYTES):
+            counted -= self._views.popitem(last=False)[1].counted
 
 
 def _left_out(names: Sequence[str]) -> bytes:

@@ -116,6 +116,16 @@ class BoundsTests(PartsTests):
         self.bodies.of_one("ns-01", first)
         self.assertEqual(list(self.bodies._views), [first])
 
+    def test_names_of_namespaces_count_as_well(self) -> None:
+        """They make room for their compressed form."""
+        self.change(*(Put(deployment("name-1", f"a-namespace-with-a-long-name-{n}")) for n in range(50)))
+        first, second = some(1), some(2)
+        for seen in (first, second):
+            body = now(self.bodies.of_namespaces(seen))
+        self.patch(lists, "KEPT_BYTES", self.size())
+        self.assertIsNot(body.form(gzip=True), body)
+        self.assertEqual(list(self.bodies._views), [second])
+
     def size(self) -> int:
         """How many bytes the lists say that is."""
         return sum(kept.size() for kept in self.bodies._views.values())
