@@ -32,7 +32,7 @@ class Packing(Struct, gc=False):
     """How a body is compressed: in `slices`, and chunk by chunk, so that what did not change need not be again.
 
     `chunks` has for each a key that stands for its bytes, and where it ends; `kept` has what chunks came to, by key.
-    `then` is called whenever that has changed.
+    `then` is called whenever that has changed. It must not lead back to the body: the garbage collector looks through neither.
     """
 
     slices: Slices

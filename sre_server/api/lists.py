@@ -86,7 +86,7 @@ class _Kept:
 
 
 _Seen = Sequence[tuple[str, _Part | None]]
-_Finish = Callable[[_Seen, _Kept], Body]
+_Finish = Callable[[View, _Seen, _Kept], Body]
 
 
 class _Count(Struct, gc=False):
@@ -142,7 +142,7 @@ class ListBodies:
             body = Body(data, digest_tag(part.digest), packing, _left_out(part.left_out))
             if kept.parts.get(namespace) is part:
                 kept.put_alone(part, brackets, body)
-                self._forget(kept)
+                self._forget(view)
         return body
 
     def _made(self, kind: str, view: View, finish: _Finish) -> Body | Deferred[Body]:
@@ -160,11 +160,11 @@ class ListBodies:
             yield
         if revision != self._cache.revision():
             seen, revision = list(self._seen(kind, view, kept)), self._cache.revision()
-        body = finish(seen, kept)
+        body = finish(view, seen, kept)
         kept.bodies[kind] = revision, body
         if view is not EVERYTHING:
             self._views[view] = kept  # which others may have pushed out meanwhile
-            self._forget(kept)
+            self._forget(view)
         return body
 
     def _seen(self, kind: str, view: View, kept: _Kept) -> Iterator[tuple[str, _Part | None]]:
@@ -174,20 +174,20 @@ class ListBodies:
             if extent is not None:
                 yield namespace, None if kind == _NAMES and extent.told else self._part(kept, extent, namespace)
 
-    def _list(self, seen: _Seen, kept: _Kept) -> Body:
+    def _list(self, view: View, seen: _Seen, kept: _Kept) -> Body:
         shown = [(namespace, part) for namespace, part in seen if part is not None and part.deployments]
         texts = [part.data for _, part in shown] or [b""]
         texts[0] = b"[" + texts[0]
         texts[-1] += b"]\n"
         data = b",".join(texts)  # in one step, as copying so many bytes is what takes the longest
         tag = digest_tag(digest_of(b"".join([part.digest for _, part in shown])))
-        packing = Packing(self._slices, _chunks(shown), kept.packed, partial(self._forget, kept))
+        packing = Packing(self._slices, _chunks(shown), kept.packed, partial(self._forget, view))
         return Body(data, tag, packing, _left_out([name for _, part in shown for name in part.left_out]))
 
-    def _names(self, seen: _Seen, kept: _Kept) -> Body:
+    def _names(self, view: View, seen: _Seen, _: _Kept) -> Body:
         data = encode({"namespaces": [namespace for namespace, part in seen if part is None or part.deployments]})
         digest = digest_of(data)
-        packing = Packing(self._slices, [(digest, len(data))], {}, partial(self._forget, kept))
+        packing = Packing(self._slices, [(digest, len(data))], {}, partial(self._forget, view))
         return Body(data, digest_tag(digest), packing)
 
     def _part(self, kept: _Kept, extent: Extent, namespace: str) -> _Part:
@@ -212,14 +212,14 @@ class ListBodies:
         kept = self._views.get(view)
         if kept is None:
             kept = self._views[view] = _Kept()
-            self._forget()
+            self._forget(view)
         self._views.move_to_end(view)
         return kept
 
-    def _forget(self, grown: _Kept | None = None) -> None:
-        """Keep what the bounds allow, now that one may have grown, and nothing of rules that are in force no more."""
-        if grown is not None:
-            grown.counted = grown.size()
+    def _forget(self, grown: View) -> None:
+        """Keep what the bounds allow, now that there is more of one, and nothing of rules that are in force no more."""
+        if grown in self._views:
+            self._views[grown].counted = self._views[grown].size()
         for view in [view for view in self._views if not view.in_force()]:
             del self._views[view]
         counted = sum(kept.counted for kept in self._views.values())

@@ -1,5 +1,6 @@
 """Lists for clients that see a part: kept as long as they are right, and never more of them than there is room for."""
 
+import weakref
 from collections.abc import Iterator
 
 from twisted.internet.defer import Deferred
@@ -142,6 +143,15 @@ class BoundsTests(PartsTests):
     def test_the_bounds_themselves(self) -> None:
         """They are what the documentation says."""
         self.assertEqual((KEPT_VIEWS, KEPT_BYTES), (64, 32 * 2**20))
+
+    def test_nothing_is_left_of_what_goes(self) -> None:
+        """Not even for the garbage collector, which does not look through bodies."""
+        gone = []
+        for number in range(KEPT_VIEWS + 9):
+            for _ in self.use(some(number)):
+                pass
+            gone.append(weakref.ref(next(reversed(self.bodies._views.values()))))
+        self.assertEqual([kept() is None for kept in gone], [True] * 9 + [False] * KEPT_VIEWS)
 
     def test_what_shows_whole_namespaces_takes_no_parts(self) -> None:
         """It has but its bodies, also where one namespace is asked for alone."""
