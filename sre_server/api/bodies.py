@@ -32,8 +32,8 @@ class Packing(Struct, gc=False):
     """How a body is compressed: in `slices`, and chunk by chunk, so that what did not change need not be again.
 
     `chunks` has for each a key that stands for its bytes, and where it ends; `kept` has what chunks came to, by key.
-    `then` is called whenever that has changed; it must not lead back to the body, as the garbage collector does not look
-    through either.
+    `then` is called whenever that has changed; it must not lead back to the body: the garbage collector looks through
+    neither.
     """
 
     slices: Slices
