@@ -1,6 +1,7 @@
 """What it takes to make a request to the cluster, and who says so."""
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+import socket
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from sre_server.cluster.exec_plugin import Credential
 from sre_server.cluster.loading import load_sparingly
@@ -8,6 +9,10 @@ from sre_server.cluster.tls import TLSMaterial
 
 if TYPE_CHECKING:
     from kubernetes.client import Configuration
+
+DEAD_SECONDS: Final = 22
+"""After so long without a sign of life from the other end's TCP, a connection is given up."""
+_IDLE, _INTERVAL, _PROBES = 10, 3, 4
 
 
 class Access(NamedTuple):
@@ -41,5 +46,8 @@ def direct_to(url: str) -> "Configuration":
     configuration = Configuration(host=url, no_proxy="*")
     configuration.proxy = None
     configuration.retries = False
-    configuration.socket_options = tcp_keepalive_socket_options(idle=10, interval=5, count=3)
+    configuration.socket_options = tcp_keepalive_socket_options(_IDLE, _INTERVAL, _PROBES)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        # Nothing is probed while there is something to send again, which would go on for a quarter of an hour.
+        configuration.socket_options.append((socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 1000 * DEAD_SECONDS))
     return configuration

@@ -15,7 +15,7 @@ from urllib.parse import urlencode
 from sre_server import __version__
 from sre_server.cluster.access import Access, Credentials
 from sre_server.cluster.decoding import clean
-from sre_server.cluster.pool import make_pool, reason
+from sre_server.cluster.pool import is_dead, make_pool, reason
 from sre_server.cluster.transport import Reply, Transport
 from sre_server.errors import BadAnswer, ClusterBroke, ClusterTimedOut, ClusterUnreachable
 
@@ -43,6 +43,8 @@ def _translated() -> Iterator[None]:
     try:
         yield
     except exceptions.TimeoutError as error:
+        if is_dead(error):
+            raise ClusterBroke(f"The connection to the cluster broke: {reason(error)}.") from error
         raise ClusterTimedOut("The cluster did not answer in time.") from error
     except (exceptions.HTTPError, OSError, ValueError) as error:
         raise ClusterBroke(f"The connection to the cluster broke: {reason(error)}.") from error

@@ -3,6 +3,7 @@
 No text of a library goes into an error of ours: one of them once quoted the header with the token.
 """
 
+import errno
 import re
 import socket
 import ssl
@@ -69,6 +70,11 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
             seen.add(id(cause))
             yield cause
             pending += [*cause.args, cause.__cause__, cause.__context__]
+
+
+def is_dead(error: BaseException) -> bool:
+    """Tell whether the system gave a connection up, as nobody answers there, which Python calls a timeout, too."""
+    return any(isinstance(cause, OSError) and cause.errno == errno.ETIMEDOUT for cause in _causes(error))
 
 
 def reason(error: BaseException) -> str:

@@ -15,7 +15,7 @@ import msgspec
 from sre_server.errors import StoreFenced, StoreIncomplete
 from sre_server.news import Source
 from sre_server.store import scripts
-from sre_server.store.loading import Caller
+from sre_server.store.loading import READ_SECONDS, Caller
 from sre_server.store.mirror import Batch
 from sre_server.store.records import CHUNKS, Chunk, Entry, Head, Keys, Position, Row, Seal
 
@@ -25,6 +25,8 @@ RETAINED_BYTES: Final = 64 * 2**20
 ALWAYS_RETAINED_SECONDS: Final = 120.0
 """More than two rotations of the snapshot, whatever their size."""
 OPEN_CHUNKS: Final = 64
+APPEND_SECONDS: Final = 4.0
+"""With the second that may pass until something is appended, a Redis that is gone is found out within 5 s."""
 
 
 class _Written:
@@ -107,7 +109,7 @@ class Writer:
         head = Head(position.epoch, position.seq, self._scope, entry.versions, entry.counts, self._restored)
         sealed = self._seal.close(self._keys.entry(position), entry)
         written.size = len(sealed)
-        arguments = (
+        arguments: tuple[str | bytes | int, ...] = (
             position.epoch,
             position.seq - 1,
             position.seq,
@@ -115,11 +117,19 @@ class Writer:
             self._seal.close(self._keys.head, head),
             self._written[0].position.id if self._written[0].position.seq > 1 else "0-0",
         )
-        return self._run(caller, scripts.APPEND, chunks, *arguments, *self._chunks(chunks, position))
+        arguments += tuple(self._chunks(chunks, position))
+        return self._run(caller, scripts.APPEND, chunks, *arguments, seconds=APPEND_SECONDS)
 
-    def _run(self, caller: Caller, script: str, chunks: dict[int, Sequence[Row]], *arguments: str | bytes | int) -> str:
+    def _run(
+        self,
+        caller: Caller,
+        script: str,
+        chunks: dict[int, Sequence[Row]],
+        *arguments: str | bytes | int,
+        seconds: float = READ_SECONDS,
+    ) -> str:
         keys = [self._keys.head, self._keys.log, *(self._keys.chunks[number] for number in chunks)]
-        answer = caller.call("EVAL", script, len(keys), *keys, *arguments)
+        answer = caller.call("EVAL", script, len(keys), *keys, *arguments, seconds=seconds)
         if answer == b"LOST":
             raise StoreIncomplete("What was published is no longer in Redis: it is published anew.")
         if answer == b"FENCED":

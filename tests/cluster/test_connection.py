@@ -1,6 +1,8 @@
 """Replies of the cluster, read within bounds; what needs a socket is tested in `tests.functional.test_connection`."""
 
+import errno
 import gzip
+import os
 from collections.abc import Iterator
 from io import BytesIO
 
@@ -10,7 +12,7 @@ from urllib3 import HTTPHeaderDict, HTTPResponse
 from sre_server.cluster import connection
 from sre_server.cluster.connection import HTTPReply
 from sre_server.cluster.transport import refusal
-from sre_server.errors import BadAnswer, ClusterBroke, ClusterTimedOut
+from sre_server.errors import BadAnswer, ClusterBroke, ClusterTimedOut, SreServerError
 
 
 def reply(body: bytes = b"", status: int = 200, **headers: str) -> HTTPReply:
@@ -39,6 +41,26 @@ class ReadTests(SynchronousTestCase):
         packed = gzip.compress(b"x" * 10_000_000)
         self.assertEqual(len(reply(packed, Content_Encoding="gzip").read(10_000_000, 5)), 10_000_000)
         self.assertRaises(BadAnswer, reply(packed, Content_Encoding="gzip").read, 1000, 5)
+
+    def test_whose_patience(self) -> None:
+        """That we waited long enough is a timeout; that the system gave the connection up means that it is broken."""
+
+        class Failing(BytesIO):
+            def __init__(self, error: Exception) -> None:
+                super().__init__()
+                self._error = error
+
+            def read(self, size: int | None = -1) -> bytes:
+                raise self._error
+
+            read1 = read
+
+        for error, kind in (
+            (TimeoutError("timed out"), ClusterTimedOut),
+            (TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT)), ClusterBroke),
+        ):
+            body = HTTPResponse(Failing(error), preload_content=False)
+            self.assertIs(type(self.assertRaises(SreServerError, HTTPReply(body).read, 1000, 5)), kind)
 
     def test_badly_compressed(self) -> None:
         """A body that is not compressed as it says is a broken one."""

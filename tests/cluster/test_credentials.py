@@ -1,10 +1,12 @@
 """Where the cluster is, and how to prove who we are; time is the test's, and pods are folders."""
 
+import socket
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from sre_server.cluster.access import DEAD_SECONDS
 from sre_server.cluster.credentials import InCluster, Unauthenticated
 from sre_server.cluster.tokens import TokenFile
 from sre_server.errors import CredentialsError
@@ -128,7 +130,17 @@ class InClusterTests(FolderTestCase):
         self.assertTrue(tls and tls.verify)
         self.assertEqual((configuration.proxy, configuration.no_proxy), (None, "*"))
         self.assertIs(configuration.retries, False)
-        self.assertTrue(configuration.socket_options)
+
+    def test_dead_peers(self) -> None:
+        """Where the system can tell that a peer is dead, it is to do so, whether or not there is something to send."""
+        configuration, *_ = self.credentials.access()
+        chosen = configuration.socket_options or []
+        options = {name: value for level, name, value in chosen if level == socket.IPPROTO_TCP}
+        if hasattr(socket, "TCP_USER_TIMEOUT"):
+            self.assertEqual(options[socket.TCP_USER_TIMEOUT], 1000 * DEAD_SECONDS)
+            probed = options[socket.TCP_KEEPINTVL] * options[socket.TCP_KEEPCNT]
+            self.assertEqual(options[socket.TCP_KEEPIDLE] + probed, DEAD_SECONDS)
+        self.assertIn((socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1), chosen)
 
     def test_authorization(self) -> None:
         """The token is a bearer token, and after a refusal it is read again: at once, and at the next use."""

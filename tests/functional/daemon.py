@@ -150,13 +150,15 @@ class Daemon(Process):
         client_ca: Path | None = None,
         script: Path | None = None,
         authority: Authority | None = None,
+        host: str = "127.0.0.1",
     ) -> None:
         self.authority = authority or Authority(folder)
         self.client = self.authority.issue("alice")
+        self.host = host
         pair = server or self.authority.issue("localhost")
         command = twistd(
             "sre-server",
-            "--listen=tcp:0:interface=127.0.0.1",
+            f"--listen=tcp:0:interface={host}",
             "--ops-listen=tcp:0:interface=127.0.0.1",
             f"--tls-certificate={pair.certificate}",
             f"--tls-private-key={pair.key}",
@@ -166,7 +168,7 @@ class Daemon(Process):
         )
         super().__init__(command, environment(checkout=script is None), folder)
         try:
-            self.port = int(self.wait_for_line(r"API: listening on 127\.0\.0\.1:(\d+)")[1])
+            self.port = int(self.wait_for_line(rf"API: listening on {host}:(\d+)")[1])
             self.ops_port = int(self.wait_for_line(r"ops port: listening on 127\.0\.0\.1:(\d+)")[1])
         except BaseException:
             self.close()

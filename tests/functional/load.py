@@ -41,14 +41,14 @@ def pause(seconds: float) -> None:
     threading.Event().wait(seconds)
 
 
-def connect_tcp(port: int, receive_buffer: int | None = None) -> socket.socket:
+def connect_tcp(port: int, receive_buffer: int | None = None, host: str = "127.0.0.1") -> socket.socket:
     """Open a TCP connection, if need be one that takes in little."""
     connection = socket.socket()
     try:
         if receive_buffer is not None:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         connection.settimeout(20)
-        connection.connect(("127.0.0.1", port))
+        connection.connect((host, port))
     except BaseException:
         connection.close()
         raise
@@ -57,7 +57,7 @@ def connect_tcp(port: int, receive_buffer: int | None = None) -> socket.socket:
 
 def connect_tls(daemon: Daemon, client: Pair | None = None, receive_buffer: int | None = None) -> ssl.SSLSocket:
     """Open a TLS connection, as Alice unless somebody else is given, and leave it to the caller."""
-    connection = connect_tcp(daemon.port, receive_buffer)
+    connection = connect_tcp(daemon.port, receive_buffer, daemon.host)
     try:
         return daemon.context(client).wrap_socket(
             connection, server_hostname="localhost", suppress_ragged_eofs=True, do_handshake_on_connect=True

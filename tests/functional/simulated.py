@@ -45,6 +45,15 @@ class Simulator(Process):
         finally:
             connection.close()
 
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        return urlsplit(self.url).port or 0
+
+    def behind(self, url: str) -> None:
+        """Have the kubeconfig lead to another URL, behind which it is."""
+        self.kubeconfig.write_text(self.kubeconfig.read_text().replace(self.url, url))
+
     def faults(self, *faults: dict[str, object]) -> None:
         """Switch off what is on, and switch these on."""
         self.call("PUT", "/simulator/faults", {"faults": faults})

@@ -1,11 +1,17 @@
 """What may happen around a shared cache: nothing there yet, a network that is cut, a watcher of a later release."""
 
+import time
+from functools import partial
 from typing import Final
 
 from tests.functional.daemon import Process, environment, twistd
+from tests.functional.load import report, together
 from tests.functional.network import Network
 from tests.functional.redis import RedisServer
 from tests.functional.sharing import CART, PASSWORD, SharedTestCase
+from tests.functional.test_attacks import MARGIN
+
+DETECTED_SECONDS: Final = 5.0
 
 # As a later release might: one column more in each record and each row, and a row of a kind of its own.
 LATER: Final = """
@@ -91,8 +97,16 @@ class LinkTests(SharedTestCase):
         self.follows(14)
         failures = self.metric("sre_server_store_failures_total")
         self.network.unplug()
-        for process in (self.api, self.watcher):
+        cut_at = time.monotonic()
+
+        def notices(process: Process) -> float:
             process.wait_for_line("redis://198.18.*(did not answer in time|cannot be reached).*Next try")
+            return time.monotonic() - cut_at
+
+        taken = together(partial(notices, self.api), partial(notices, self.watcher))
+        for name, seconds in zip(("api", "watcher"), taken, strict=True):
+            report(f"Redis, its peer dead, seen by the {name}: {seconds:.1f} s of {DETECTED_SECONDS:.0f} s")
+            self.assertLess(seconds, DETECTED_SECONDS + MARGIN, name)
         self.assertGreaterEqual(self.age(), 5)
         self.assertGreater(self.metric("sre_server_store_failures_total"), failures)
         self.assertEqual(self.api.put(CART, {"replicas": 15}).status, 200)

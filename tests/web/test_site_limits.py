@@ -6,6 +6,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from sre_server.model import Written
 from sre_server.web.channel import WRITE_SECONDS
+from sre_server.web.site import IDLE_SECONDS
 from tests.fakes import deployment, namespace
 from tests.memory_server import MemoryServer, Wire
 
@@ -266,11 +267,11 @@ class TimeTests(LimitTests):
         self.assertEqual([answer.status for answer in self.wire.answers()], [200])
 
     def test_an_idle_connection_is_closed(self) -> None:
-        """60 s without a byte, before a request or between two, end a connection without a word."""
+        """55 s without a byte, before a request or between two, end a connection without a word."""
         for request in (b"", b"GET /livez HTTP/1.1\r\nHost: a\r\n\r\n", b"\r\n"):
             wire = self.server.connect()
             said = wire.send(request)
-            self.server.clock.advance(59.9)
+            self.server.clock.advance(IDLE_SECONDS - 0.1)
             self.assertFalse(wire.closing, request)
             self.server.clock.advance(0.1)
             self.assertTrue(wire.closing, request)
@@ -280,13 +281,13 @@ class TimeTests(LimitTests):
         """A connection that is used stays."""
         for _ in range(5):
             self.wire.write(b"GET /livez HTTP/1.1\r\nHost: a\r\n\r\n")
-            self.server.clock.advance(59)
+            self.server.clock.advance(IDLE_SECONDS - 1)
         self.assertFalse(self.wire.closing)
 
     def test_a_peer_that_never_closes_is_cut_off(self) -> None:
         """5 s after the server has closed its side, for whatever reason, the connection is aborted."""
         for request, wait in (
-            (b"", 60),
+            (b"", IDLE_SECONDS),
             (b"GET", 10),
             (b"x\r\n\r\n", 0),
             (b"GET /livez HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", 0),
