@@ -95,6 +95,8 @@ class VersionTests(SynchronousTestCase):
         """Equal versions are at least as new as each other, leading zeros or not."""
         self.assertTrue(at_least_as_new("7", "7"))
         self.assertTrue(at_least_as_new("007", "7"))
+        self.assertTrue(at_least_as_new("7", "007"))
+        self.assertFalse(at_least_as_new("009", "10"))
 
     def test_versions_past_64_bits(self) -> None:
         """No version is too large to compare."""

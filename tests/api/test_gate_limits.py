@@ -112,8 +112,10 @@ class LimitsTests(LimitedTests):
         self.reads(9)
         self.put()
         self.put()
-        outcomes = [(record.outcome, record.status, record.action) for record in self.server.audit.records]
+        records = self.server.audit.records
+        outcomes = [(record.outcome, record.status, record.action) for record in records]
         self.assertEqual(outcomes, [("changed", 200, "scale"), ("too many requests", 429, "scale")])
+        self.assertEqual((records[1].identity, records[1].namespace, records[1].name), (ALICE.name, "shop", "web"))
 
 
 class HoldBackTests(LimitedTests):

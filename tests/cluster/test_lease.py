@@ -6,10 +6,12 @@ import msgspec
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from sre_server.cluster.lease import LeaseHolder
+from sre_server.cluster.lease import READ_TIMEOUT, LeaseHolder
 from sre_server.cluster.whose import cluster_uid
-from sre_server.errors import ClusterRefused, ClusterUnreachable
+from sre_server.errors import BadAnswer, ClusterRefused, ClusterUnreachable
 from tests.fakes import FakeReply, FakeTransport
+
+LEASES = "/apis/coordination.k8s.io/v1/namespaces/sre/leases"
 
 
 class LeaseServer(FakeTransport):
@@ -27,8 +29,14 @@ class LeaseServer(FakeTransport):
         """Answer as the API server does."""
         if self.away:
             raise ClusterUnreachable("away")
-        if method == "GET":
+        self.requests.append((method, path, dict(query)))
+        self.read_timeouts.append(read_timeout)
+        if method == "GET" and path == f"{LEASES}/watch":
             return FakeReply(200, [msgspec.json.encode(self.lease)]) if self.lease else FakeReply(404, [b"{}"])
+        if (method, path) not in (("POST", LEASES), ("PUT", f"{LEASES}/watch")):
+            return FakeReply(405, [b"{}"])
+        if headers != {"Content-Type": "application/json"}:
+            return FakeReply(415, [b"{}"])
         written = msgspec.json.decode(body)
         if method == "PUT" and written["metadata"]["resourceVersion"] != str(self.version):
             return FakeReply(409, [b"{}"])
@@ -84,12 +92,88 @@ class LeaseTests(SynchronousTestCase):
         self.clock.advance(4)
         self.assertFalse(self.one.holds())
 
+    def test_what_is_written(self) -> None:
+        """It is a Lease as client-go writes it: who has it, since when, for how long, and how often that changed."""
+        self.one.attempt()
+        assert self.server.lease is not None
+        made = self.server.lease
+        self.assertEqual((made["apiVersion"], made["kind"]), ("coordination.k8s.io/v1", "Lease"))
+        self.assertEqual(made["metadata"], {"name": "watch", "namespace": "sre", "resourceVersion": "2"})
+        spec = made["spec"]
+        self.assertEqual(
+            list(spec), ["holderIdentity", "leaseDurationSeconds", "acquireTime", "renewTime", "leaseTransitions"]
+        )
+        self.assertEqual((spec["leaseDurationSeconds"], spec["leaseTransitions"]), (15, 0))
+        self.assertRegex(spec["acquireTime"], r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$")
+        self.assertEqual(spec["renewTime"], spec["acquireTime"])
+        self.server.lease = {**made, "spec": {**spec, "acquireTime": "earlier", "strategy": "kept"}}
+        self.one.attempt()
+        renewed = self.server.lease["spec"]
+        self.assertEqual((renewed["acquireTime"], renewed["strategy"]), ("earlier", "kept"))
+        self.assertEqual((renewed["holderIdentity"], renewed["leaseTransitions"]), (spec["holderIdentity"], 0))
+        self.assertNotEqual(renewed["renewTime"], "earlier")
+        self.two.attempt()
+        self.clock.advance(16)
+        self.two.attempt()
+        taken = self.server.lease["spec"]
+        self.assertNotEqual(taken["holderIdentity"], spec["holderIdentity"])
+        self.assertEqual((taken["acquireTime"], taken["leaseTransitions"]), (taken["renewTime"], 1))
+        self.assertEqual(set(self.server.read_timeouts), {READ_TIMEOUT})
+
+    def test_made_by_somebody_else(self) -> None:
+        """A Lease that has nothing in it yet, or no holder, is free, and how often it changed hands is counted on."""
+        for spec, transitions in (({}, 1), ({"spec": None}, 1), ({"spec": {"leaseTransitions": 7}}, 8)):
+            holder = LeaseHolder("sre", "watch", self.server, self.clock.seconds)
+            version = {"name": "watch", "resourceVersion": str(self.server.version)}
+            self.server.lease = {"metadata": version, **spec}
+            holder.attempt()
+            self.assertTrue(holder.holds())
+            self.assertEqual(self.server.lease["spec"]["leaseTransitions"], transitions)
+
+    def test_the_duration_of_another_holder(self) -> None:
+        """A Lease runs out when more than its own duration has passed since it was first seen as it is."""
+        spec = {"holderIdentity": "somebody", "leaseDurationSeconds": 60}
+        self.server.lease = {"metadata": {"name": "watch", "resourceVersion": "1"}, "spec": spec}
+        self.one.attempt()
+        self.clock.advance(60)
+        self.one.attempt()
+        self.assertFalse(self.one.holds())
+        self.clock.advance(1)
+        self.one.attempt()
+        self.assertTrue(self.one.holds())
+
+    def test_a_lease_that_was_taken_away(self) -> None:
+        """Whoever finds another holder in it leads no more, from that moment on."""
+        self.one.attempt()
+        assert self.server.lease is not None
+        self.server.lease["spec"]["holderIdentity"] = "somebody"
+        self.one.attempt()
+        self.assertFalse(self.one.holds())
+
+    def test_somebody_was_faster(self) -> None:
+        """Who finds it free, and is not the first to write it, does not hold it."""
+        spec: dict[str, Any] = {"holderIdentity": ""}
+        self.server.lease = {"metadata": {"name": "watch", "resourceVersion": "0"}, "spec": spec}
+        self.one.attempt()
+        self.assertFalse(self.one.holds())
+        self.assertEqual(self.server.lease["spec"], spec)
+
+    def test_times(self) -> None:
+        """It counts from when its renewal was sent: for less than 10 s, and for less than 5 to begin anything."""
+        self.one.attempt()
+        for passed, fresh, holds in ((4.9, True, True), (0.1, False, True), (4.9, False, True), (0.1, False, False)):
+            self.clock.advance(passed)
+            self.assertEqual((self.one.fresh(), self.one.holds()), (fresh, holds))
+
     def test_letting_go(self) -> None:
         """Who is told to end lets it go, and the next one has it at once."""
         self.spend(2, self.one, self.two)
+        assert self.server.lease is not None
+        before = self.server.lease["spec"]
         self.one.interrupt()
         self.one.cycle(lambda _: None)
         self.assertFalse(self.one.holds())
+        self.assertEqual(self.server.lease["spec"], {**before, "holderIdentity": "", "leaseDurationSeconds": 1})
         self.two.attempt()
         self.assertTrue(self.two.holds())
 
@@ -100,6 +184,25 @@ class LeaseTests(SynchronousTestCase):
         self.two.cycle(lambda _: None)
         self.spend(2, self.one)
         self.assertTrue(self.one.holds())
+
+    def test_taken_away_before_the_end(self) -> None:
+        """Who is told to end, and finds that another one has it, or that it is gone, leaves it at that."""
+        for spec in ({"holderIdentity": "somebody"}, None):
+            self.one.attempt()
+            assert self.server.lease is not None
+            left = {**self.server.lease, "spec": spec} if spec else None
+            self.server.lease = left
+            self.one.interrupt()
+            self.one.cycle(lambda _: None)
+            self.assertEqual(self.server.lease, left)
+            self.server.lease = None
+            self.one = LeaseHolder("sre", "watch", self.server, self.clock.seconds)
+
+    def test_it_makes_no_sense(self) -> None:
+        """What is no JSON object is a bad answer."""
+        for body in (b"", b"[]", b"<html>"):
+            transport = FakeTransport([FakeReply(200, [body])])
+            self.assertRaises(BadAnswer, LeaseHolder("sre", "watch", transport, self.clock.seconds).attempt)
 
     def test_it_is_refused(self) -> None:
         """A cluster that forbids it says so."""

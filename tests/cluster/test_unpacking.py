@@ -182,6 +182,28 @@ class LineTests(SynchronousTestCase):
             with self.subTest(shape):
                 self.assertRaises(BadAnswer, decode_line, DEPLOYMENTS, b'{"type":"ERROR","object":%s}' % shape)
 
+    def test_unreadable_line(self) -> None:
+        """An object that cannot be read is there all the same, with the reason why it cannot."""
+        for field, wrong in (("replicas", "many"), ("replicas", -1)):
+            line = {"type": "MODIFIED", "object": altered(deployment(), spec={field: wrong})}
+            change = decode_line(DEPLOYMENTS, json.dumps(line).encode()).change
+            assert isinstance(change, Put)
+            assert isinstance(change.object, Unreadable)
+            self.assertIn("replicas", change.object.why)
+
+    def test_other_types(self) -> None:
+        """What is no event of ours is refused in words that say what it was."""
+        for line, message in (
+            (b'{"type":"PUZZLED","object":{}}', "The cluster sent an event of an unknown type."),
+            (
+                json.dumps({"type": "ADDED", "object": altered(deployment(), kind="StatefulSet")}).encode(),
+                "The cluster sent what is not an event of deployments: it is of another kind.",
+            ),
+        ):
+            with self.assertRaises(BadAnswer) as raised:
+                decode_line(DEPLOYMENTS, line)
+            self.assertEqual(str(raised.exception), message)
+
     def test_wrong_kind(self) -> None:
         """An object of another kind is refused, even when it has every field that is read."""
         disguised = altered(deployment(), kind="StatefulSet")

@@ -1,17 +1,20 @@
 """Decoding what a Deployment's own controller says of it, who else sets its count, and autoscalers."""
 
+import json
 from typing import Any
 
 from msgspec.structs import replace
 from twisted.trial.unittest import SynchronousTestCase
 
+from sre_server.cluster.single import decode_state
 from sre_server.cluster.unpacking import decode_line, decode_page
-from sre_server.model import Autoscaler, Deployment, Owners, Progress
+from sre_server.model import Autoscaler, Deployment, Guards, Owners, Progress
 from sre_server.news import Deleted, Put, Resource
 from tests.fakes import deployment
-from tests.wire import altered, event_line, list_page, page_of
+from tests.wire import altered, deployment_body, event_line, list_page, object_json, page_of
 
 DEPLOYMENTS, AUTOSCALERS = Resource.DEPLOYMENTS, Resource.AUTOSCALERS
+ANNOTATIONS = {"minimum": "min-replicas", "maximum": "max-replicas", "protected": "protected"}
 PROGRESS = Progress(generation=7, observed=6, total=4, ready=3, available=2, updated=1)
 SCALER = Autoscaler("shop", "web-scaler", "uid-hpa", "41", "web", 3, 10)
 
@@ -97,6 +100,43 @@ class OwnersTests(SynchronousTestCase):
         self.assertEqual((owners.manager[:4], len(owners.manager)), ("a  b", 128))
 
 
+class GuardsTests(SynchronousTestCase):
+    """The annotations that bound a Deployment's own count."""
+
+    def test_each_counts_alone(self) -> None:
+        """Any of the three makes guards, whichever others there are; without them nothing is kept."""
+        for guards in (
+            None,
+            Guards(minimum="2"),
+            Guards(maximum="9"),
+            Guards(protected="true"),
+            Guards(minimum="2", maximum="9"),
+            Guards(minimum="2", protected="true"),
+            Guards(maximum="9", protected="true"),
+            Guards(minimum="2", maximum="9", protected="true"),
+        ):
+            with self.subTest(guards):
+                drawn = {"example.org/owner": "shop"}
+                for name in ("minimum", "maximum", "protected") if guards else ():
+                    if text := getattr(guards, name):
+                        drawn[f"sre-server/{ANNOTATIONS[name]}"] = text
+                metadata = {**object_json(deployment())["metadata"], "annotations": drawn}
+                item = replace(deployment(), guards=guards)
+                self.assertEqual(decoded(deployment(), metadata=metadata), item)
+                line = {"type": "MODIFIED", "object": altered(deployment(), metadata=metadata)}
+                self.assertEqual(decode_line(DEPLOYMENTS, json.dumps(line).encode()).change, Put(item))
+                for metadata_only in (False, True):
+                    body = deployment_body(deployment(), annotations=drawn, metadata_only=metadata_only)
+                    self.assertEqual(decode_state(body).guards, guards or Guards())
+
+    def test_no_annotations(self) -> None:
+        """So it is where there is no annotation at all, or null in their place."""
+        absent: tuple[dict[str, str] | None, ...] = ({}, None)
+        for annotations in absent:
+            metadata = {**object_json(deployment())["metadata"], "annotations": annotations}
+            self.assertIsNone(decoded(deployment(), metadata=metadata).guards)
+
+
 class AutoscalerTests(SynchronousTestCase):
     """HorizontalPodAutoscalers."""
 
@@ -118,6 +158,13 @@ class AutoscalerTests(SynchronousTestCase):
         """So it is in Kubernetes, where the minimum is left out."""
         body = list_page(replace(SCALER, minimum=1)).replace(b'"minReplicas": 1, ', b"")
         self.assertEqual(decode_page(AUTOSCALERS, body).objects, [replace(SCALER, minimum=1)])
+
+    def test_long_owner(self) -> None:
+        """The owner's name is cut where it is longer than any that is proper."""
+        item = replace(SCALER, owner=f"ScaledObject {'x' * 300}")
+        (found,) = decode_page(AUTOSCALERS, list_page(item)).objects
+        assert isinstance(found, Autoscaler)
+        self.assertEqual((len(found.owner), found.owner[:15], found.owner[-4:]), (256, "ScaledObject xx", "x..."))
 
     def test_failing_metrics_do_not_switch_it_off(self) -> None:
         """It holds the count in its bounds also while it cannot compute one."""

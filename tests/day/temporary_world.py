@@ -38,6 +38,7 @@ class Told(Struct, frozen=True):
     """What a process told of one end."""
 
     pod: str
+    uid: str
     note: Note
     late: timedelta
     how: Ended | Exception
@@ -218,22 +219,22 @@ class Pod:
         return self._ask("look", self.world.look)
 
     def _begin(self, uid: str, note: Note, late: timedelta) -> "Account":
-        return Account(self, note, late)
+        return Account(self, uid, note, late)
 
 
 class Account:
     """What a process tells of one end."""
 
-    def __init__(self, pod: Pod, note: Note, late: timedelta) -> None:
-        self._pod, self._note, self._late = pod, note, late
+    def __init__(self, pod: Pod, uid: str, note: Note, late: timedelta) -> None:
+        self._pod, self._uid, self._note, self._late = pod, uid, note, late
 
     def ended(self, ended: Ended) -> None:
         """See `Account.ended`."""
-        self._pod.world.told.append(Told(self._pod.name, self._note, self._late, ended))
+        self._pod.world.told.append(Told(self._pod.name, self._uid, self._note, self._late, ended))
 
     def failed(self, error: Exception) -> None:
         """See `Account.failed`."""
-        self._pod.world.told.append(Told(self._pod.name, self._note, self._late, error))
+        self._pod.world.told.append(Told(self._pod.name, self._uid, self._note, self._late, error))
 
 
 def ends(world: World) -> list[End]:

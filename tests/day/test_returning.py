@@ -1,5 +1,7 @@
 """Temporary counts are set, and set back once, whatever fails in between."""
 
+from itertools import pairwise
+
 from twisted.trial.unittest import SynchronousTestCase
 
 from sre_server.day.returning import End, Overtaken
@@ -40,6 +42,7 @@ class ReturningTests(SynchronousTestCase):
         self.assertEqual(ends(self.world), [End.RETURNED])
         self.assertEqual(self.world.data, {})
         self.assertLess(self.world.told[0].late.total_seconds(), 3)
+        self.assertEqual(self.world.told[0].uid, UID)
 
     def test_after_downtime(self) -> None:
         """A process that starts past the end sets it back, and knows how late that is."""
@@ -115,6 +118,23 @@ class ReturningTests(SynchronousTestCase):
         self.world.settle(10)
         self.assertIsInstance(self.world.told[0].how, ClusterUnreachable)
         self.assertEqual((ends(self.world), self.world.replicas), ([End.RETURNED], 3))
+
+    def test_not_reached_for_long(self) -> None:
+        """The longer a cluster cannot be reached, the less often it is tried: at least once a minute."""
+        self.second.kill()
+        self.world.advance(61)
+        tried = []
+        for second in range(600):
+            if self.world.requests:
+                tried.append(second)
+                self.world.refuse()
+            self.world.advance(1)
+        gaps = [later - earlier for earlier, later in pairwise(tried)]
+        self.assertLessEqual(gaps[0], 4)
+        self.assertTrue(all(gap >= 28 for gap in gaps[6:]), gaps)
+        self.assertTrue(all(gap <= 63 for gap in gaps), gaps)
+        self.world.settle(63)
+        self.assertEqual((self.world.replicas, ends(self.world)), (3, [End.RETURNED]))
 
     def test_note_that_stays(self) -> None:
         """Where the note could not be removed after the end, it is removed later, and nothing is told again."""

@@ -77,6 +77,9 @@ class MemoryRedis:
         raise AssertionError(f"{name!r} is not used")
 
     def _read(self, *arguments: str | bytes | int | float) -> Any:
+        words = ("COUNT", "BLOCK", "STREAMS") if "BLOCK" in arguments else ("COUNT", "STREAMS")
+        assert arguments[::2][: len(words)] == words, arguments
+        assert arguments[-2] == KEYS.log, arguments
         count = int(arguments[1])
         position = Position(*map(int, str(arguments[-1]).split("-")))
         if "BLOCK" in arguments and not (self.log and self.log[-1][0] > position):

@@ -4,8 +4,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from sre_server.errors import StoreRefused
 from sre_server.model import Deployment
-from sre_server.news import Change
+from sre_server.news import Change, sources_of
 from sre_server.store import mirror
 from sre_server.texts import at_least_as_new
 from tests.store.memory import KEYS, Pod, Watcher, World
@@ -215,6 +216,23 @@ class SharingTests(SynchronousTestCase):
         self.assertEqual(self.pod.deployments(), self.world.deployments)
         self.assertEqual(self.reloads(), 0)
 
+    def test_a_failover_that_loses_too_much(self) -> None:
+        """A minute's writes are appended again; rows of what is older are not kept, and all is published anew."""
+        self.rounds()
+        self.change("web", 11)
+        self.rounds(1)
+        kept = self.world.redis.kept()
+        self.rounds(59)
+        self.world.redis.fail_over(kept)
+        self.rounds(3)
+        self.assertEqual(self.reloads(), 0)
+        kept = self.world.redis.kept()
+        self.rounds(65)
+        self.world.redis.fail_over(kept)
+        self.rounds(20)
+        self.assertGreater(self.reloads(), 0)
+        self.assertEqual(self.pod.deployments(), self.world.deployments)
+
     def test_a_failover_that_the_pod_sees_first(self) -> None:
         """A pod that is back before the watcher waits for what is missing; past ten seconds it loads what there is."""
         self.rounds()
@@ -241,6 +259,19 @@ class SharingTests(SynchronousTestCase):
         self.rounds(8)
         self.assertEqual(self.pod.deployments(), self.world.deployments)
         self.assertGreater(self.reloads(), 0)
+
+    def test_another_scope(self) -> None:
+        """A pod that serves other namespaces than the watcher hears of is refused, and told which."""
+        self.rounds()
+        pod = Pod(self.world, zero=9, sources=sources_of(["bank", "shop"]))
+        with self.assertRaises(StoreRefused) as raised:
+            pod.reader.load()
+        self.assertEqual(
+            str(raised.exception),
+            "'sre:1:{cluster:default}:head' in Redis has namespaces, deployments, this server serves namespaces in "
+            "bank, deployments in bank, namespaces in shop, deployments in shop: give watchers and api pods the same "
+            "--namespace, or another --cache-name.",
+        )
 
     def test_holes_and_forgeries(self) -> None:
         """An entry that is missing or not sealed is found out, and what it said is read from the snapshot."""
