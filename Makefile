@@ -11,6 +11,7 @@ REDIS_PORT ?= 6399
 MINUTES ?= 10
 SOAK_MINUTES ?= 60
 FUZZ_SECONDS ?= 60
+SAMPLE ?= 200
 SEED ?= 1
 VENV := .venv
 BIN := $(VENV)/bin
@@ -79,7 +80,7 @@ export BUILDAH_FORMAT := docker
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run run-scaled unit trial image-python test integration-tests histories soak fuzz bench lint format tools packaging certs clean lock build local-run image-check \
+.PHONY: help run run-scaled unit trial image-python test integration-tests histories soak fuzz mutants bench lint format tools packaging certs clean lock build local-run image-check \
 	release local-deploy local-undeploy push push_docker create_cluster delete_cluster
 
 help: ## Show this list
@@ -140,6 +141,9 @@ histories: $(VENV)/.installed ## Ten minutes of calls and faults on that control
 
 fuzz: $(VENV)/.installed ## Look for bytes that break what takes bytes from outside (FUZZ_SECONDS=; Linux)
 	@$(BIN)/python -m tests.fuzz --seconds=$(FUZZ_SECONDS)
+
+mutants: $(VENV)/.mutants ## Change the core modules in a sample of ways, and show what no test notices (SAMPLE=, SEED=; an hour)
+	@$(BIN)/python -m tests.mutants --sample=$(SAMPLE) --seed=$(SEED)
 
 soak: $(VENV)/.installed ## Keep two servers busy for an hour, and say what of them grew (SOAK_MINUTES=)
 	@PATH="$$(.ci/redis):$$PATH" $(BIN)/python -m tests.soak --minutes=$(SOAK_MINUTES)
@@ -273,6 +277,10 @@ $(VENV)/.lock: $(VENV)/.installed
 	$(BIN)/python -m pip install -qq --config-settings editable_mode=compat --editable '.[lock]'
 	@touch $@
 
+$(VENV)/.mutants: $(VENV)/.installed
+	$(BIN)/python -m pip install -qq --config-settings editable_mode=compat --editable '.[mutants]'
+	@touch $@
+
 # What is published is made where nothing else was ever installed than what is pinned by its hash.
 .venv-release/.installed: requirements/release.txt
 	$(PYTHON) -m venv --clear .venv-release
@@ -280,6 +288,6 @@ $(VENV)/.lock: $(VENV)/.installed
 	@touch $@
 
 clean: ## Remove everything that the other targets made here
-	rm -rf $(VENV) $(IMAGE_VENV) .venv-release $(TOOL_VENVS) $(CERTS) .tox build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache _trial_temp*
+	rm -rf $(VENV) $(IMAGE_VENV) .venv-release $(TOOL_VENVS) $(CERTS) .tox build dist mutants *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache _trial_temp*
 	rm -f twisted/plugins/dropin.cache
 	find sre_server tests twisted -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -65,6 +65,9 @@ setup(
         "lock": [
             "uv==0.13.9",
         ],
+        "mutants": [
+            "mutmut==3.8.1",
+        ],
     },
     classifiers=[
         "Environment :: No Input/Output (Daemon)",
