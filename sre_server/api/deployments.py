@@ -17,13 +17,14 @@ from sre_server.api.lists import ListBodies
 from sre_server.api.newness import Newness
 from sre_server.api.picture import Pictures
 from sre_server.api.planning import Planner
-from sre_server.api.routes import Read, list_route, read_route, write_route
+from sre_server.api.routes import Read, count_route, list_route, read_route, write_route
 from sre_server.api.routing import json_app, json_route
 from sre_server.api.statuses import FAMILY_A
 from sre_server.api.temporary import TemporaryCounts, shown
 from sre_server.api.waiting import Waiting
 from sre_server.api.writing import Writer
 from sre_server.cache import ClusterCache
+from sre_server.model import Deployment
 from sre_server.security.authorization import Verb, View
 from sre_server.security.identity import Identity
 from sre_server.web.request import APIRequest
@@ -82,10 +83,11 @@ class DeploymentsAPI:
         """`GET /deployments/{ns}/{name}`: the whole picture; with `Prefer: wait=N`, once it is another one."""
         return self._pictures.of(namespace, name)
 
-    @read_route(_app, reads, "/deployments/<namespace:namespace>/<deployment:name>/replicas")
-    def replicas(self, namespace: str, name: str) -> Body:
+    @count_route(_app, reads, "/deployments/<namespace:namespace>/<deployment:name>/replicas")
+    @staticmethod
+    def replicas(deployment: Deployment) -> Body:
         """`GET /deployments/{ns}/{name}/replicas`: the desired count."""
-        return one(_REPLICAS, self.cache.deployment(namespace, name))
+        return one(_REPLICAS, deployment)
 
     @read_route(_app, reads, "/deployments/<namespace:namespace>/<deployment:name>/changes")
     def changes_of(self, namespace: str, name: str) -> Body:

@@ -24,7 +24,6 @@ from sre_server.web.request import APIRequest
 
 REASON_LENGTH: Final = 256
 EXPIRY_HEADER: Final = b"X-Client-Certificate-Expires"
-_LIMITS: Final = b"RateLimit-Policy: %s\r\nRateLimit: %s\r\n"
 Refusal = TypeVar("Refusal", bound=SreServerError)
 _T = TypeVar("_T")
 _R = TypeVar("_R")
@@ -59,6 +58,8 @@ class Gate:
         self._expiry_warning = expiry_warning
         self._statuses = statuses
         self._policies = {verb: _policy(verb, buckets.rate) for verb, buckets in limits.items()}
+        read_policy = self._policies.get(Verb.READ, b"").decode("ascii")
+        self._read_policy = f'RateLimit-Policy: {read_policy}\r\nRateLimit: "{Verb.READ.value}";'
 
     def known_view(self, identity: Identity, namespace: str | None, name: str | None = None) -> View | None:
         """Return what a read may show, if nobody has to be asked and it is not refused; else None.
@@ -70,21 +71,22 @@ class Gate:
         view = self._authorizer.known_view(identity, self._asked(namespace))
         return None if view is None or (namespace is not None and view.extent(namespace) is None) else view
 
-    def pass_read(self, identity: Identity, extra_tokens: int) -> bytes | None:
+    def pass_read(self, identity: Identity, extra_tokens: int) -> str | None:
         """Take the tokens of a read that `known_view` let pass; return the headers that it gets, None if it must wait.
 
         Nothing is taken or counted for whoever gets None; that request has to go through `admit`.
         """
-        headers = b""
+        headers = ""
         if (buckets := self._limits.get(Verb.READ)) is not None:
-            allowance = buckets.take(identity.name)
-            if not allowance.allowed:
+            left, wait = buckets.left_after_one(identity.name), 0
+            if left < 0:
                 return None
             if extra_tokens:
                 allowance = buckets.charge(identity.name, extra_tokens)
-            headers = _LIMITS % (self._policies[Verb.READ], _left(Verb.READ, allowance))
+                left, wait = allowance.remaining, math.ceil(allowance.wait)
+            headers = f"{self._read_policy}r={left};t={wait}\r\n"
         if self._ends_soon(identity):
-            headers += b"%s: %s\r\n" % (EXPIRY_HEADER, _in_rfc3339(identity.not_after))
+            headers += f"{EXPIRY_HEADER.decode()}: {_in_rfc3339(identity.not_after).decode()}\r\n"
         return headers
 
     def charge(self, request: APIRequest, extra_tokens: int) -> None:

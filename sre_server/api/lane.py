@@ -6,8 +6,10 @@ same answers: `tests/api/test_lane.py` holds them against each other, `tests/api
 tests.
 """
 
+import math
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from itertools import accumulate
 from time import time
 from typing import Final
@@ -16,22 +18,25 @@ from msgspec import Struct
 from twisted.internet.defer import Deferred
 from twisted.web.http import datetimeToString
 
+from sre_server.api.bodies import Body
 from sre_server.api.conditional import accepts_gzip
-from sre_server.api.routes import Family, Read, max_stale, shown_age
-from sre_server.telemetry.metrics import Count, Metrics
+from sre_server.api.routes import Family, Read, max_stale
+from sre_server.model import Deployment
+from sre_server.security.authorization import View
+from sre_server.telemetry.metrics import Metrics
+from sre_server.telemetry.tallies import Tally
 from sre_server.web.answers import request_id
 from sre_server.web.interfaces import Connection
 from sre_server.web.request import is_host
 from sre_server.web.unsent import WHOLE_BYTES
 
 MAX_HEAD: Final = 1024
+MAX_LINE: Final = 512
 KEPT_HEADS: Final = 256
+KEPT_LINES: Final = 16_384
+"""So many lines are kept, with the answers of the single reads among them: some 10 MB."""
 _FIELD: Final = re.compile(rb"([A-Za-z0-9-]+): ?([\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?)")
 _END: Final = b"\r\n\r\n"
-_NO_NAMES: Final = (None, None)
-_COMMON: Final = b"X-Request-Id: %s\r\nDate: %s\r\nCache-Control: no-cache\r\n%sAge: %s\r\nETag: %s\r\n%s"
-_OK: Final = b"HTTP/1.1 200 OK\r\n" + _COMMON + b"%sContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
-_NOT_MODIFIED: Final = b"HTTP/1.1 304 Not Modified\r\n" + _COMMON + b"\r\n"
 IGNORED_FIELDS: Final = frozenset(
     {
         b"user-agent",
@@ -87,11 +92,49 @@ def _keeps_alive(name: bytes, value: bytes) -> bool:
 
 
 class _Lane(Struct, frozen=True):
-    """One route of a family, and what counts its answers, by status and seconds."""
+    """One route of a family, and what counts its answers."""
 
     family: Family
     read: Read
-    count: Count
+    tally: Tally
+
+
+class _Known(Struct):
+    """A request line that was met before; where a Deployment alone is read, that one, and its answer from the ETag on.
+
+    The answer holds for as long as the cache has that very object, as whatever says anything else is another one.
+    """
+
+    lane: _Lane
+    path: str
+    namespace: str | None
+    name: str | None
+    deployment: Deployment | None = None
+    body: Body | None = None
+    end: bytes = b""
+
+    def look(self, view: View) -> Body | Deferred[Body]:
+        """Return the body of the answer, as things are now."""
+        family, read = self.lane.family, self.lane.read
+        if read.alone is None:
+            return read.look(family, view, *(each for each in (self.namespace, self.name) if each is not None))
+        deployment = family.cache.deployment(self.namespace or "", self.name or "")
+        if self.body is None or self.deployment is not deployment:
+            self.deployment, self.body = deployment, read.alone(deployment)
+            self.end = _end_of(self.body, self.body, self.body.etag)
+        return self.body
+
+
+def _end_of(body: Body, shown: Body | None, tag: bytes) -> bytes:
+    """Return the fields of an answer that are of its body: which is `shown` in one form, or known to the client."""
+    more = b"Vary: Accept-Encoding\r\n" if body.negotiable else b""
+    if body.warning:
+        more += b"Warning: %s\r\n" % body.warning
+    if shown is not body and shown is not None:
+        more += b"Content-Encoding: gzip\r\n"
+    if shown is not None:
+        more += b"Content-Type: application/json\r\nContent-Length: %d\r\n" % len(shown.data)
+    return b"ETag: %s\r\n%s\r\n" % (tag, more)
 
 
 class FastLane:
@@ -99,7 +142,7 @@ class FastLane:
 
     def __init__(self, families: Sequence[Family], metrics: Metrics) -> None:
         lanes = [
-            _Lane(family, read, metrics.counter(read.template, "GET", 200, 304))
+            _Lane(family, read, metrics.answers.of(read.template, "GET", 200, 304))
             for family in families
             for read in family.reads
         ]
@@ -108,59 +151,67 @@ class FastLane:
         )
         starts = accumulate((1 + lane.read.names for lane in lanes), initial=1)
         self._by_group = dict(zip(starts, lanes, strict=False))
+        self._known = lru_cache(KEPT_LINES)(self._read_line)
         self._heads: dict[bytes, PlainHead] = {}
-        self._date = (0, b"")
+        self._date = (0, "")
 
     def serve(self, connection: Connection, data: bytes) -> bool:
         """See `Lane.serve`: what is answered is a plain read that nothing speaks against."""
-        line = self._line.match(data)
-        head = self._head(data[line.end() :]) if line is not None else None
-        if line is None or head is None:
+        end = data.find(b"\r\n", 0, MAX_LINE) + 2
+        known = self._known(data[:end])
+        head = self._head(data[end:]) if known is not None else None
+        if known is None or head is None:
             return False
         site = connection.site
         began = site.now()
-        group = line.lastindex or 0
-        lane = self._by_group[group]
-        names = [name.decode("ascii") for name in line.groups()[group : group + lane.read.names]]
-        known_as = request_id(head.request_id)
+        lane = known.lane
         try:
             identity = connection.identify()
             gate = lane.family.gate
-            view = gate.known_view(identity, *names, *_NO_NAMES[lane.read.names :])
+            view = gate.known_view(identity, known.namespace, known.name)
             if view is None:
                 return False
-            knowledge = lane.family.cache.check_fresh(names[0] if names else None, head.max_stale)
+            knowledge = lane.family.cache.check_fresh(known.namespace, head.max_stale)
             if knowledge.missing:
                 return False
-            body = lane.read.look(lane.family, view, *names)
+            body = known.look(view)
             if isinstance(body, Deferred):
                 return False
-            known = body.is_known(head.if_none_match, gzip=head.gzip)
-            shown = body if known else body.form(gzip=head.gzip)
+            is_new = head.if_none_match is None or not body.is_known(head.if_none_match, gzip=head.gzip)
+            shown = body.form(gzip=head.gzip) if is_new else None
             if isinstance(shown, Deferred):
                 return False
-            limits = gate.pass_read(identity, 0 if known else body.extra_tokens())
+            limits = gate.pass_read(identity, body.extra_tokens() if is_new else 0)
             if limits is None:
                 return False
-            more = b"Vary: Accept-Encoding\r\n" if body.negotiable else b""
-            if body.warning:
-                more += b"Warning: %s\r\n" % body.warning
-            common = (known_as, self._date_now(), limits, shown_age(knowledge.age), body.tag(gzip=head.gzip), more)
-            coding = b"Content-Encoding: gzip\r\n" if shown is not body else b""
-            sent = b"" if known else shown.data
-            answer = _NOT_MODIFIED % common if known else _OK % (*common, coding, len(sent))
+            known_as = request_id(head.request_id)
+            start = (
+                f"HTTP/1.1 {'200 OK' if is_new else '304 Not Modified'}\r\nX-Request-Id: {known_as}\r\n"
+                f"Date: {self._date_now()}\r\nCache-Control: no-cache\r\n{limits}Age: {math.ceil(knowledge.age)}\r\n"
+            )
+            kept = shown is not None and shown is known.body
+            rest = known.end if kept else _end_of(body, shown, body.tag(gzip=head.gzip))
+            sent = b"" if shown is None else shown.data
         except Exception:  # noqa: BLE001  # the ordinary way runs into the same, and answers and logs it
             return False
-        if len(sent) > WHOLE_BYTES or not connection.write_whole(answer, sent):
+        if len(sent) > WHOLE_BYTES or not connection.write_whole(start.encode("ascii") + rest, sent):
             return False
-        status = 304 if known else 200
+        status = 200 if is_new else 304
         seconds = site.now() - began
-        lane.count(status, seconds)
-        path = line[group].decode("ascii")
-        site.access.note(
-            connection.address, status, known_as.decode("ascii"), identity.name, "GET", path, len(sent), seconds
-        )
+        lane.tally.served(status, seconds)
+        site.access.note(connection.address, status, known_as, identity.name, "GET", known.path, len(sent), seconds)
         return True
+
+    def _read_line(self, line: bytes) -> _Known | None:
+        """Return what a request line asks for, with the end of the line; None for what is not a plain read."""
+        found = self._line.fullmatch(line)
+        if found is None:
+            return None
+        group = found.lastindex or 0
+        lane = self._by_group[group]
+        path, *names = (text.decode("ascii") for text in found.groups()[group - 1 : group + lane.read.names])
+        namespace, name = (*names, None, None)[:2]
+        return _Known(lane, path, namespace, name)
 
     def _head(self, section: bytes) -> PlainHead | None:
         """Return what a header section says; those that repeat, as most clients' do, are read once."""
@@ -173,8 +224,8 @@ class FastLane:
                 self._heads[section] = head
         return head
 
-    def _date_now(self) -> bytes:
+    def _date_now(self) -> str:
         now = int(time())
         if self._date[0] != now:
-            self._date = now, datetimeToString(now)
+            self._date = now, datetimeToString(now).decode("ascii")
         return self._date[1]

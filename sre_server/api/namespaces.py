@@ -11,11 +11,12 @@ from sre_server.api.counts import replicas_in_path
 from sre_server.api.gate import Gate
 from sre_server.api.lists import ListBodies
 from sre_server.api.newness import Newness
-from sre_server.api.routes import Read, list_route, read_route, write_route
+from sre_server.api.routes import Read, count_route, list_route, write_route
 from sre_server.api.routing import WILDCARD, json_app
 from sre_server.api.statuses import FAMILY_B
 from sre_server.api.writing import Writer
 from sre_server.cache import ClusterCache
+from sre_server.model import Deployment
 from sre_server.security.authorization import View
 from sre_server.security.identity import Identity
 from sre_server.web.request import APIRequest
@@ -74,10 +75,11 @@ class NamespacesAPI:
         """`GET /namespaces/{ns}/deployments/ANY/replica_count`: the counts of one namespace."""
         return self._counts.of_one(namespace, view)
 
-    @read_route(_app, reads, "/namespaces/<namespace:namespace>/deployments/<deployment:name>/replica_count")
-    def replica_count(self, namespace: str, name: str) -> Body:
+    @count_route(_app, reads, "/namespaces/<namespace:namespace>/deployments/<deployment:name>/replica_count")
+    @staticmethod
+    def replica_count(deployment: Deployment) -> Body:
         """`GET /namespaces/{ns}/deployments/{name}/replica_count`: the desired count."""
-        return one(_REPLICA_COUNT, self.cache.deployment(namespace, name))
+        return one(_REPLICA_COUNT, deployment)
 
     @write_route(_app, "/namespaces/<namespace:namespace>/deployments/<deployment:name>/replica_count/<count>")
     async def set_replica_count(

@@ -11,6 +11,7 @@ from typing import Final, Protocol, cast
 
 from klein import Klein
 from msgspec import Struct
+from msgspec.structs import replace
 from twisted.internet.defer import Deferred
 from werkzeug.datastructures import RequestCacheControl
 from werkzeug.http import parse_cache_control_header
@@ -21,6 +22,7 @@ from sre_server.api.newness import Newness, Wanted, version_in
 from sre_server.api.routing import SEGMENT, Handler, is_known_to, json_route, template_of
 from sre_server.cache import ClusterCache
 from sre_server.errors import NotFound
+from sre_server.model import Deployment
 from sre_server.security.authorization import Verb, View
 from sre_server.security.identity import Identity
 from sre_server.web.request import APIRequest
@@ -34,13 +36,15 @@ class Read(Struct, frozen=True):
 
     `template` names it for metrics; `pattern` matches its path as it is commonly written, with a group for each of the
     `names` in it: a namespace, or a namespace and a Deployment. `look` takes the family, what the client is known to
-    see, and those, without asking who wants to know.
+    see, and those, without asking who wants to know. Where the body says nothing but what one Deployment does, `alone`
+    makes it of that.
     """
 
     template: str
     pattern: str
     names: int
     look: Callable[..., Body | Deferred[Body]]
+    alone: Callable[[Deployment], Body] | None = None
 
 
 class Family(Protocol):
@@ -101,6 +105,20 @@ def read_route(app: Klein, reads: list[Read], rule: str, *, blocking: bool = Fal
         json_route(app, rule)(wraps(handler)(read))
         reads.append(_read(rule, look))
         return handler
+
+    return decorate
+
+
+def count_route(app: Klein, reads: list[Read], rule: str) -> Callable[[Callable[[Deployment], Body]], object]:
+    """Serve GET of what one Deployment says by itself, as `read_route` does; the function makes the body of that."""
+
+    def decorate(alone: Callable[[Deployment], Body]) -> object:
+        def read(family: Family, namespace: str, name: str) -> Body:
+            return alone(family.cache.deployment(namespace, name))
+
+        read_route(app, reads, rule)(wraps(alone)(read))
+        reads[-1] = replace(reads[-1], alone=alone)
+        return alone
 
     return decorate
 

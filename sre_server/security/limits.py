@@ -44,20 +44,27 @@ class TokenBuckets:
 
     def take(self, client: Hashable) -> Allowance:
         """Take one token from the client's bucket if there is one."""
-        now = self._now()
-        bucket = self._buckets.get(client)
+        left = self.left_after_one(client)
+        if left < 0:
+            return Allowance(allowed=False, remaining=0, wait=(1 - self._buckets[client].tokens) / self.rate.per_second)
+        return Allowance(allowed=True, remaining=left, wait=0.0)
+
+    def left_after_one(self, client: Hashable) -> int:
+        """Take one token as `take` does; return how many are left, or -1 if there was none."""
+        now, bucket = self._now(), self._buckets.get(client)
         if bucket is None:
             bucket = self._buckets[client] = _Bucket(float(self.rate.burst), now)
             if len(self._buckets) > MAX_CLIENTS:
                 self._buckets.popitem(last=False)
         else:
             self._buckets.move_to_end(client)
-            refilled = bucket.tokens + max(0.0, now - bucket.at) * self.rate.per_second
-            bucket.tokens, bucket.at = min(float(self.rate.burst), refilled), now
+            if now > bucket.at:
+                bucket.tokens = min(self.rate.burst, bucket.tokens + (now - bucket.at) * self.rate.per_second)
+            bucket.at = now
         if bucket.tokens < 1:
-            return Allowance(allowed=False, remaining=0, wait=(1 - bucket.tokens) / self.rate.per_second)
+            return -1
         bucket.tokens -= 1
-        return Allowance(allowed=True, remaining=int(bucket.tokens), wait=0.0)
+        return int(bucket.tokens)
 
     def charge(self, client: Hashable, tokens: int) -> Allowance:
         """Take more tokens for what turned out to cost more, at most a whole burst; they may have to be earned yet."""

@@ -1,4 +1,5 @@
-"""What the daemon tells of itself: `metrics`, `identities` (metrics by client), `access` lines, and `logs`' formats.
+"""What the daemon tells of itself: `metrics`, `access` lines, and `logs`' formats.
 
-`output` is standard output, for those who write lines to it.
+Of the metrics, `identities` has those by client, and `tallies` those of every request. `output` is standard output, for
+those who write lines to it.
 """

@@ -3,10 +3,13 @@
 import json
 import logging
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import IO, Final, Protocol, cast
 
+import msgspec
 from twisted.application.service import Service
 from twisted.logger import (
     FileLogObserver,
@@ -73,8 +76,14 @@ def as_text(event: LogEvent) -> str | None:
     lines = event.get("access_lines")
     if not isinstance(lines, AccessLines):
         return formatEventAsClassicLogText(event)
-    times = {second: formatTime(second) for second in {int(line.at) for line in lines}}
-    return "".join([f"{times[int(line.at)]} [{ACCESS_LOGGER}#info] {line}\n" for line in lines])
+    text: list[str] = []
+    second, start = -1, ""
+    for line in lines:
+        if int(line.at) != second:
+            second = int(line.at)
+            start = f"{formatTime(second)} [{ACCESS_LOGGER}#info] "
+        text += (start, str(line), "\n")
+    return "".join(text)
 
 
 def as_json(event: LogEvent) -> str:
@@ -87,15 +96,35 @@ def _access_line(line: AccessLine) -> str:
     record = _record(line.at, "info", ACCESS_LOGGER, str(line))
     record |= {"request_id": line.request_id, "address": line.address, "status": line.status}
     if line.path:
-        record |= {"identity": line.identity, "method": line.method, "path": line.path}
-        record |= {"size": line.size, "milliseconds": round(line.seconds * 1000, 3)}
-    return json.dumps(record) + "\n"
+        milliseconds = round(line.seconds * 1000, 3)
+        record |= {
+            "identity": line.identity,
+            "method": line.method,
+            "path": line.path,
+            "size": line.size,
+            "milliseconds": milliseconds,
+        }
+    return _as_line(record)
 
 
 def _record(at: float, level: str, logger: str, message: str | None) -> dict[str, object]:
     """Begin a line with what each has; `at` is in seconds since the epoch."""
-    time = datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")
+    time = f"{_until_seconds(int(at))}.{int(at % 1 * 1000):03}+00:00"
     return {"time": time, "level": level, "logger": logger, "message": message}
+
+
+@lru_cache(4)
+def _until_seconds(at: int) -> str:
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+
+
+def _as_line(record: Mapping[str, object]) -> str:
+    """Encode a line in ASCII, so that no reader takes any character in it for the end of a line."""
+    with suppress(UnicodeEncodeError):  # of half a character, which `json` escapes
+        text = msgspec.json.encode(record).decode("utf-8")
+        if text.isascii():
+            return text + "\n"
+    return json.dumps(record, separators=(",", ":")) + "\n"
 
 
 def as_json_line(event: LogEvent) -> str:
@@ -108,7 +137,7 @@ def as_json_line(event: LogEvent) -> str:
         if field in event:
             value = event[field]
             record[field] = value if isinstance(value, int | float | None) else str(value)
-    return json.dumps(record) + "\n"
+    return _as_line(record)
 
 
 def observer_factory(

@@ -4,7 +4,6 @@ Labels are bounded: a route's template, never a Deployment's name. One `Metrics`
 whoever has something to count, some of them in threads, which `prometheus_client` allows.
 """
 
-from collections.abc import Callable
 from time import time
 
 from prometheus_client import (
@@ -23,12 +22,10 @@ from prometheus_client.openmetrics.exposition import generate_latest as generate
 
 from sre_server import __version__
 from sre_server.telemetry.identities import ByIdentity
+from sre_server.telemetry.tallies import Tallies
 
 PLAIN = "text/plain; version=0.0.4; charset=utf-8"
 _FAST = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
-
-Count = Callable[[int, float], None]
-"""Counts one answer: its status, and the seconds from receipt to answer."""
 
 
 class Metrics:
@@ -55,9 +52,7 @@ class Metrics:
         self.starts = counter("starts", "Starts of the service in this process: 1 once it runs.")
         self.stops = counter("stops", "Stops of the service in this process: 1 once it drains.")
 
-        self.requests = counter("http_requests", "Answered requests.", "route", "method", "code")
-        self.requests_received = counter("http_requests_received", "Requests that were received whole.", "method")
-        self.request_seconds = histogram("http_request_duration_seconds", "From receipt to answer.", "route", "method")
+        self.answers = Tallies(registry, _FAST)
         self.in_flight = gauge("http_requests_in_flight", "Requests that are being worked on.")
         self.refused = counter("http_refused", "Requests too broken, too large or too slow to be any.", "code")
         self.connections = gauge("connections", "Open connections to the API port.")
@@ -119,19 +114,6 @@ class Metrics:
         self.reloads = counter("reloads", "Files that changed and were read again.", "what", "result")
         self.reload_failing = gauge("reload_failing", "1 while a changed file cannot be used.", "what")
         self.log_messages = counter("log_messages", "Messages logged.", "level")
-
-    def counter(self, route: str, method: str, *statuses: int) -> Count:
-        """Return what counts the answers of one route with any of these statuses, without looking up a label."""
-        received = self.requests_received.labels(method)
-        answered = {status: self.requests.labels(route, method, str(status)) for status in statuses}
-        took = self.request_seconds.labels(route, method)
-
-        def count(status: int, seconds: float) -> None:
-            received.inc()
-            answered[status].inc()
-            took.observe(seconds)
-
-        return count
 
     def kube_request(self, method: str, status: int, seconds: float) -> None:
         """Count a request to the cluster: its status, 0 without an answer, and the seconds until the headers."""

@@ -4,5 +4,5 @@ A `site` makes a `channel` for each of its `connections`, as far as these have r
 in and refuse what is not proper HTTP; `turns` says whose request is next, and `intake` whose bytes; `answers` is what
 every answer has, and `unsent` bounds what is not read of long ones. A `service` runs a site, with the TLS `transport`
 before it. `interfaces` is what they ask of one another, and of a faster way that somebody may put before them.
-`twisted_channel` and `twisted_tls` have the private parts of Twisted's that are needed.
+`twisted_channel`, `twisted_tls` and `twisted_tcp` have the private parts of Twisted's that are needed.
 """

@@ -21,19 +21,19 @@ def error_body(message: str) -> bytes:
     return encode({"message": message})
 
 
-def request_id(offered: bytes | None) -> bytes:
+def request_id(offered: bytes | None) -> str:
     """Return the client's own request id if it is sane (1 to 128 plain characters), else a new one."""
     if offered is not None and _SANE_ID.fullmatch(offered):
-        return offered
-    return b"%016x" % getrandbits(64)
+        return offered.decode("ascii")
+    return f"{getrandbits(64):016x}"
 
 
-def bare_response(status: HTTPStatus, message: str, known_as: bytes) -> bytes:
+def bare_response(status: HTTPStatus, message: str, known_as: str) -> bytes:
     """Make a whole response that closes the connection, for requests too broken to reach a Request object."""
     body = error_body(message)
     head = (
         f"HTTP/1.1 {status.value} {status.phrase}\r\n"
         f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
-        f"Cache-Control: no-store\r\nX-Request-Id: {known_as.decode('ascii')}\r\nConnection: close\r\n\r\n"
+        f"Cache-Control: no-store\r\nX-Request-Id: {known_as}\r\nConnection: close\r\n\r\n"
     )
     return head.encode("ascii") + body

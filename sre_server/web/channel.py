@@ -179,14 +179,14 @@ class Channel(TwistedChannel):
             self.resume_reading()
 
     def _receive(self, data: bytes) -> None:
+        lane = self.site.lane
+        if lane is not None and self._is_idle() and lane.serve(self, data):
+            self.resetTimeout()
+            return
         if self._refused:
             self._discarded += len(data)
             if self._discarded > DISCARDED_BYTES:
                 self.pause_reading()
-            return
-        lane = self.site.lane
-        if lane is not None and self._is_idle() and lane.serve(self, data):
-            self.resetTimeout()
             return
         super().dataReceived(data)
         if self.is_mid_request and not self._refused:
@@ -269,7 +269,7 @@ class Channel(TwistedChannel):
         self._stop_clock("request")
         offered = self.requests[-1].getHeader(b"x-request-id") if self.requests else None
         known_as = request_id(offered)
-        self.site.log_refused(self, status, known_as.decode("ascii"))
+        self.site.log_refused(self, status, known_as)
         head, blank, body = bare_response(status, message, known_as).partition(b"\r\n\r\n")
         self.transport.write(head + blank + (b"" if self.parsed_method == b"HEAD" else body))
         self.loseConnection()

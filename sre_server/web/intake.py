@@ -2,7 +2,7 @@
 
 What bytes cost is not known before they are processed: a TLS record of one byte, or one that changes the keys, costs as
 much as one that holds a request. So the time that each piece takes is charged to the client, and when its slice of this
-turn is used up, the rest waits, and no more is read from the connection.
+turn is used up, the rest waits; and no more is read from a connection that has sent more than one piece, or goes on.
 """
 
 from collections.abc import Callable
@@ -33,26 +33,28 @@ class Intake:
         self._resume = resume
         self._received = b""
         self._dropped = False
-        self.waiting = False
+        self._waiting = False
+        self.paused = False
+        """Whether nothing more is to be read, as more came while bytes waited than a request has."""
 
     def take(self, data: bytes) -> None:
         """Process bytes that were received, now or in their turn."""
         key = self._key()
-        if len(data) <= PIECE_BYTES and not self._received and self._turns.has_time(key):
-            self._turns.serve(key, self._process, data)  # as nearly always
-            return
+        if len(data) <= PIECE_BYTES and not self._received and self._turns.serve_now(key, self._process, data):
+            return  # as nearly always
         self._received += data
-        if self.waiting:
-            self._pause()
-        else:
+        came_meanwhile = self._waiting
+        if not came_meanwhile:
             self._go_on()
+        if self._waiting and (came_meanwhile or len(self._received) > PIECE_BYTES) and not self.paused:
+            self.paused = True
+            self._pause()
 
     def _go_on(self) -> None:
         while self._received:
             key = self._key()
             if not self._turns.has_time(key):
-                self.waiting = True
-                self._pause()
+                self._waiting = True
                 self._turns.take(key, self._process_waiting)
                 return
             self._turns.serve(key, self._process_piece)
@@ -63,11 +65,12 @@ class Intake:
 
     def _process_waiting(self) -> None:
         """Process one piece, now that it is this client's turn; what is left waits for another."""
-        self.waiting = False
+        self._waiting = False
         if self._received:
             self._process_piece()
         self._go_on()
-        if not (self.waiting or self._dropped):
+        if self.paused and not (self._waiting or self._dropped):
+            self.paused = False
             self._resume()
 
     def flush(self) -> None:

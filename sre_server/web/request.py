@@ -73,7 +73,7 @@ class APIRequest(Request):
         self.started_at = self.channel.site.now()
         self.begun = True
         self.channel.site.began(self)
-        self.setHeader(b"X-Request-Id", request_id(self.getHeader(b"x-request-id")))
+        self.setHeader(b"X-Request-Id", request_id(self.getHeader(b"x-request-id")).encode("ascii"))
         self.setHeader(b"Date", datetimeToString())
         if problem := self._problem():
             self.close_afterwards()

@@ -157,7 +157,7 @@ class APISite(Site):
 
     def began(self, exchange: Exchange) -> None:
         """Count a request that was received whole."""
-        self.metrics.requests_received.labels(_known(exchange.method)).inc()
+        self.metrics.answers.received(_known(exchange.method))
         self.metrics.in_flight.inc()
 
     def left(self, exchange: Exchange) -> None:
@@ -171,16 +171,13 @@ class APISite(Site):
         if not isinstance(request, APIRequest):
             return
         self.metrics.in_flight.dec()
-        self._count(request, str(int(request.code)))
+        self._count(request, int(request.code))
         if request.path not in self.quiet_paths or request.code != HTTPStatus.OK:
             self._write_line(request, int(request.code))
 
-    def _count(self, exchange: Exchange, code: str) -> None:
-        method = _known(exchange.method)
-        self.metrics.requests.labels(exchange.route, method, code).inc()
-        self.metrics.request_seconds.labels(exchange.route, method).observe(
-            self.now() - exchange.started_at - exchange.waited
-        )
+    def _count(self, exchange: Exchange, code: int | str) -> None:
+        seconds = self.now() - exchange.started_at - exchange.waited
+        self.metrics.answers.of(exchange.route, _known(exchange.method)).answered(code, seconds)
 
     def _write_line(self, exchange: Exchange, status: int | str) -> None:
         self.access.note(

@@ -21,6 +21,7 @@ from zope.interface import implementer
 from sre_server.web.channel import Channel
 from sre_server.web.intake import Intake
 from sre_server.web.site import APISite
+from sre_server.web.twisted_tcp import poll_together
 from sre_server.web.twisted_tls import ShortcutTLSTransport, record_length
 
 _HEADER_BYTES: Final = 5
@@ -45,7 +46,7 @@ class FairTLSTransport(ShortcutTLSTransport):
         self._hello: bytes | None = b""
         self._paused_above = False
         self._intake = channel.intake = Intake(
-            self.factory.site.turns, channel.fairness_key, self._decrypt, self._pause, self._resume
+            self.factory.site.turns, channel.fairness_key, self.records.take, self._pause, self._resume
         )
         super().makeConnection(transport)
 
@@ -59,14 +60,13 @@ class FairTLSTransport(ShortcutTLSTransport):
             if not self.factory.site.connections.may_shake_hands(self.wrappedProtocol.address):
                 self.abortConnection()
                 return
+            self.dataReceived = self._intake.take  # type: ignore[method-assign, assignment]  # as Twisted's own `write`
         self._intake.take(bytes)
 
-    def _decrypt(self, piece: bytes) -> None:
-        if len(piece) == record_length(piece):
-            super().dataReceived(piece)
-        else:
-            with self.wrappedProtocol.at_once():
-                super().dataReceived(piece)
+    def decrypt(self, data: bytes) -> None:
+        """Decrypt a piece, and hand on at once what was in it."""
+        with self.wrappedProtocol.at_once():
+            super().decrypt(data)
 
     def pauseProducing(self) -> None:
         """Stop reading, as the channel wants."""
@@ -74,9 +74,9 @@ class FairTLSTransport(ShortcutTLSTransport):
         self.transport.pauseProducing()
 
     def resumeProducing(self) -> None:
-        """Read again, unless it is others' turn."""
+        """Read again, unless enough waits for its turn already."""
         self._paused_above = False
-        if not self._intake.waiting:
+        if not self._intake.paused:
             self.transport.resumeProducing()
 
     def _pause(self) -> None:
@@ -125,4 +125,4 @@ class MutualTLSEndpoint:
         """Listen, and speak TLS before anything else."""
         if not isinstance(protocolFactory, APISite):
             raise TypeError("a site is what this endpoint is for")
-        return self._endpoint.listen(FairTLSFactory(self._tls, protocolFactory))
+        return self._endpoint.listen(FairTLSFactory(self._tls, protocolFactory)).addCallback(poll_together)

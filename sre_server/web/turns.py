@@ -33,9 +33,22 @@ class Turns:
 
     def spend(self, client: str, seconds: float) -> None:
         """Take off the client's slice what a request took that was served at once."""
-        used = self._used[client] = self._used.get(client, 0.0) + seconds
+        self._charge(client, self._used.get(client, 0.0) + seconds)
+
+    def _charge(self, client: str, used: float) -> None:
+        self._used[client] = used
         if (used >= SLICE_SECONDS or len(self._used) > MAX_CLIENTS) and self._next is None:
             self._next = self._reactor.callLater(0, self._turn)
+
+    def serve_now(self, client: str, serve: Callable[[bytes], object], data: bytes) -> bool:
+        """Call `serve` with data, as `serve` below does, if this client has time left; return whether it had."""
+        used = self._used.get(client, 0.0)
+        if used >= SLICE_SECONDS or client in self._waiting:
+            return False
+        began = self.now()
+        serve(data)
+        self._charge(client, used + self.now() - began)
+        return True
 
     def take(self, client: str, serve: Callable[[], object]) -> None:
         """Call `serve` now, or when it is this client's turn."""
@@ -44,12 +57,11 @@ class Turns:
         else:
             self._waiting.setdefault(client, deque()).append(serve)
 
-    def serve(self, client: str, serve: Callable[..., object], *arguments: object) -> None:
-        """Call `serve` now, and take off the client's slice what that took, unless it was taken off within."""
-        began, before = self.now(), self._used.get(client, 0.0)
-        serve(*arguments)
-        within = self._used.get(client, 0.0) - before
-        self.spend(client, self.now() - began - within)
+    def serve(self, client: str, serve: Callable[[], object]) -> None:
+        """Call `serve` now, and take off the client's slice what that took; what was taken off within is part of it."""
+        began, used = self.now(), self._used.get(client, 0.0)
+        serve()
+        self._charge(client, used + self.now() - began)
 
     def _serve_late(self, client: str, serve: Callable[[], object]) -> None:
         """Serve one that waited; should that fail, the others are still to have their turn."""

@@ -4,53 +4,64 @@ For each read Twisted asks OpenSSL for a second record, and for output, that are
 costs more than the record itself. `PRIVATE` lists what is used of Twisted's; see `sre_server.web.twisted_channel`.
 """
 
+from collections.abc import Callable
 from typing import Final
 
 from OpenSSL import SSL
-from twisted.protocols.tls import BufferingTLSTransport, TLSMemoryBIOProtocol
+from twisted.internet.interfaces import IProtocol, ITransport
+from twisted.internet.protocol import connectionDone
+from twisted.protocols.tls import BufferingTLSTransport, TLSMemoryBIOFactory, TLSMemoryBIOProtocol
+from twisted.python.failure import Failure
 
-PRIVATE: Final = (
-    "_tlsConnection",
-    "_flushReceiveBIO",
-    "_handshakeDone",
-    "_appSendBuffer",
-    "_lostTLSConnection",
-    "_aborted",
-    "_aggregator",
-)
+PRIVATE: Final = ("_flushReceiveBIO", "_handshakeDone", "_aborted", "_aggregator")
 _HEADER_BYTES: Final = 5
+_DATA: Final = 23
+"""The type of a record that may have data (RFC 8446, section 5.1)."""
 _RECORD_BYTES: Final = 2**14
+_BIO_BYTES: Final = 2**15
 
 
-class ShortcutTLSTransport(BufferingTLSTransport):
-    """Twisted's TLS, shorter where what was received is exactly one record of application data."""
+class Records:
+    """The TLS records of one connection: taken apart, and made, in few steps where each is one that has only data.
 
-    _left = 0
-    """How many bytes of the record that was received last are still to come."""
-    _header = b""
-    """What has come of the header of the next record."""
+    It is no part of the transport, as each look at an attribute of that goes through `ProtocolWrapper.__getattr__`.
+    """
 
-    def dataReceived(self, bytes: bytes) -> None:  # noqa: A002  # Twisted's name
+    def __init__(self, transport: "ShortcutTLSTransport") -> None:
+        self._transport = transport
+        self._tls: SSL.Connection | None = None
+        self._left = 0
+        self._header = b""
+
+    def begin(self, tls: SSL.Connection, flush: Callable[[], None]) -> None:
+        """Take the shorter way from now on, as the handshake is done; `flush` sends what waits to be sent."""
+        self._tls, self._flush = tls, flush
+        self._deliver = self._transport.wrappedProtocol.dataReceived
+        self._send = self._transport.transport.write
+
+    def end(self) -> None:
+        """Take Twisted's way for all that is still to come."""
+        self._tls = None
+
+    def take(self, data: bytes) -> None:
         """Decrypt what was received."""
-        if self._is_one_record(bytes):
-            self._tlsConnection.bio_write(bytes)
-            try:
-                data = self._tlsConnection.recv(_RECORD_BYTES)
-            except SSL.Error:
-                self._flushReceiveBIO()  # runs into the same, and knows what to do: an alert, new keys, the end
-            else:
-                self.wrappedProtocol.dataReceived(data)
+        tls = self._tls
+        if tls is None or not self.is_one(data):
+            self._follow(data)
+            self._transport.decrypt(data)
             return
-        self._follow(bytes)
-        super().dataReceived(bytes)
+        tls.bio_write(data)
+        try:
+            received = tls.recv(_RECORD_BYTES)
+        except SSL.Error:
+            self._transport.decrypted()  # runs into the same, and knows what to do: an alert, new keys, the end
+        else:
+            self._deliver(received)
 
-    def _is_one_record(self, data: bytes) -> bool:
-        return (
-            data[:1] == b"\x17"  # application data (RFC 8446, section 5.1)
-            and len(data) == record_length(data)
-            and not (self._left or self._header or self._appSendBuffer or self._lostTLSConnection or self._aborted)
-            and bool(self._handshakeDone)
-        )
+    def is_one(self, data: bytes) -> bool:
+        """Tell whether this is exactly one record, and one that may have data."""
+        whole = len(data) == _HEADER_BYTES + int.from_bytes(data[3:_HEADER_BYTES])
+        return whole and data[0] == _DATA and not (self._left or self._header)
 
     def _follow(self, data: bytes) -> None:
         """Keep track of where records begin, so that the middle of one is never taken for a beginning."""
@@ -69,8 +80,57 @@ class ShortcutTLSTransport(BufferingTLSTransport):
 
     def write_now(self, data: bytes) -> None:
         """Encrypt and send, after what waits to be sent, without waiting for more to send along with it."""
+        if self._tls is None or len(data) > _RECORD_BYTES:
+            self._transport.write_through(data)
+            return
+        self._flush()
+        try:
+            self._tls.send(data)
+            record = self._tls.bio_read(_BIO_BYTES)
+        except SSL.Error:
+            self._transport.write_through(data)  # as in `take`
+        else:
+            self._send(record)
+
+
+class ShortcutTLSTransport(BufferingTLSTransport):
+    """Twisted's TLS, with `records` for what is received, and for what is to be sent at once."""
+
+    transport: ITransport
+
+    def __init__(self, factory: TLSMemoryBIOFactory, wrappedProtocol: IProtocol, _connectWrapped: bool = True) -> None:
+        super().__init__(factory, wrappedProtocol, _connectWrapped)
+        self.records = Records(self)
+        self.write_now = self.records.write_now
+
+    def decrypt(self, data: bytes) -> None:
+        """Decrypt what was received in Twisted's way."""
+        super().dataReceived(data)
+        if self._handshakeDone and not self._aborted:
+            self.records.begin(self.getHandle(), self._aggregator.flush)
+
+    def decrypted(self) -> None:
+        """Deliver what OpenSSL has decrypted, in Twisted's way."""
+        self._flushReceiveBIO()
+
+    def write_through(self, data: bytes) -> None:
+        """Encrypt and send in Twisted's way, after what waits to be sent."""
         self._aggregator.flush()
         TLSMemoryBIOProtocol.write(self, data)
+
+    def dataReceived(self, bytes: bytes) -> None:  # noqa: A002  # Twisted's name
+        """Decrypt what was received."""
+        self.records.take(bytes)
+
+    def abortConnection(self) -> None:
+        """Deliver nothing more."""
+        self.records.end()
+        super().abortConnection()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Let go of the connection."""
+        self.records.end()
+        super().connectionLost(reason)
 
 
 def record_length(data: bytes) -> int:

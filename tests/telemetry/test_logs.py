@@ -59,7 +59,7 @@ class JSONLineTests(SynchronousTestCase):
     def test_what_a_line_has(self) -> None:
         """Time as RFC 3339 in UTC, level, logger and message."""
         event = {"log_time": 1767225600.25, "log_level": LogLevel.warn, "log_namespace": "a.b", "log_format": "{x}!"}
-        expected = '{"time": "2026-01-01T00:00:00.250+00:00", "level": "warn", "logger": "a.b", "message": "1!"}\n'
+        expected = '{"time":"2026-01-01T00:00:00.250+00:00","level":"warn","logger":"a.b","message":"1!"}\n'
         self.assertEqual(as_json_line(event | {"x": 1}), expected)
 
     def test_hostile_text_stays_in_its_field(self) -> None:

@@ -18,7 +18,7 @@ from sre_server.web.channel import HANDSHAKE_SECONDS, Channel
 from sre_server.web.connections import ConnectionLimits
 from sre_server.web.intake import PIECE_BYTES, Intake
 from sre_server.web.turns import SLICE_SECONDS, Turns
-from sre_server.web.twisted_tls import ShortcutTLSTransport
+from sre_server.web.twisted_tls import Records, ShortcutTLSTransport
 from tests.fakes import deployment, namespace
 from tests.memory_server import ALICE, MemoryServer, read_answers
 from tests.security.test_tls import FolderTests, TLSClient, client_context
@@ -155,14 +155,14 @@ class DecryptingTests(TransportTests):
 
     def test_the_middle_of_a_record(self) -> None:
         """Bytes that look like a record, and are the middle of one, are taken for what they are."""
-        transport = ShortcutTLSTransport(TLSMemoryBIOFactory(self.tls, False, Factory()), Protocol())
-        transport._handshakeDone, transport._appSendBuffer = True, []
+        records = Records(ShortcutTLSTransport(TLSMemoryBIOFactory(self.tls, False, Factory()), Protocol()))
+        self.patch(ShortcutTLSTransport, "decrypt", lambda _, data: None)
         looks = b"\x17\x03\x03\x00\x02ab"
-        self.assertTrue(transport._is_one_record(looks))
+        self.assertTrue(records.is_one(looks))
         follow = (b"\x17\x03\x03\x00\x09xy", b"1234567", b"\x17\x03", b"\x03\x00\x01z")
         for before, expected in zip(follow, (False, True, False, True), strict=True):
-            transport._follow(before)
-            self.assertEqual(transport._is_one_record(looks), expected, before)
+            records.take(before)
+            self.assertEqual(records.is_one(looks), expected, before)
 
     def test_what_costs_too_much_waits(self) -> None:
         """Past its slice a client's bytes wait, and its connection is not read from; another's request is served."""
@@ -205,6 +205,7 @@ class DecryptingTests(TransportTests):
         self.client.protocol.resumeProducing()
         self.assertEqual(self.client.transport.producerState, "producing")
         self.server.site.turns.spend(ALICE.name, 1.0)
+        self.client.protocol.dataReceived(self.records(GET))
         self.client.protocol.dataReceived(self.records(GET))
         self.client.protocol.resumeProducing()
         self.assertEqual(self.client.transport.producerState, "paused")

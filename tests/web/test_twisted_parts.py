@@ -8,12 +8,13 @@ from importlib.metadata import requires, version
 from types import ModuleType
 
 from packaging.requirements import Requirement
+from twisted.internet.abstract import FileDescriptor
 from twisted.protocols import tls
 from twisted.protocols.basic import LineReceiver
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.http import HTTPChannel
 
-from sre_server.web import channel, transport, twisted_channel, twisted_tls
+from sre_server.web import channel, transport, twisted_channel, twisted_tcp, twisted_tls
 
 TRIED = ("26.10",)
 """The releases of Twisted that these tests have passed on; the next one is tried before setup.py admits it."""
@@ -27,6 +28,7 @@ class PrivatePartsTests(SynchronousTestCase):
         for private, parts in (
             (twisted_channel.PRIVATE, (HTTPChannel, LineReceiver)),
             (twisted_tls.PRIVATE, (tls,)),
+            (twisted_tcp.PRIVATE, (FileDescriptor,)),
         ):
             source = "".join(map(inspect.getsource, parts))
             self.assertEqual([name for name in private if not re.search(rf"\b{name}\b", source)], [])
@@ -41,7 +43,7 @@ class PrivatePartsTests(SynchronousTestCase):
 
     def test_they_are_named_once(self) -> None:
         """`PRIVATE` is what each adapter uses, and what stands on it uses none of them."""
-        for adapter, user in ((twisted_channel, channel), (twisted_tls, transport)):
+        for adapter, user in ((twisted_channel, channel), (twisted_tls, transport), (twisted_tcp, transport)):
             self.assertEqual(_used(adapter, adapter.PRIVATE), set(adapter.PRIVATE))
             self.assertEqual(_used(user, adapter.PRIVATE), set())
 
