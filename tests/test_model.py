@@ -2,7 +2,7 @@
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from sre_server.news import Resource, Source
+from sre_server.news import Resource, Source, sources_beside, sources_of
 from sre_server.texts import at_least_as_new, is_deployment_name, is_namespace_name
 
 
@@ -129,3 +129,14 @@ class SourceTests(SynchronousTestCase):
         """A source of one namespace says which; one of all namespaces says only the resource."""
         self.assertEqual(str(Source(Resource.DEPLOYMENTS, "shop")), "deployments in shop")
         self.assertEqual(str(Source(Resource.NAMESPACES)), "namespaces")
+
+    def test_namespaces_are_kept_to(self) -> None:
+        """A server of some namespaces asks for nothing outside of them, whatever it is that is listed beside."""
+        for sources in (sources_of, sources_beside):
+            found = [(source.resource, source.namespace) for source in sources(["shop", "bank"])]
+            kinds = {resource for resource, _ in found}
+            self.assertEqual(len(kinds), 2)
+            self.assertEqual(set(found), {(kind, name) for kind in kinds for name in ("shop", "bank")})
+            self.assertEqual(
+                {(source.resource, source.namespace) for source in sources([])}, {(k, None) for k in kinds}
+            )

@@ -5,20 +5,23 @@ Whether a survivor changes any behaviour is for people to say; this ends with 0 
 
 import argparse
 import random
+import re
 import subprocess
 import sys
 from collections import Counter
 from fnmatch import fnmatch
 
-FEW = "sre_server.news.*"
+FEW = "sre_server.day.rollout.*"
 """Mutants of a small module: mutmut makes all of them before it tries any."""
+_SPINNER = re.compile(r"[\u2800-\u28ff] ")
 
 
 def mutmut(*arguments: str) -> str:
     """Run mutmut, and return what it prints; what it prints when it fails is ours, too."""
     done = subprocess.run([sys.executable, "-m", "mutmut", *arguments], capture_output=True, text=True, check=False)
     if done.returncode:
-        sys.exit(f"mutmut {arguments[0]} failed:\n{done.stdout[-6000:]}{done.stderr[-6000:]}")
+        said = [line for line in (done.stdout + done.stderr).splitlines() if line.strip() and not _SPINNER.match(line)]
+        sys.exit("\n".join([f"mutmut {arguments[0]} failed:", *said[-60:]]))
     return done.stdout
 
 
