@@ -47,14 +47,16 @@ _OWN: Final = {"content-length", "content-type", "date"}
 
 
 class Handler(DaemonProcess):
-    """A bare net/http handler, on one processor."""
+    """A bare net/http handler; it uses all processors, as Go does, unless `processors` says how many."""
 
-    def __init__(self, folder: Path, identities: Identities, answer: bytes) -> None:
-        file = folder / "handler.answer"
+    def __init__(self, folder: Path, identities: Identities, answer: bytes, processors: int | None = None) -> None:
+        log = folder / f"handler-{processors or 'all'}.log"
+        file = log.with_suffix(".answer")
         file.write_bytes(answer)
         pair = identities.server
         options = [f"-cert={pair.certificate}", f"-key={pair.key}", f"-ca={identities.authority.file}"]
-        super().__init__(folder / "handler.log", [str(ensure_handler()), *options, f"-answer={file}"])
+        extra = {} if processors is None else {"GOMAXPROCS": str(processors)}
+        super().__init__(log, [str(ensure_handler()), *options, f"-answer={file}"], extra)
         try:
             self.target = identities.target(int(self.wait_for_line(r"listening on (\d+)")[1]))
         except BaseException:

@@ -40,8 +40,9 @@ def single_read(bench: Bench) -> list[Result]:
         server = bench.server(stack, stub)
         answer = exchange(server.target, some[0])
         floor = bench.floor(stack, answer)
-        handler = stack.enter_context(Handler(bench.folder, bench.identities, answer))
-        processes: dict[str, DaemonProcess] = {"floor": floor, "server": server, "go": handler}
+        processes: dict[str, DaemonProcess] = {"floor": floor, "server": server}
+        processes["go"] = stack.enter_context(Handler(bench.folder, bench.identities, answer))
+        processes["go1"] = stack.enter_context(Handler(bench.folder, bench.identities, answer, processors=1))
         if nginx is not None:
             processes["nginx"] = stack.enter_context(Nginx(nginx, bench.folder, bench.identities, answer))
         strict = bench.server(stack, stub, f"--authorization=policy:{policy}", log="policy.log")
@@ -65,6 +66,8 @@ def single_read(bench: Bench) -> list[Result]:
         _result(f"{what}, {len(everybody):,} names in turn", taken, "server in turn", "floor in turn", GOAL_IN_TURN),
         _result(f"{what} beside a bare Go handler", taken, "server", "go", GOAL_GO),
         _result(f"the same at {PACE:,.0f} requests/s", taken, "server paced", "go paced", GOAL_GO_PACED),
+        _result(f"{what} beside a Go handler with GOMAXPROCS=1", taken, "server", "go1"),
+        _result(f"the same at {PACE:,.0f} requests/s", taken, "server paced", "go1 paced"),
     ]
     if nginx is None:
         return [*results, skipped(ROW, f"{what} beside nginx", "", "nginx is not installed")]
