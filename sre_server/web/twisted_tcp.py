@@ -6,7 +6,7 @@ and their answers leave together. `PRIVATE` lists what is used of Twisted's; see
 """
 
 import select
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from twisted.internet.interfaces import IListeningPort, IReactorFDSet, IReadDescriptor
@@ -16,7 +16,9 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-PRIVATE: Final = ("dataBuffer", "_tempDataBuffer", "_writeDisconnected")
+PRIVATE: Final = ("dataBuffer", "_tempDataBuffer", "_tempDataLen", "_writeDisconnected", "_isSendBufferFull")
+UNSENT_BYTES: Final = 64 * 1024
+"""So much may be left unsent before producers pause: Twisted's own bound."""
 BATCH: Final = 32
 """So many connections are heard before others on the reactor have their turn, and before what they are told is sent."""
 SHORT_BYTES: Final = 4096
@@ -96,7 +98,7 @@ class PromptServer(Server):
     """The server's end of a TCP connection, with nothing between a write and the kernel while that takes all."""
 
     bufferSize = 8192
-    """What one read can bring, and what may be left unsent before producers pause."""
+    """What one read can bring: what is asked is shorter, and a peer that sends more takes its time of all others."""
 
     poll: ConnectionPoll
     _kept = b""
@@ -119,6 +121,13 @@ class PromptServer(Server):
         else:
             data, self._kept = self._kept + data, b""
             super().write(data[self._sent(data) :])
+
+    def writeSequence(self, iovec: Iterable[bytes]) -> None:
+        """Send pieces as one."""
+        self.write(b"".join(iovec))
+
+    def _isSendBufferFull(self) -> bool:
+        return len(self.dataBuffer) + self._tempDataLen > UNSENT_BYTES
 
     def send_kept(self) -> None:
         """Send what was kept, unless it had to go before something else."""

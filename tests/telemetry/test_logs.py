@@ -56,6 +56,14 @@ def lines_of(log: Callable[[Logger], object]) -> list[dict[str, Any]]:
 class JSONLineTests(SynchronousTestCase):
     """One object per event."""
 
+    def test_what_is_hard_to_encode(self) -> None:
+        """Half a character, a character that ends lines for some readers, and a huge number: one line, in ASCII."""
+        for value in ("\ud800", "a\u2028b", 2**70):
+            event = {"log_time": 0.0, "log_namespace": "a", "log_format": "{path}", "path": value}
+            line = as_json_line(event)
+            self.assertTrue(line.isascii())
+            self.assertEqual((json.loads(line)["path"], line.count("\n")), (value, 1))
+
     def test_what_a_line_has(self) -> None:
         """Time as RFC 3339 in UTC, level, logger and message."""
         event = {"log_time": 1767225600.25, "log_level": LogLevel.warn, "log_namespace": "a.b", "log_format": "{x}!"}

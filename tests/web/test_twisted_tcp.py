@@ -12,7 +12,7 @@ from twisted.internet.unix import Port as UNIXPort
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from sre_server.web.twisted_tcp import BATCH, SHORT_BYTES, ConnectionPoll, PromptServer, poll_together
+from sre_server.web.twisted_tcp import BATCH, SHORT_BYTES, UNSENT_BYTES, ConnectionPoll, PromptServer, poll_together
 
 LONG = b"x" * (SHORT_BYTES + 1)
 
@@ -145,6 +145,27 @@ class ConnectionPollTests(SynchronousTestCase):
         self.assertTrue(received + self.received(peer) == sent + b"more")
         self.assertEqual(paused, ["paused", "paused", "resumed"])
         connection.unregisterProducer()
+
+    def test_how_much_may_be_unsent(self) -> None:
+        """A producer is paused by what exceeds Twisted's own bound, and by no less; pieces are as good as a whole."""
+        connection, peer = self.connect()
+        paused: list[str] = []
+        producer = type("Producer", (), {"pauseProducing": lambda _: paused.append("paused")})()
+        connection.registerProducer(producer, True)
+        with self.assertRaises(BlockingIOError):
+            while True:
+                connection.socket.send(b"x" * 65536)
+        connection.write(b"y" * (UNSENT_BYTES - 1))
+        connection.writeSequence([b"z", b""])
+        self.assertEqual(paused, [])
+        connection.writeSequence([b"z", b"z"])
+        self.assertEqual(paused, ["paused"])
+        connection.unregisterProducer()
+        received = b""
+        while self.reactor.writers:
+            received += self.received(peer)
+            self.write_on()
+        self.assertTrue((received + self.received(peer)).endswith(b"yzzz"))
 
     def test_pausing(self) -> None:
         """A connection that pauses is not heard, not even one that another has paused in the same turn."""
