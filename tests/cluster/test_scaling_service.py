@@ -101,6 +101,7 @@ class ScalingTests(SynchronousTestCase):
         self.cluster.script.appendleft(FakeReply(200, [deployment_body(deployment(replicas=4))]))
         self.run_one()
         self.assertEqual(self.successResultOf(outcome), State(deployment().uid, 4))
+        self.assertEqual(self.cluster.requests[-1][:2], ("GET", "/apis/apps/v1/namespaces/shop/deployments/web"))
 
     def test_what_the_server_may_not_do(self) -> None:
         """Where the cluster says that a right is missing, whoever has to know is told, until it is granted."""

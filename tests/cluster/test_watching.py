@@ -214,7 +214,8 @@ class EndedTests(ReflectorTestCase):
         good = event_line("MODIFIED", deployment(version="106", replicas=6))
         lines = good + b"garbage\n" + event_line("MODIFIED", deployment(version="107"))
         self.cycle_fails(BadAnswer, self.watched(lines))
-        self.assertEqual(changes_of(self.emitted)[-1], Put(deployment(version="106", replicas=6)))
+        before = Changed(self.reflector.source, self.clock.seconds(), [Put(deployment(version="106", replicas=6))])
+        self.assertEqual(self.emitted[-1], before)
         self.check_lists()
 
     def test_deeply_nested_line(self) -> None:
