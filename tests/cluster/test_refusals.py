@@ -101,7 +101,8 @@ class RefusalTests(SynchronousTestCase):
     def test_throttled(self) -> None:
         """A 429, which the cluster words as a page, is worth repeating when the cluster says, or in a second."""
         page = FakeReply(429, [b"Too many requests, please try again later."], retry_after=7)
-        self.assertEqual(self.refused(ClusterThrottled, page).retry_after, 7)
+        error = self.refused(ClusterThrottled, page)
+        self.assertEqual((error.retry_after, "takes no more writes now" in str(error)), (7, True))
         self.assertEqual(self.refused(ClusterThrottled, refusal(429, "TooManyRequests")).retry_after, 1)
 
     def test_what_the_cluster_did_not_say(self) -> None:

@@ -8,6 +8,7 @@ from msgspec.structs import replace
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from sre_server.day import changes as counting
 from sre_server.day.changes import Changes
 from sre_server.day.record import OURS, THROUGH_SCALE, UNKNOWN, CountChange, Record
 from sre_server.model import Author, Deployment, Owners, ScaledEvent, Unreadable
@@ -84,6 +85,25 @@ class ChangesTests(SynchronousTestCase):
         self.told_list()
         self.told_list(web(5, 16, uid="a-fourth"))
         self.assertEqual(self.noted, [])
+
+    def test_too_many_writes_that_no_watch_told_of(self) -> None:
+        """The oldest is forgotten, and the others are ours when the watch tells of them."""
+        self.patch(counting, "WRITES", 2)
+        names = ("a", "b", "c")
+        states = {
+            name: [
+                replace(deployment(name, replicas=count, version=str(at)), uid=f"uid-{name}")
+                for count, at in ((3, 10), (6, 11))
+            ]
+            for name in names
+        }
+        self.told_list(*(before for before, _ in states.values()))
+        for _, after in states.values():
+            self.tell(after, 6, ALICE)
+        self.put(*(after for _, after in states.values()))
+        self.assertEqual(
+            [(each.deployment, each.by) for each in self.noted], [("a", None), ("b", "alice"), ("c", "alice")]
+        )
 
     def test_our_own_write(self) -> None:
         """It is shown as soon as it is answered, and once, whether the watch tells of it before or after that."""
