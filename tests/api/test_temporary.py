@@ -362,7 +362,7 @@ class TemporaryTests(SynchronousTestCase):
             ("GET", "/temporary", None),
         ):
             answer = server.call(method, path, body)
-            self.assertEqual(answer.status, 503)
+            self.assertEqual((answer.status, answer.header("Retry-After")), (503, "60"))
             self.assertIn("--temporary-store NAMESPACE/NAME", answer.json()["message"])
         self.assertIsNone(server.get("/deployments/shop/web").json()["temporary"])
         self.assertNotIn("temporary", server.get("/deployments/shop/web").json()["not_known"])

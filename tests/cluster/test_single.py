@@ -25,7 +25,7 @@ class SingleTests(SynchronousTestCase):
         """What is not a Scale is refused."""
         for body in (b"", b"{}", b'{"kind":"Status"}', scale_body(deployment())[:-1], b"\xff"):
             with self.subTest(body):
-                self.assertRaises(BadAnswer, decode_scale, body)
+                self.assertRaisesRegex(BadAnswer, "^The cluster's answer is not a Scale: ", decode_scale, body)
 
     def test_what_goes_into_header_fields(self) -> None:
         """A UID or a resourceVersion that could not stand there is none."""

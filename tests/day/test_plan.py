@@ -146,6 +146,7 @@ class QuotaTests(FindingsTestCase):
             self.assertEqual(self.find(4, around=around), [("not known", Verdict.MAY_NOT_HOLD), budgets])
             self.assertEqual(self.find(2, around=around), [budgets])
         self.assertEqual(self.find(4, around=replace(AROUND, quotas=None)), [("not known", Verdict.MAY_NOT_HOLD)])
+        self.assertEqual(self.message, "Whether a ResourceQuota allows so many pods is not known.")
 
 
 class BudgetTests(FindingsTestCase):
