@@ -181,6 +181,9 @@ class FastLane:
             shown = body.form(gzip=head.gzip) if is_new else None
             if isinstance(shown, Deferred):
                 return False
+            sent = b"" if shown is None else shown.data
+            if len(sent) > WHOLE_BYTES:
+                return False
             limits = gate.pass_read(identity, body.extra_tokens() if is_new else 0)
             if limits is None:
                 return False
@@ -191,10 +194,9 @@ class FastLane:
             )
             kept = shown is not None and shown is known.body
             rest = known.end if kept else _end_of(body, shown, body.tag(gzip=head.gzip))
-            sent = b"" if shown is None else shown.data
         except Exception:  # noqa: BLE001  # the ordinary way runs into the same, and answers and logs it
             return False
-        if len(sent) > WHOLE_BYTES or not connection.write_whole(start.encode("ascii") + rest, sent):
+        if not connection.write_whole(start.encode("ascii") + rest, sent):
             return False
         status = 200 if is_new else 304
         seconds = site.now() - began

@@ -6,7 +6,7 @@ and their answers leave together. `PRIVATE` lists what is used of Twisted's; see
 """
 
 import select
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 from twisted.internet.interfaces import IListeningPort, IReactorFDSet, IReadDescriptor
@@ -16,7 +16,14 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-PRIVATE: Final = ("dataBuffer", "_tempDataBuffer", "_tempDataLen", "_writeDisconnected", "_isSendBufferFull")
+PRIVATE: Final = (
+    "dataBuffer",
+    "_tempDataBuffer",
+    "_tempDataLen",
+    "_writeDisconnected",
+    "_isSendBufferFull",
+    "_aborting",
+)
 UNSENT_BYTES: Final = 64 * 1024
 """So much may be left unsent before producers pause: Twisted's own bound."""
 BATCH: Final = 32
@@ -71,17 +78,18 @@ class ConnectionPoll:
         for number, _ in self._epoll.poll(0, BATCH):
             connection = self._connections.get(number)
             if connection is not None:  # else it has paused, or was lost, since
-                self._hear(connection)
+                self._try(connection, connection.doRead)
         self.collects = False
         answered, self._answered = self._answered, []
         for connection in answered:
-            connection.send_kept()
+            self._try(connection, connection.send_kept)
 
-    def _hear(self, connection: "PromptServer") -> None:
-        """Read from one; should that fail, the others are still to be heard."""
+    def _try(self, connection: "PromptServer", step: Callable[[], object]) -> None:
+        """Take a step with one; should that fail, or end it, the others still have theirs."""
         try:
-            why = connection.doRead()
+            why = step()
             if why is not None:
+                self.remove(connection)
                 connection.connectionLost(_LOST[why])
         except Exception:  # noqa: BLE001  # the reactor would log it, and end all of them
             self.log.failure("a connection failed")
@@ -113,6 +121,8 @@ class PromptServer(Server):
 
     def write(self, data: bytes) -> None:
         """Send, now or with the answers to others; what the kernel does not take is left to Twisted."""
+        if self._aborting:
+            return
         if not self.connected or self.dataBuffer or self._tempDataBuffer or self._writeDisconnected:
             super().write(data)
         elif self.poll.collects and not self._kept and len(data) <= SHORT_BYTES:

@@ -85,12 +85,14 @@ class Records:
             return
         self._flush()
         try:
-            self._tls.send(data)
+            sent = self._tls.send(data)
             record = self._tls.bio_read(_BIO_BYTES)
         except SSL.Error:
             self._transport.write_through(data)  # as in `take`
         else:
             self._send(record)
+            if sent < len(data):  # the client wants shorter records (RFC 6066, section 4)
+                self._transport.write_through(data[sent:])
 
 
 class ShortcutTLSTransport(BufferingTLSTransport):

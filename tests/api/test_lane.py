@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
+from sre_server.api import lane
 from sre_server.api.lane import KEPT_HEADS, FastLane, plain_head
 from sre_server.errors import NotIdentified
 from sre_server.model import Deployment, Namespace, Unreadable, Written
@@ -231,6 +232,14 @@ class SameAnswersTests(LaneTests):
         for path in READS[:6]:
             self.assert_same(get(path))
         self.assertEqual(self.served, 4)
+
+    def test_what_is_too_long_for_the_lane(self) -> None:
+        """It is left to the ordinary way, and costs what it costs there, once."""
+        self.serve()
+        self.patch(lane, "WHOLE_BYTES", 100)
+        for _ in range(3):
+            self.assert_same(get(READS[0]))
+        self.assertEqual(self.served, 0)
 
     def test_whoever_is_nobody_by_now(self) -> None:
         """A client whose certificate is no longer good is not served by the lane either."""

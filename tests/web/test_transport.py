@@ -153,6 +153,16 @@ class DecryptingTests(TransportTests):
         self.assertEqual(self.answers(client), [200] * 4)
         client.protocol.connectionLost(Failure(ConnectionDone()))
 
+    def test_a_client_that_wants_short_records(self) -> None:
+        """An answer is whole where OpenSSL takes a part at a time, as after max_fragment_length (RFC 6066)."""
+        whole = SSL.Connection.send
+        self.patch(SSL.Connection, "send", lambda end, data, flags=0: whole(end, data[:50], flags))
+        for _ in range(2):
+            self.client.end.sendall(GET)
+            self.client.pump()
+            self.client.pump()
+            self.assertEqual(self.answers(self.client), [200])
+
     def test_the_middle_of_a_record(self) -> None:
         """Bytes that look like a record, and are the middle of one, are taken for what they are."""
         records = Records(ShortcutTLSTransport(TLSMemoryBIOFactory(self.tls, False, Factory()), Protocol()))

@@ -8,6 +8,7 @@ from importlib.metadata import requires, version
 from types import ModuleType
 
 from packaging.requirements import Requirement
+from twisted.internet import tcp
 from twisted.internet.abstract import FileDescriptor
 from twisted.protocols import tls
 from twisted.protocols.basic import LineReceiver
@@ -25,11 +26,12 @@ class PrivatePartsTests(SynchronousTestCase):
 
     def test_they_are_there(self) -> None:
         """Twisted's channel and its TLS, or what they are made of, have each name."""
-        for private, parts in (
-            (twisted_channel.PRIVATE, (HTTPChannel, LineReceiver)),
-            (twisted_tls.PRIVATE, (tls,)),
-            (twisted_tcp.PRIVATE, (FileDescriptor,)),
-        ):
+        adapters: list[tuple[Sequence[str], list[ModuleType | type]]] = [
+            (twisted_channel.PRIVATE, [HTTPChannel, LineReceiver]),
+            (twisted_tls.PRIVATE, [tls]),
+            (twisted_tcp.PRIVATE, [FileDescriptor, tcp]),
+        ]
+        for private, parts in adapters:
             source = "".join(map(inspect.getsource, parts))
             self.assertEqual([name for name in private if not re.search(rf"\b{name}\b", source)], [])
 

@@ -235,6 +235,44 @@ class ConnectionPollTests(SynchronousTestCase):
         self.assertIsNotNone(talker.ended)
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
+    def test_one_that_cannot_be_written_to(self) -> None:
+        """Whatever fails while kept answers are sent is logged, and all the others are sent."""
+        failing, one = self.connect()
+        _, two = self.connect()
+        self.patch(failing, "send_kept", lambda: 1 // 0)
+        one.send(b"a")
+        two.send(b"b")
+        self.poll.doRead()
+        self.reactor.advance(0)
+        self.assertEqual((self.received(one), self.received(two)), (b"END", b"b"))
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+    def test_one_whose_end_fails(self) -> None:
+        """It is polled no more: what cannot be ended is not heard for ever."""
+        connection, peer = self.connect()
+        producer = type("Producer", (), {"stopProducing": lambda _: 1 // 0})()
+        connection.registerProducer(producer, True)
+        peer.close()
+        for _ in range(3):
+            self.poll.doRead()
+        self.assertEqual((len(self.flushLoggedErrors(ZeroDivisionError)), self.poll._connections), (1, {}))
+        connection.producer = None
+        self.reactor.advance(0)
+
+    def test_nothing_after_an_abort(self) -> None:
+        """Neither what was kept nor what is written later is sent."""
+
+        def abort(talker: Talker, data: bytes) -> None:
+            talker.write(data)
+            connection.abortConnection()
+            talker.write(data)
+
+        connection, peer = self.connect(abort)
+        peer.send(b"a")
+        self.poll.doRead()
+        self.assertEqual(self.received(peer), b"")
+        self.reactor.advance(0)
+
     def test_the_reactor_stops(self) -> None:
         """The connections that are left end with it."""
         connection, peer = self.connect()
