@@ -18,7 +18,7 @@ from sre_server.errors import NotIdentified, SreServerError, TooManyRequests
 from sre_server.security.clients import Client
 from sre_server.security.identity import Identity
 from sre_server.web.answers import bare_response, request_id
-from sre_server.web.intake import Intake
+from sre_server.web.intake import Intake, IStream
 from sre_server.web.interfaces import Host
 from sre_server.web.request import BODY_BYTES, APIRequest, host_of
 from sre_server.web.twisted_channel import TwistedChannel
@@ -76,9 +76,8 @@ class Channel(TwistedChannel):
         self._fairness_key = f"address {self.address}"
         if not hasattr(self, "intake"):
             self._takes_turns = True
-            self.intake = Intake(
-                self.site.turns, self.fairness_key, self._receive, self.pause_reading, self._resume_reading
-            )
+            self.intake = Intake(self.site.turns, self.fairness_key, self._receive, cast("IStream", self.transport))
+            self.read_through(self.intake)
         self.site.opened(self)
         if self.site.clients is not None:
             self._client = self.site.clients.accepted()
@@ -174,19 +173,21 @@ class Channel(TwistedChannel):
         else:
             self._receive(data)
 
-    def _resume_reading(self) -> None:
-        if not self.is_blocked:
-            self.resume_reading()
+    def setLineMode(self, extra: bytes = b"") -> None:
+        """Parse on with what came behind a request: it has had its turn, and is before all that waits for one."""
+        self.line_mode = 1
+        if extra:
+            self._receive(extra)
 
     def _receive(self, data: bytes) -> None:
-        lane = self.site.lane
-        if lane is not None and self._is_idle() and lane.serve(self, data):
-            self.resetTimeout()
-            return
         if self._refused:
             self._discarded += len(data)
             if self._discarded > DISCARDED_BYTES:
                 self.pause_reading()
+            return
+        lane = self.site.lane
+        if lane is not None and self._is_idle() and lane.serve(self, data):
+            self.resetTimeout()
             return
         super().dataReceived(data)
         if self.is_mid_request and not self._refused:
@@ -303,7 +304,7 @@ class Channel(TwistedChannel):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Count the connection out and stop its clocks."""
-        self.intake.drop()
+        self.intake.stopProducing()
         self._forget_unsent()
         for name in list(self._clocks):
             self._stop_clock(name)

@@ -96,7 +96,7 @@ class APIRequest(Request):
         try:
             self.identity = self.channel.identify()
         except SreServerError as error:
-            self._unidentified = error
+            self._unidentified = error.with_traceback(None)  # its frames have all that was received
 
     def _serve(self) -> None:
         """Do as Twisted does, but for a header that names its version."""

@@ -1,6 +1,6 @@
 """Mutual TLS before a site: who may begin a handshake, and in whose turn the bytes of a connection are decrypted."""
 
-from typing import Final
+from typing import Final, cast
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import (
@@ -8,9 +8,7 @@ from twisted.internet.interfaces import (
     IListeningPort,
     IOpenSSLServerConnectionCreator,
     IProtocolFactory,
-    IPushProducer,
     IStreamServerEndpoint,
-    ITCPTransport,
     ITransport,
 )
 from twisted.internet.protocol import connectionDone
@@ -19,7 +17,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from sre_server.web.channel import Channel
-from sre_server.web.intake import Intake
+from sre_server.web.intake import Intake, IStream
 from sre_server.web.site import APISite
 from sre_server.web.twisted_tcp import poll_together
 from sre_server.web.twisted_tls import ShortcutTLSTransport, record_length
@@ -29,24 +27,19 @@ _HANDSHAKE: Final = 22
 """The type of a TLS record that has a ClientHello (RFC 8446, section 5.1)."""
 
 
-class ITCPStream(ITCPTransport, IPushProducer):
-    """A TCP connection that is read from unless it is told not to."""
-
-
 class FairTLSTransport(ShortcutTLSTransport):
     """The TLS of one connection: bounded before its handshake, and decrypting a piece at a time from then on."""
 
     factory: "FairTLSFactory"
     wrappedProtocol: Channel
-    transport: ITCPStream
+    transport: IStream
 
     def makeConnection(self, transport: ITransport) -> None:
         """Begin, and wait for the ClientHello."""
         channel = self.wrappedProtocol
         self._hello: bytes | None = b""
-        self._paused_above = False
         self._intake = channel.intake = Intake(
-            self.factory.site.turns, channel.fairness_key, self.records.take, self._pause, self._resume
+            self.factory.site.turns, channel.fairness_key, self.records.take, cast("IStream", transport)
         )
         super().makeConnection(transport)
 
@@ -70,25 +63,15 @@ class FairTLSTransport(ShortcutTLSTransport):
 
     def pauseProducing(self) -> None:
         """Stop reading, as the channel wants."""
-        self._paused_above = True
-        self.transport.pauseProducing()
+        self._intake.pauseProducing()
 
     def resumeProducing(self) -> None:
-        """Read again, unless enough waits for its turn already."""
-        self._paused_above = False
-        if not self._intake.paused:
-            self.transport.resumeProducing()
-
-    def _pause(self) -> None:
-        self.transport.pauseProducing()
-
-    def _resume(self) -> None:
-        if not self._paused_above:
-            self.transport.resumeProducing()
+        """Read again, unless it is others' turn."""
+        self._intake.resumeProducing()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Forget what was still to be decrypted."""
-        self._intake.drop()
+        self._intake.stopProducing()
         super().connectionLost(reason)
 
 

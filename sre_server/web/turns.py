@@ -40,16 +40,6 @@ class Turns:
         if (used >= SLICE_SECONDS or len(self._used) > MAX_CLIENTS) and self._next is None:
             self._next = self._reactor.callLater(0, self._turn)
 
-    def serve_now(self, client: str, serve: Callable[[bytes], object], data: bytes) -> bool:
-        """Call `serve` with data, as `serve` below does, if this client has time left; return whether it had."""
-        used = self._used.get(client, 0.0)
-        if used >= SLICE_SECONDS or client in self._waiting:
-            return False
-        began = self.now()
-        serve(data)
-        self._charge(client, used + self.now() - began)
-        return True
-
     def take(self, client: str, serve: Callable[[], object]) -> None:
         """Call `serve` now, or when it is this client's turn."""
         if self.has_time(client):
@@ -57,10 +47,10 @@ class Turns:
         else:
             self._waiting.setdefault(client, deque()).append(serve)
 
-    def serve(self, client: str, serve: Callable[[], object]) -> None:
+    def serve(self, client: str, serve: Callable[..., object], *arguments: object) -> None:
         """Call `serve` now, and take off the client's slice what that took; what was taken off within is part of it."""
         began, used = self.now(), self._used.get(client, 0.0)
-        serve()
+        serve(*arguments)
         self._charge(client, used + self.now() - began)
 
     def _serve_late(self, client: str, serve: Callable[[], object]) -> None:

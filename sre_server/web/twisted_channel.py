@@ -7,6 +7,7 @@ of Twisted have it, and setup.py admits no later one.
 
 from typing import Final
 
+from twisted.internet.interfaces import IPushProducer
 from twisted.web.http import HTTPChannel
 
 PRIVATE: Final = (
@@ -24,6 +25,10 @@ PRIVATE: Final = (
 
 class TwistedChannel(HTTPChannel):
     """Twisted's channel, with names for what it keeps to itself."""
+
+    def read_through(self, producer: IPushProducer) -> None:
+        """Pause and resume this instead of the transport from now on."""
+        self._networkProducer = producer
 
     def pause_reading(self) -> None:
         """Let the peer's bytes wait in the kernel."""

@@ -2,6 +2,7 @@
 
 import contextlib
 from itertools import count, pairwise
+from unittest import mock
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -216,7 +217,6 @@ class DecryptingTests(TransportTests):
         self.assertEqual(self.client.transport.producerState, "producing")
         self.server.site.turns.spend(ALICE.name, 1.0)
         self.client.protocol.dataReceived(self.records(GET))
-        self.client.protocol.dataReceived(self.records(GET))
         self.client.protocol.resumeProducing()
         self.assertEqual(self.client.transport.producerState, "paused")
 
@@ -237,7 +237,10 @@ class IntakeTests(FolderTests):
             clock.rightNow += SLICE_SECONDS
 
         states: list[str] = []
-        intake = Intake(turns, lambda: "alice", process, lambda: states.append("paused"), lambda: states.append("read"))
+        stream = mock.Mock()
+        stream.pauseProducing.side_effect = lambda: states.append("paused")
+        stream.resumeProducing.side_effect = lambda: states.append("read")
+        intake = Intake(turns, lambda: "alice", process, stream)
         data = bytes(range(256)) * 100
         intake.take(data[:20_000])
         intake.take(data[20_000:])
