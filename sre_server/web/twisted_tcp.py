@@ -16,16 +16,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-PRIVATE: Final = (
-    "dataBuffer",
-    "_tempDataBuffer",
-    "_tempDataLen",
-    "_writeDisconnected",
-    "_isSendBufferFull",
-    "_aborting",
-)
-UNSENT_BYTES: Final = 64 * 1024
-"""So much may be left unsent before producers pause: Twisted's own bound."""
+PRIVATE: Final = ("dataBuffer", "_tempDataBuffer", "_writeDisconnected", "_aborting")
 BATCH: Final = 32
 """So many connections are heard before others on the reactor have their turn, and before what they are told is sent."""
 SHORT_BYTES: Final = 4096
@@ -105,9 +96,6 @@ class ConnectionPoll:
 class PromptServer(Server):
     """The server's end of a TCP connection, with nothing between a write and the kernel while that takes all."""
 
-    bufferSize = 8192
-    """What one read can bring: what is asked is shorter, and a peer that sends more takes its time of all others."""
-
     poll: ConnectionPoll
     _kept = b""
 
@@ -135,9 +123,6 @@ class PromptServer(Server):
     def writeSequence(self, iovec: Iterable[bytes]) -> None:
         """Send pieces as one."""
         self.write(b"".join(iovec))
-
-    def _isSendBufferFull(self) -> bool:
-        return len(self.dataBuffer) + self._tempDataLen > UNSENT_BYTES
 
     def send_kept(self) -> None:
         """Send what was kept, unless it had to go before something else."""

@@ -60,8 +60,7 @@ class Records:
 
     def is_one(self, data: bytes) -> bool:
         """Tell whether this is exactly one record, and one that may have data."""
-        whole = len(data) == _HEADER_BYTES + int.from_bytes(data[3:_HEADER_BYTES])
-        return whole and data[0] == _DATA and not (self._left or self._header)
+        return len(data) == record_length(data) and data[0] == _DATA and not (self._left or self._header)
 
     def _follow(self, data: bytes) -> None:
         """Keep track of where records begin, so that the middle of one is never taken for a beginning."""

@@ -12,7 +12,7 @@ from twisted.internet.unix import Port as UNIXPort
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from sre_server.web.twisted_tcp import BATCH, SHORT_BYTES, UNSENT_BYTES, ConnectionPoll, PromptServer, poll_together
+from sre_server.web.twisted_tcp import BATCH, SHORT_BYTES, ConnectionPoll, PromptServer, poll_together
 
 LONG = b"x" * (SHORT_BYTES + 1)
 
@@ -155,7 +155,7 @@ class ConnectionPollTests(SynchronousTestCase):
         with self.assertRaises(BlockingIOError):
             while True:
                 connection.socket.send(b"x" * 65536)
-        connection.write(b"y" * (UNSENT_BYTES - 1))
+        connection.write(b"y" * (connection.bufferSize - 1))
         connection.writeSequence([b"z", b""])
         self.assertEqual(paused, [])
         connection.writeSequence([b"z", b"z"])
