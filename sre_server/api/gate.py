@@ -18,12 +18,13 @@ from sre_server.errors import NotFound, NotIdentified, NotPermitted, NotTemporar
 from sre_server.security.audit import AuditLog, Record, timestamp
 from sre_server.security.authorization import EVERYTHING, Authorizer, Decision, Verb, View
 from sre_server.security.identity import Identity
-from sre_server.security.limits import Allowance, Rate, TokenBuckets
+from sre_server.security.limits import Rate, TokenBuckets
 from sre_server.telemetry.metrics import Metrics
 from sre_server.web.request import APIRequest
 
 REASON_LENGTH: Final = 256
-EXPIRY_HEADER: Final = b"X-Client-Certificate-Expires"
+_READ: Final = Verb.READ.value
+EXPIRY_HEADER: Final = "X-Client-Certificate-Expires"
 Refusal = TypeVar("Refusal", bound=SreServerError)
 _T = TypeVar("_T")
 _R = TypeVar("_R")
@@ -58,8 +59,8 @@ class Gate:
         self._expiry_warning = expiry_warning
         self._statuses = statuses
         self._policies = {verb: _policy(verb, buckets.rate) for verb, buckets in limits.items()}
-        read_policy = self._policies.get(Verb.READ, b"").decode("ascii")
-        self._read_policy = f'RateLimit-Policy: {read_policy}\r\nRateLimit: "{Verb.READ.value}";'
+        self._reads = limits.get(Verb.READ)
+        self._read_policy = f"RateLimit-Policy: {self._policies.get(Verb.READ)}\r\nRateLimit: "
 
     def known_view(self, identity: Identity, namespace: str | None, name: str | None = None) -> View | None:
         """Return what a read may show, if nobody has to be asked and it is not refused; else None.
@@ -77,23 +78,23 @@ class Gate:
         Nothing is taken or counted for whoever gets None; that request has to go through `admit`.
         """
         headers = ""
-        if (buckets := self._limits.get(Verb.READ)) is not None:
-            left, wait = buckets.left_after_one(identity.name), 0
+        if (buckets := self._reads) is not None:
+            left, wait = buckets.left_after_one(identity.name), 0.0
             if left < 0:
                 return None
             if extra_tokens:
                 allowance = buckets.charge(identity.name, extra_tokens)
-                left, wait = allowance.remaining, math.ceil(allowance.wait)
-            headers = f"{self._read_policy}r={left};t={wait}\r\n"
+                left, wait = allowance.remaining, allowance.wait
+            headers = f"{self._read_policy}{_left(_READ, left, wait)}\r\n"
         if self._ends_soon(identity):
-            headers += f"{EXPIRY_HEADER.decode()}: {_in_rfc3339(identity.not_after).decode()}\r\n"
+            headers += f"{EXPIRY_HEADER}: {_in_rfc3339(identity.not_after)}\r\n"
         return headers
 
     def charge(self, request: APIRequest, extra_tokens: int) -> None:
         """Take the tokens that a read costs beside the one that it took when it was admitted, and say what is left."""
-        buckets = self._limits.get(Verb.READ)
-        if extra_tokens and buckets is not None and request.identity is not None:
-            request.setHeader(b"RateLimit", _left(Verb.READ, buckets.charge(request.identity.name, extra_tokens)))
+        if extra_tokens and self._reads is not None and request.identity is not None:
+            allowance = self._reads.charge(request.identity.name, extra_tokens)
+            request.setHeader("RateLimit", _left(_READ, allowance.remaining, allowance.wait))
 
     def _ends_soon(self, identity: Identity) -> bool:
         """Tell whether the client has to be told that its certificate ends, and count it if so."""
@@ -137,8 +138,9 @@ class Gate:
         request.charged = True
         taken = {verb: self._limits[verb].take(client) for verb in verbs if verb in self._limits}
         if taken:
-            request.setHeader(b"RateLimit-Policy", b", ".join(self._policies[verb] for verb in taken))
-            request.setHeader(b"RateLimit", b", ".join(_left(verb, allowance) for verb, allowance in taken.items()))
+            request.setHeader("RateLimit-Policy", ", ".join(self._policies[verb] for verb in taken))
+            left = [_left(verb.value, allowance.remaining, allowance.wait) for verb, allowance in taken.items()]
+            request.setHeader("RateLimit", ", ".join(left))
         for verb, allowance in taken.items():
             if not allowance.allowed:
                 self._metrics.throttled.labels(verb.value).inc()
@@ -211,17 +213,17 @@ class Gate:
 
 
 @lru_cache(256)
-def _in_rfc3339(time: datetime) -> bytes:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ").encode("ascii")
+def _in_rfc3339(time: datetime) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _policy(verb: Verb, rate: Rate) -> bytes:
+def _policy(verb: Verb, rate: Rate) -> str:
     window = max(1, round(rate.burst / rate.per_second))
-    return b'"%s";q=%d;w=%d' % (verb.value.encode("ascii"), rate.burst, window)
+    return f'"{verb.value}";q={rate.burst};w={window}'
 
 
-def _left(verb: Verb, allowance: Allowance) -> bytes:
-    return b'"%s";r=%d;t=%d' % (verb.value.encode("ascii"), allowance.remaining, math.ceil(allowance.wait))
+def _left(what: str, remaining: int, wait: float) -> str:
+    return f'"{what}";r={remaining};t={math.ceil(wait)}'
 
 
 class Asked(Struct, frozen=True):

@@ -34,7 +34,7 @@ MAX_HEAD: Final = 1024
 MAX_LINE: Final = 512
 KEPT_HEADS: Final = 256
 KEPT_LINES: Final = 16_384
-"""So many lines are kept, with the answers of the single reads among them: some 10 MB."""
+"""So many lines are kept, with the answers of the single reads among them: some 15 MB."""
 _FIELD: Final = re.compile(rb"([A-Za-z0-9-]+): ?([\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?)")
 _END: Final = b"\r\n\r\n"
 IGNORED_FIELDS: Final = frozenset(

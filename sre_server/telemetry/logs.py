@@ -96,14 +96,8 @@ def _access_line(line: AccessLine) -> str:
     record = _record(line.at, "info", ACCESS_LOGGER, str(line))
     record |= {"request_id": line.request_id, "address": line.address, "status": line.status}
     if line.path:
-        milliseconds = round(line.seconds * 1000, 3)
-        record |= {
-            "identity": line.identity,
-            "method": line.method,
-            "path": line.path,
-            "size": line.size,
-            "milliseconds": milliseconds,
-        }
+        record |= {"identity": line.identity, "method": line.method, "path": line.path}
+        record |= {"size": line.size, "milliseconds": round(line.seconds * 1000, 3)}
     return _as_line(record)
 
 
