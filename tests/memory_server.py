@@ -328,7 +328,13 @@ class MemoryServer:
             self.cache,
             self.metrics,
             guards,
-            make_day(self.cache, self.clock.seconds, self.beside, max_staleness),
+            make_day(
+                self.cache,
+                self.clock.seconds,
+                self.beside,
+                max_staleness,
+                wall=lambda: self.wall().timestamp(),
+            ),
             scale=self._scale,
             look=self._look,
             tell=self._tell,
@@ -339,11 +345,15 @@ class MemoryServer:
             warnings=lambda: self.warnings,
             troubles=lambda: self.troubles,
             swap=self._swap if store is not None else None,
-            wall=lambda: START + timedelta(seconds=self.clock.seconds()),
+            wall=self.wall,
         )
         self.site, self.health, self.returning = api.site, api.health, api.returning
         if not lane:
             self.site.lane = None
+
+    def wall(self) -> datetime:
+        """Return the time of day."""
+        return START + timedelta(seconds=self.clock.seconds())
 
     def _swap(self, client: str, key: str, before: str | None, after: str | None, *, empty: bool) -> Deferred[Swapped]:
         assert self.swap is not None, "no test said what changes notes"

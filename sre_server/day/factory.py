@@ -27,22 +27,28 @@ def make_day(
     beside: Collection[Source],
     max_staleness: float,
     noted: Callable[[CountChange], object] = lambda _: None,
+    wall: Callable[[], float] = time.time,
 ) -> Day:
     """Learn from the cache's news; `beside` are the sources that tell more than is needed to serve.
 
     What was heard more than `max_staleness` seconds ago, by the clock `now`, counts as not known. `noted` is told of
-    each count that changed.
+    each count that changed; `wall` tells when, in seconds since the epoch.
     """
     autoscalers = Autoscalers(now, beside, max_staleness)
     cache.subscribe(autoscalers)
     store = next((source for source in beside if source.resource is Resource.TEMPORARY), None)
     temporaries = Temporaries(now, store, max_staleness)
     cache.subscribe(temporaries)
-    return Day(autoscalers, temporaries, make_changes(cache, now, noted))
+    return Day(autoscalers, temporaries, make_changes(cache, now, noted, wall))
 
 
-def make_changes(cache: ClusterCache, now: Callable[[], float], noted: Callable[[CountChange], object]) -> Changes:
+def make_changes(
+    cache: ClusterCache,
+    now: Callable[[], float],
+    noted: Callable[[CountChange], object],
+    wall: Callable[[], float] = time.time,
+) -> Changes:
     """Learn which counts change, and nothing else; see `make_day`."""
-    changes = Changes(now, time.time, noted)
+    changes = Changes(now, wall, noted)
     cache.subscribe(changes)
     return changes

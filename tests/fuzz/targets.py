@@ -8,6 +8,7 @@ from functools import cache, partial
 from itertools import count
 from pathlib import Path
 from typing import Final
+from unittest import mock
 
 import msgspec
 from msgspec import Struct
@@ -30,6 +31,7 @@ from sre_server.security.policy import load_policy
 from sre_server.security.revocations import load_revocations
 from sre_server.store.contents import Contents
 from sre_server.store.records import Chunk, Entry, Head, Seal, row_of
+from sre_server.web import answers as answers_on_the_wire
 from tests.certificates import Authority
 from tests.fakes import deployment, namespace
 from tests.memory_server import Answer, MemoryServer
@@ -143,6 +145,8 @@ def _servers() -> tuple[MemoryServer, MemoryServer]:
     return found
 
 
+# Who changed a count is told of with the id of the request, which is in ETags, too.
+@mock.patch.object(answers_on_the_wire, "getrandbits", new=int)  # always 64
 def _answers(server: MemoryServer, data: bytes) -> list[tuple[int, bytes, object]]:
     wire = server.connect()
     wire.write(data)
