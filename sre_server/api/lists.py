@@ -213,7 +213,8 @@ class ListBodies:
         if kept is None:
             kept = self._views[view] = _Kept()
             self._forget(view)
-        self._views.move_to_end(view)
+        else:
+            self._views.move_to_end(view)
         return kept
 
     def _forget(self, grown: View) -> None:

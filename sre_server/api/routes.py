@@ -84,20 +84,22 @@ def read_route(app: Klein, reads: list[Read], rule: str, *, blocking: bool = Fal
                 except NotFound as error:
                     raise family.gate.missing(identity, namespace, name, error) from None
 
-            def permitted(_: None) -> object:
-                return map_now_or_later(family.newness.wait(wanted), hold if blocking else serve)
+            def permitted(then: Callable[[None], object]) -> object:
+                return map_now_or_later(family.gate.permit(request, identity, Verb.READ, namespace, name), then)
+
+            # What a client may see may have changed while it waited.
+            def wait(_: None) -> object:
+                waiting, then = family.newness.wait(wanted), hold if blocking else serve
+                return then(None) if waiting is None else waiting.addCallback(lambda _: permitted(then))
 
             def hold(_: None) -> object:
                 def draw() -> Body:
                     return cast("Body", handler(family, namespace, name))
 
                 held = cast("BlockingFamily", family).hold(request, identity, namespace, name, draw)
-                return serve(None) if held is None else held.addCallback(again)
+                return serve(None) if held is None else held.addCallback(lambda _: permitted(serve))
 
-            def again(_: None) -> object:  # what a client may see may have changed meanwhile
-                return map_now_or_later(family.gate.permit(request, identity, Verb.READ, namespace, name), serve)
-
-            return map_now_or_later(family.gate.permit(request, identity, Verb.READ, namespace, name), permitted)
+            return permitted(wait)
 
         def look(family: Family, _: View, namespace: str, name: str) -> object:
             return handler(family, namespace, name)

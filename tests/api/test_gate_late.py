@@ -4,6 +4,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from sre_server.security.authorization import EVERYTHING, Verb
 from tests.api.test_gate import BODY, PUT_A, PUT_B, READS_A, READS_B, FailingAuthorizer, LateAuthorizer, filled, policy
+from tests.fakes import deployment
 from tests.memory_server import ALICE, MemoryServer
 
 
@@ -32,6 +33,15 @@ class LateTests(SynchronousTestCase):
             self.authorizer.answer(allowed=allowed)
             self.assertEqual(self.statuses(), expected)
         self.assertEqual(self.authorizer.asked, [(Verb.READ, "shop", "web")] * 2)
+
+    def test_reads_that_waited(self) -> None:
+        """A read that waited for news is asked about again before it is answered."""
+        self.wire.write(f"GET {READS_A[2]} HTTP/1.1\r\nHost: a\r\nX-Min-Resource-Version: 150\r\n\r\n".encode())
+        self.authorizer.answer(allowed=True)
+        self.server.tell(deployment(version="150"))
+        self.assertEqual(self.statuses(), [])
+        self.authorizer.answer(allowed=False)
+        self.assertEqual(self.statuses(), [403])
 
     def test_writes(self) -> None:
         """Nothing reaches the cluster before the yes, and nothing after a no."""

@@ -186,6 +186,14 @@ class ReplacedTests(PartsTests):
         self.assertIn(b"name-1", body.data)
         self.assertEqual(list(self.bodies._views), [])
 
+    def test_a_list_that_has_not_begun(self) -> None:
+        """It is answered, and not kept."""
+        policy = Policy(PolicyDocument((Rule(identities=("*",), names=("name-1",)),)))
+        before = policy.view(ALICE, ())
+        policy.replace(PolicyDocument(()))
+        self.assertEqual(len(self.all(before)["ns-00"]), 1)
+        self.assertEqual(list(self.bodies._views), [])
+
 
 class ManyAtOnceTests(PartsTests):
     """More lists that are being made than are kept."""
