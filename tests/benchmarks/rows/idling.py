@@ -30,19 +30,20 @@ def idle_connections(bench: Bench) -> list[Result]:
     with ExitStack() as stack:
         server = bench.server(stack, 100, *limits)
         floor = bench.floor(stack, exchange(server.target, paths[0]))
-        with ExitStack() as passing:
-            bare, _ = _opened(bench, passing, floor, paths, count)
-        held, many = _opened(bench, stack, server, paths, count)
-        few = bench.contestant(stack, server, server.target, paths, connections=FEW)
+        contestants, bytes_each = {}, {}
+        for name, process in (("floor", floor), ("server", server)):
+            bytes_each[name], contestants[f"{name} many"] = _opened(bench, stack, process, paths, count)
+            contestants[f"{name} few"] = bench.contestant(stack, process, process.target, paths, connections=FEW)
+        many = contestants["server many"]
         period = next((each for each in PERIODS if _keeps_up(many, count, each)), PERIODS[-1])
         rate = count / period
         taken = by_turns(
-            {name: Contestant(each.load, each.pids, rate=rate) for name, each in (("many", many), ("few", few))},
+            {name: Contestant(each.load, each.pids, rate=rate) for name, each in contestants.items()},
             bench.effort.starts,
             period,
         )
     of = f"{count:,} connections" + (f" (descriptors for {wanted:,} are not allowed)" if count < wanted else "")
-    return [_cpu_result(of, period, taken), _memory_result(of, held, bare)]
+    return [_cpu_result(of, period, taken), _memory_result(of, bytes_each["server"], bytes_each["floor"])]
 
 
 def _room() -> int:
@@ -72,19 +73,21 @@ def _keeps_up(many: Contestant, count: int, period: int) -> bool:
 
 
 def _cpu_result(of: str, period: int, taken: dict[str, Measured]) -> Result:
-    many, few = taken["many"], taken["few"]
-    ratio = many.ratios(few)
+    many, few = taken["server many"], taken["server few"]
+    ratio, floors = many.ratios(few), taken["floor many"].ratios(taken["floor few"])
     often = f"1 request {'a second' if period == 1 else f'in {period} s'} each"
     return Result(
         ROW,
         f"CPU of a read on {of}, {often}",
         f"<= {GOAL:g} x as many on {FEW}",
-        f"{many.cpu.median:.0f} us, {few.cpu.median:.0f} us on {FEW}; {many.rate.median:.0f}/s",
+        f"{many.cpu.median:.0f} us, {few.cpu.median:.0f} us on {FEW}; floor {floors.median:.2f} x",
         verdict(ratio.median <= GOAL),
         ratio,
         {
             "cpu_us": many.cpu,
             "few_cpu_us": few.cpu,
+            "floor_cpu_us": taken["floor many"].cpu,
+            "floor_few_cpu_us": taken["floor few"].cpu,
             "requests_per_second": many.rate,
             "few_requests_per_second": few.rate,
             "p99_ms": many.latency("p99"),
