@@ -154,12 +154,16 @@ class Channel(TwistedChannel):
     @contextmanager
     def at_once(self) -> Iterator[None]:
         """Process in one go what is received within: many small pieces cost as much as one, and not as many."""
-        pieces: list[bytes] = []
-        self._collected = pieces
+        self._collected = []
         try:
             yield
+            self.process_collected()
         finally:
             self._collected = None
+
+    def process_collected(self) -> None:
+        """Process now what `at_once` has brought so far."""
+        pieces, self._collected = self._collected, None
         if pieces:
             self.dataReceived(b"".join(pieces))
 

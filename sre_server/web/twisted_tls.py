@@ -13,7 +13,7 @@ from twisted.internet.protocol import connectionDone
 from twisted.protocols.tls import BufferingTLSTransport, TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 
-PRIVATE: Final = ("_flushReceiveBIO", "_handshakeDone", "_aborted", "_aggregator")
+PRIVATE: Final = ("_flushReceiveBIO", "_shutdownTLS", "_handshakeDone", "_aborted", "_aggregator")
 _HEADER_BYTES: Final = 5
 _DATA: Final = 23
 """The type of a record that may have data (RFC 8446, section 5.1)."""
@@ -113,6 +113,13 @@ class ShortcutTLSTransport(BufferingTLSTransport):
     def decrypted(self) -> None:
         """Deliver what OpenSSL has decrypted, in Twisted's way."""
         self._flushReceiveBIO()
+
+    def close_tls(self) -> None:
+        """Send a close_notify, as this end is done, or the peer has sent its own."""
+        super()._shutdownTLS()
+
+    def _shutdownTLS(self) -> None:
+        self.close_tls()
 
     def write_through(self, data: bytes) -> None:
         """Encrypt and send in Twisted's way, after what waits to be sent."""

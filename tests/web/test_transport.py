@@ -154,6 +154,18 @@ class DecryptingTests(TransportTests):
         self.assertEqual(self.answers(client), [200] * 4)
         client.protocol.connectionLost(Failure(ConnectionDone()))
 
+    def test_a_request_with_a_close_notify(self) -> None:
+        """A client that has nothing more to say, and says so along with its last request, is answered."""
+        for size in (len(GET), 10):
+            client = self.client = self.shake_hands()
+            sent = self.records(GET, size)
+            client.end.shutdown()
+            client.send(sent + client.end.bio_read(1 << 16))
+            self.assertTrue(client.closed)
+            client.end.bio_write(client.received())
+            self.assertIn(b'"replicas":3', client.end.recv(1 << 16))
+            self.assertRaises(SSL.ZeroReturnError, client.end.recv, 1)
+
     def test_a_client_that_wants_short_records(self) -> None:
         """An answer is whole where OpenSSL takes a part at a time, as after max_fragment_length (RFC 6066)."""
         whole = SSL.Connection.send
