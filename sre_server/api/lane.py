@@ -28,7 +28,7 @@ from sre_server.telemetry.tallies import Tally
 from sre_server.web.answers import request_id
 from sre_server.web.interfaces import Connection
 from sre_server.web.request import is_host
-from sre_server.web.unsent import WHOLE_BYTES
+from sre_server.web.unsent import LONG_BYTES, WHOLE_BYTES
 
 MAX_HEAD: Final = 1024
 MAX_LINE: Final = 512
@@ -137,6 +137,11 @@ def _end_of(body: Body, shown: Body | None, tag: bytes) -> bytes:
     return b"ETag: %s\r\n%s\r\n" % (tag, more)
 
 
+def _may_be_sent_whole(connection: Connection, size: int) -> bool:
+    """Tell whether a long body may be, which is asked before it is charged for, as the ordinary way charges, too."""
+    return size <= WHOLE_BYTES and connection.site.unsent.has_room(connection.fairness_key(), size)
+
+
 class FastLane:
     """Serves the reads of the families."""
 
@@ -182,7 +187,7 @@ class FastLane:
             if isinstance(shown, Deferred):
                 return False
             sent = b"" if shown is None else shown.data
-            if len(sent) > WHOLE_BYTES:
+            if len(sent) > LONG_BYTES and not _may_be_sent_whole(connection, len(sent)):
                 return False
             limits = gate.pass_read(identity, body.extra_tokens() if is_new else 0)
             if limits is None:
@@ -196,8 +201,7 @@ class FastLane:
             rest = known.end if kept else _end_of(body, shown, body.tag(gzip=head.gzip))
         except Exception:  # noqa: BLE001  # the ordinary way runs into the same, and answers and logs it
             return False
-        if not connection.write_whole(start.encode("ascii") + rest, sent):
-            return False
+        connection.write_whole(start.encode("ascii") + rest, sent)
         status = 200 if is_new else 304
         seconds = site.now() - began
         lane.tally.served(status, seconds)

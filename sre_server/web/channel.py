@@ -109,20 +109,16 @@ class Channel(TwistedChannel):
         """Name whose turn its bytes and requests take: the client's, or its address' as long as it has no name."""
         return self._fairness_key
 
-    def write_whole(self, head: bytes, body: bytes) -> bool:
+    def write_whole(self, head: bytes, body: bytes) -> None:
         """See `Connection.write_whole`; what the peer has not read counts until it has."""
-        size = len(head) + len(body)
-        if size <= LONG_BYTES:
+        if len(body) <= LONG_BYTES:
             self._write_now(head + body)
-            return True
-        if not self.site.unsent.has_room(self._fairness_key, size):
-            return False
+            return
         self._write_now(head)  # apart, as copying the body would take longer than all else
         self._write_now(body)
         if self.is_blocked:
-            self._unsent = self._fairness_key, size
+            self._unsent = self._fairness_key, len(body)
             self.site.unsent.add(*self._unsent)
-        return True
 
     def _forget_unsent(self) -> None:
         if self._unsent is not None:

@@ -36,8 +36,8 @@ class Connection(Protocol):
     def identify(self) -> Identity:
         """Return who is at the other end; raises NotIdentified, or TooManyRequests for one connection too many."""
 
-    def write_whole(self, head: bytes, body: bytes) -> bool:
-        """Write an answer at once, unless too much waits for this client already: then do nothing and return False."""
+    def write_whole(self, head: bytes, body: bytes) -> None:
+        """Write an answer at once."""
 
     def refuse(self, status: HTTPStatus, message: str) -> None:
         """Answer an error and close; nothing more of this connection is read."""

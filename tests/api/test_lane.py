@@ -236,7 +236,8 @@ class SameAnswersTests(LaneTests):
     def test_what_is_too_long_for_the_lane(self) -> None:
         """It is left to the ordinary way, and costs what it costs there, once."""
         self.serve()
-        self.patch(lane, "WHOLE_BYTES", 100)
+        for bound in ("LONG_BYTES", "WHOLE_BYTES"):
+            self.patch(lane, bound, 100)
         for _ in range(3):
             self.assert_same(get(READS[0]))
         self.assertEqual(self.served, 0)

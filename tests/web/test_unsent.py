@@ -3,6 +3,8 @@
 from msgspec.structs import replace
 from twisted.trial.unittest import SynchronousTestCase
 
+from sre_server.security.authorization import Verb
+from sre_server.security.limits import Rate
 from sre_server.web import unsent
 from sre_server.web.unsent import LONG_BYTES, Unsent
 from tests.fakes import deployment, namespace
@@ -17,7 +19,7 @@ class UnsentTests(SynchronousTestCase):
     def setUp(self) -> None:
         """Serve it."""
         self.patch(unsent, "UNSENT_BYTES", 700_000)
-        self.server = MemoryServer().sync(
+        self.server = MemoryServer(limits={Verb.READ: Rate(1, 1000)}).sync(
             namespace("shop"), *(deployment(f"{'x' * 200}-{number}", "shop") for number in range(1500))
         )
         self.length = len(self.server.get("/deployments/shop").body)
@@ -59,6 +61,16 @@ class UnsentTests(SynchronousTestCase):
             self.assertEqual(self.server.get("/deployments/shop").status, 200)
             for wire in (*wires, refused):
                 wire.hang_up()
+
+    def test_what_a_refusal_costs(self) -> None:
+        """It is charged for once, whichever way the list would have taken."""
+        self.server.site.unsent.add(ALICE.name, 700_000)
+        cost, left = 1 + self.length // LONG_BYTES, []
+        for lane in (self.server.site.lane, None):
+            self.server.site.lane = lane
+            (answer,) = self.server.connect().send(PATH)
+            left.append((answer.header("RateLimit") or "").split(";")[1])
+        self.assertEqual(left, [f"r={1000 - 2 * cost}", f"r={1000 - 3 * cost}"])
 
     def test_nothing_is_left(self) -> None:
         """However a long answer ends, it counts no more."""
