@@ -1,8 +1,9 @@
 """An HTTP/1.1 server on mutual TLS that knows nothing of what it serves.
 
 A `site` makes a `channel` for each of its `connections`, as far as these have room; `channel` and `request` take bytes
-in and refuse what is not proper HTTP; `turns` says whose request is next, and `intake` whose bytes; `answers` is what
-every answer has, and `unsent` bounds what is not read of long ones. A `service` runs a site, with the TLS `transport`
-before it. `interfaces` is what they ask of one another, and of a faster way that somebody may put before them.
-`twisted_channel`, `twisted_tls` and `twisted_tcp` have the private parts of Twisted's that are needed.
+in, `bounded` refuses what is not proper HTTP, and `clocks` say for how long; `turns` says whose request is next, and
+`intake` whose bytes; `answers` is what every answer has, and `unsent` bounds what is not read of long ones. A `service`
+runs a site, with the TLS `transport` before it. `interfaces` is what they ask of one another, and of a faster way that
+somebody may put before them. `twisted_channel`, `twisted_tls` and `twisted_tcp` have the private parts of Twisted's
+that are needed.
 """

@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from http import HTTPStatus
 from typing import Final, cast
 
-from twisted.internet.interfaces import IDelayedCall, IHandshakeListener, ITCPTransport
+from twisted.internet.interfaces import IHandshakeListener, ITCPTransport
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from twisted.web.server import Request
@@ -18,10 +18,11 @@ from sre_server.errors import NotIdentified, SreServerError, TooManyRequests
 from sre_server.security.clients import Client
 from sre_server.security.identity import Identity
 from sre_server.web.answers import bare_response, request_id
+from sre_server.web.bounded import BoundedChannel
+from sre_server.web.clocks import CallLater, Clocks
 from sre_server.web.intake import Intake, IStream
 from sre_server.web.interfaces import Host
-from sre_server.web.request import BODY_BYTES, APIRequest, host_of
-from sre_server.web.twisted_channel import TwistedChannel
+from sre_server.web.request import APIRequest, host_of
 from sre_server.web.unsent import LONG_BYTES
 
 HANDSHAKE_SECONDS: Final = 5.0
@@ -29,29 +30,20 @@ REQUEST_SECONDS: Final = 10.0
 WRITE_SECONDS: Final = 10.0
 CLOSE_SECONDS: Final = 5.0
 HOLD_SECONDS: Final = 1.0
-REQUEST_LINE_BYTES: Final = 8192
-HEADER_BYTES: Final = 16384
-MAX_HEADERS: Final = 500
 DISCARDED_BYTES: Final = 65536
 """How much more of a refused connection is read, so that a client that still sends sees the answer."""
-_LENGTH_DIGITS: Final = 18
 
 
 @implementer(IHandshakeListener)
-class Channel(TwistedChannel):
+class Channel(BoundedChannel):
     """One connection: bounded in bytes and in time, and able to refuse in JSON."""
 
     transport: ITCPTransport
 
     site: Host
     requestFactory = APIRequest
-    MAX_LENGTH = HEADER_BYTES
-    totalHeadersSize = 2 * HEADER_BYTES  # never reached: `lineReceived` refuses first, with a better status
-    maxHeaders = 2 * MAX_HEADERS  # likewise
 
-    _refused = False
     _discarded = 0
-    _header_lines = 0
     _held_back = False
     _collected: list[bytes] | None = None
     _takes_turns = False
@@ -62,14 +54,16 @@ class Channel(TwistedChannel):
     _client: Client | None = None
     _identity: Identity | None = None
     _excess: TooManyRequests | None = None
-    _clocks: dict[str, IDelayedCall]
+    _idle_seconds: int | None = None
+    """For how long it may idle, until its handshake is over; None from then on, and on a plain port."""
+    _clocks: Clocks
     _write_now: Callable[[bytes], object]
     address = "-"
     """The address of the other end, for logs."""
 
     def connectionMade(self) -> None:
         """Count the connection in; on the TLS port, give its handshake 5 s."""
-        self._clocks = {}
+        self._clocks = Clocks(cast("CallLater", self.callLater))
         self._write_now = getattr(self.transport, "write_now", self.transport.write)
         super().connectionMade()
         self.address = host_of(self.getPeer())
@@ -81,11 +75,12 @@ class Channel(TwistedChannel):
         self.site.opened(self)
         if self.site.clients is not None:
             self._client = self.site.clients.accepted()
-            self._start_clock("handshake", HANDSHAKE_SECONDS, self.transport.abortConnection)
+            self._idle_seconds = self.setTimeout(HANDSHAKE_SECONDS)
 
     def handshakeCompleted(self) -> None:
-        """Stop the clock of the handshake, and see whose connection it is; for Twisted's TLS."""
-        self._stop_clock("handshake")
+        """Begin to wait for requests, and see whose connection it is; for Twisted's TLS."""
+        self.setTimeout(self._idle_seconds)
+        self._idle_seconds = None
         with suppress(SreServerError):  # the first request is told
             self.identify()
 
@@ -134,19 +129,6 @@ class Channel(TwistedChannel):
         unknown = self._identity is None or self.site.clients is None
         return unknown and (not self.requests or self.is_mid_request)
 
-    def _start_clock(self, name: str, seconds: float, rings: Callable[[], object]) -> None:
-        """Call `rings` after so many seconds, unless the clock of that name is stopped; one that runs is left alone."""
-        if name not in self._clocks:
-            self._clocks[name] = self.callLater(seconds, lambda: self._ring(name, rings))
-
-    def _ring(self, name: str, rings: Callable[[], object]) -> None:
-        self._clocks.pop(name, None)
-        rings()
-
-    def _stop_clock(self, name: str) -> None:
-        if (clock := self._clocks.pop(name, None)) is not None:
-            clock.cancel()
-
     @contextmanager
     def at_once(self) -> Iterator[None]:
         """Process in one go what is received within: many small pieces cost as much as one, and not as many."""
@@ -180,7 +162,7 @@ class Channel(TwistedChannel):
             self._receive(extra)
 
     def _receive(self, data: bytes) -> None:
-        if self._refused:
+        if self.is_refused:
             self._discarded += len(data)
             if self._discarded > DISCARDED_BYTES:
                 self.pause_reading()
@@ -190,8 +172,8 @@ class Channel(TwistedChannel):
             self.resetTimeout()
             return
         super().dataReceived(data)
-        if self.is_mid_request and not self._refused:
-            self._start_clock("request", REQUEST_SECONDS, self._too_slow)
+        if self.is_mid_request and not self.is_refused:
+            self._clocks.start("request", REQUEST_SECONDS, self._too_slow)
 
     def _is_idle(self) -> bool:
         """Tell whether a request that arrives now could be answered at once: the client is known, nothing is open."""
@@ -200,59 +182,10 @@ class Channel(TwistedChannel):
     def _too_slow(self) -> None:
         self.refuse(HTTPStatus.REQUEST_TIMEOUT, f"The request did not arrive within {REQUEST_SECONDS:.0f} s.")
 
-    def lineReceived(self, line: bytes) -> None:
-        """Bound the request line and the headers as a whole, and refuse folded headers."""
-        first = not self.received_header_bytes
-        if first and len(line) > REQUEST_LINE_BYTES:
-            self.refuse(HTTPStatus.REQUEST_URI_TOO_LONG, f"The request line is longer than {REQUEST_LINE_BYTES} bytes.")
-        elif self.received_header_bytes + len(line) > HEADER_BYTES:
-            self._refuse_headers()
-        elif not first and line[:1] in (b" ", b"\t"):
-            self.refuse(HTTPStatus.BAD_REQUEST, "A header is folded over several lines.")
-        elif line and not first and self._header_lines >= MAX_HEADERS:
-            self.refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, f"There are more than {MAX_HEADERS} headers.")
-        else:
-            self._header_lines = 0 if first else self._header_lines + 1
-            super().lineReceived(line)
-
-    def lineLengthExceeded(self, line: bytes) -> None:
-        """Say what a line that never ends was about to be."""
-        if self.received_header_bytes:
-            self._refuse_headers()
-        else:
-            self.refuse(HTTPStatus.REQUEST_URI_TOO_LONG, f"The request line is longer than {REQUEST_LINE_BYTES} bytes.")
-
-    def _refuse_headers(self) -> None:
-        status = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
-        self.refuse(status, f"The headers are longer than {HEADER_BYTES} bytes in all.")
-
-    def headerReceived(self, line: bytes) -> bool:
-        """Refuse the one transfer coding that Twisted ignores, and otherwise do as it does."""
-        name, _, value = line.partition(b":")
-        if name.strip().lower() == b"transfer-encoding" and value.strip().lower() != b"chunked":
-            self.refuse(HTTPStatus.BAD_REQUEST, "The only transfer coding of a request is 'chunked'.")
-            return False
-        if name.strip().lower() == b"content-length" and len(value.strip()) > _LENGTH_DIGITS:
-            self.refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"The body is longer than {BODY_BYTES} bytes.")
-            return False
-        return cast("bool", super().headerReceived(line))
-
     def allContentReceived(self) -> None:
-        """Stop the clock of the request and process it."""
-        if self._refused:
-            return
-        self._stop_clock("request")
+        """Stop the clock of the request, and process it."""
+        self._clocks.stop("request")
         super().allContentReceived()
-
-    def rawDataReceived(self, data: bytes) -> None:
-        """Take in body bytes, unless the request was refused on the way."""
-        if not self._refused:
-            super().rawDataReceived(data)
-
-    def send_continue(self) -> None:
-        """Ask for the body, unless the request was refused already."""
-        if not self._refused:
-            super().send_continue()
 
     def checkPersistence(self, request: Request, version: bytes) -> bool:
         """Close after this response if the client asks so, or if the server is about to stop."""
@@ -264,20 +197,16 @@ class Channel(TwistedChannel):
 
     def refuse(self, status: HTTPStatus, message: str) -> None:
         """Answer an error and close; nothing more of this connection is read."""
-        if self._refused:
+        if self.is_refused:
             return
-        self._refused = True
-        self._stop_clock("request")
+        self.is_refused = True
+        self._clocks.stop("request")
         offered = self.requests[-1].getHeader(b"x-request-id") if self.requests else None
         known_as = request_id(offered)
         self.site.log_refused(self, status, known_as)
         head, blank, body = bare_response(status, message, known_as).partition(b"\r\n\r\n")
         self.transport.write(head + blank + (b"" if self.parsed_method == b"HEAD" else body))
         self.loseConnection()
-
-    def refuse_malformed(self) -> None:
-        """Answer 400 in JSON."""
-        self.refuse(HTTPStatus.BAD_REQUEST, "The request is not proper HTTP/1.1.")
 
     def drain(self) -> None:
         """Close now if nothing is under way, else after the response, and say so in it."""
@@ -289,8 +218,11 @@ class Channel(TwistedChannel):
             self.loseConnection()
 
     def timeoutConnection(self) -> None:
-        """Close a connection that has idled for long enough."""
-        self.loseConnection()
+        """Close a connection that has idled for long enough; by force, where the handshake is what did not come."""
+        if self._idle_seconds is None:
+            self.loseConnection()
+        else:
+            self.transport.abortConnection()
 
     def loseConnection(self) -> None:
         """Close in good order, or by force after 5 s if the peer does not answer (twisted#7926).
@@ -300,14 +232,13 @@ class Channel(TwistedChannel):
         unread = "write" in self._clocks
         super().loseConnection()
         if not unread:
-            self._start_clock("close", CLOSE_SECONDS, self.transport.abortConnection)
+            self._clocks.start("close", CLOSE_SECONDS, self.transport.abortConnection)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Count the connection out and stop its clocks."""
         self.intake.stopProducing()
         self._forget_unsent()
-        for name in list(self._clocks):
-            self._stop_clock(name)
+        self._clocks.stop_all()
         try:
             super().connectionLost(reason)
         finally:
@@ -322,11 +253,11 @@ class Channel(TwistedChannel):
         super().pauseProducing()
         if self.persistent:
             self.pause_parsing()
-        self._start_clock("write", WRITE_SECONDS, self.transport.abortConnection)
+        self._clocks.start("write", WRITE_SECONDS, self.transport.abortConnection)
 
     def resumeProducing(self) -> None:
         """Go on, as the peer has read."""
-        self._stop_clock("write")
+        self._clocks.stop("write")
         self._forget_unsent()
         if not self._held_back:
             super().resumeProducing()
@@ -338,7 +269,7 @@ class Channel(TwistedChannel):
         if not self._held_back:
             self._held_back = True
             self.pause_parsing()
-            self._start_clock("hold", HOLD_SECONDS, self._release)
+            self._clocks.start("hold", HOLD_SECONDS, self._release)
 
     def _release(self) -> None:
         self._held_back = False

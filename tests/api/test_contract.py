@@ -8,14 +8,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from sre_server.api.openapi import document
 from sre_server.api.statuses import FAMILY_A, FAMILY_B
-from sre_server.web.channel import (
-    CLOSE_SECONDS,
-    HANDSHAKE_SECONDS,
-    HEADER_BYTES,
-    REQUEST_LINE_BYTES,
-    REQUEST_SECONDS,
-    WRITE_SECONDS,
-)
+from sre_server.web.bounded import HEADER_BYTES, REQUEST_LINE_BYTES
+from sre_server.web.channel import CLOSE_SECONDS, HANDSHAKE_SECONDS, REQUEST_SECONDS, WRITE_SECONDS
 from sre_server.web.request import BODY_BYTES
 from sre_server.web.site import IDLE_SECONDS
 

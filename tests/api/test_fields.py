@@ -4,7 +4,7 @@ from typing import Final
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from sre_server.web.channel import MAX_HEADERS
+from sre_server.web.bounded import MAX_HEADERS
 from tests.fakes import deployment, namespace
 from tests.memory_server import Answer, MemoryServer
 

@@ -15,7 +15,7 @@ from twisted.protocols.basic import LineReceiver
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.http import HTTPChannel
 
-from sre_server.web import channel, transport, twisted_channel, twisted_tcp, twisted_tls
+from sre_server.web import bounded, channel, transport, twisted_channel, twisted_tcp, twisted_tls
 
 TRIED = ("26.10",)
 """The releases of Twisted that these tests have passed on; the next one is tried before setup.py admits it."""
@@ -45,7 +45,12 @@ class PrivatePartsTests(SynchronousTestCase):
 
     def test_they_are_named_once(self) -> None:
         """`PRIVATE` is what each adapter uses, and what stands on it uses none of them."""
-        for adapter, user in ((twisted_channel, channel), (twisted_tls, transport), (twisted_tcp, transport)):
+        for adapter, user in (
+            (twisted_channel, bounded),
+            (twisted_channel, channel),
+            (twisted_tls, transport),
+            (twisted_tcp, transport),
+        ):
             self.assertEqual(_used(adapter, adapter.PRIVATE), set(adapter.PRIVATE))
             self.assertEqual(_used(user, adapter.PRIVATE), set())
 
