@@ -11,7 +11,7 @@ from typing import Final, Protocol
 
 from msgspec import Struct
 
-from sre_server.day.record import OURS, THROUGH_SCALE, UNKNOWN, CountChange, Record
+from sre_server.day.record import OURS, THROUGH_SCALE, CountChange, Record
 from sre_server.model import Author, Deployment, ScaledEvent, Unreadable
 from sre_server.news import Change, Event, Listed, Put, Resource, Source
 from sre_server.texts import at_least_as_new
@@ -262,7 +262,5 @@ def _change(
 
 
 def _program_of(left: Deployment) -> str:
-    """Name what set a count: a 0 that was set through /scale leaves no trace of it (kubernetes/kubernetes#25238)."""
-    if left.owners is not None and left.owners.manager:
-        return left.owners.manager
-    return UNKNOWN if left.replicas else THROUGH_SCALE
+    """Name what set a count; see `setter_of` for where that has left no trace."""
+    return (left.owners.manager if left.owners is not None else "") or THROUGH_SCALE

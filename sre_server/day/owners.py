@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from sre_server.day.record import THROUGH_SCALE
 from sre_server.model import Autoscaler, Deployment, Owners
 
 AUTOSCALER: Final = "HorizontalPodAutoscaler"
@@ -48,7 +49,7 @@ def setter_of(deployment: Deployment, autoscaler: Autoscaler | None) -> str:
     owners = deployment.owners or Owners()
     if not owners.manager:
         perhaps = f" ({AUTOSCALER} '{autoscaler.name}' sets it, too)" if autoscaler is not None else ""
-        return f"through /scale, program unknown{perhaps}"
+        return f"{THROUGH_SCALE}{perhaps}"
     if owners.operation == "Apply":
         return f"{owners.manager} (server-side apply)"
     if (owners.manager, owners.subresource) == (CONTROLLERS, "scale") and autoscaler is not None:

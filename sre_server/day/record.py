@@ -13,7 +13,6 @@ OF_ONE: Final = 20
 IN_ALL: Final = 20_000
 OURS: Final = "sre-server"
 THROUGH_SCALE: Final = "through /scale, program unknown"
-UNKNOWN: Final = "unknown"
 _NEVER: Final = float("-inf")
 
 
@@ -44,7 +43,7 @@ class CountChange(Struct, gc=False):
 
     def attribute(self, author: Author, *, certain: bool) -> None:
         """Learn who made it, if that fits with what the cluster says; what is not `certain` gives way to what is."""
-        if self.program not in (OURS, THROUGH_SCALE, UNKNOWN) or author.before == self.after:
+        if self.program not in (OURS, THROUGH_SCALE) or author.before == self.after:
             return
         if certain or self.author is None:
             self.program, self.author = OURS, author

@@ -7,7 +7,7 @@ from twisted.application.service import Service
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
-from sre_server.day.record import OURS, THROUGH_SCALE, UNKNOWN, CountChange
+from sre_server.day.record import OURS, THROUGH_SCALE, CountChange
 from sre_server.telemetry.metrics import Metrics
 
 WAIT_SECONDS: Final = 3.0
@@ -20,8 +20,7 @@ _OTHER: Final = "other"
 _KNOWN: Final = {
     OURS: OURS,
     "kube-controller-manager": "kube-controller-manager",
-    THROUGH_SCALE: UNKNOWN,
-    UNKNOWN: UNKNOWN,
+    THROUGH_SCALE: "unknown",
 }
 
 

@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from sre_server.day import changes as counting
 from sre_server.day.changes import Changes
-from sre_server.day.record import OURS, THROUGH_SCALE, UNKNOWN, CountChange, Record
+from sre_server.day.record import OURS, THROUGH_SCALE, CountChange, Record
 from sre_server.model import Author, Deployment, Owners, ScaledEvent, Unreadable
 from sre_server.news import Changed, Deleted, Listed, Put, Resource, Source
 from tests.fakes import deployment
@@ -167,7 +167,7 @@ class ChangesTests(SynchronousTestCase):
         self.tell(web(7, 21), 7, ALICE)
         self.clock.advance(1)
         self.told_list(web(3, 10))
-        self.assertEqual(self.shown(), [(3, 6, None, "kubectl", False), (6, 3, None, UNKNOWN, True)])
+        self.assertEqual(self.shown(), [(3, 6, None, "kubectl", False), (6, 3, None, THROUGH_SCALE, True)])
 
     def test_unreadable(self) -> None:
         """While it cannot be read it may have had any count: what follows is compared with the one before, as a gap."""
