@@ -10,6 +10,7 @@ from tests.fakes import temporary_folder
 from tests.functional.daemon import Answer, Daemon
 
 from .chart import WAIT, Release
+from .integration_day_wait import DEPLOYMENT
 from .workload import own_cluster
 
 CLIENT = """
@@ -38,6 +39,7 @@ ONE_NAMESPACE = ("", "namespaces", ("get",))
 RECORD = ("", "events", ("create",))
 EVENTS = ("", "events", ("create", "list", "watch"))
 PLANS = (("", "resourcequotas", ("list",)), ("policy", "poddisruptionbudgets", ("list",)))
+PODS = ("", "pods", ("list",))
 REVIEWS = ("authorization.k8s.io", "subjectaccessreviews", ("create",))
 
 
@@ -148,3 +150,20 @@ class GrantTests(SynchronousTestCase):
         self.assertEqual(self.release.granted(self.served), {CACHE, SCALE, AUTOSCALERS, ONE_NAMESPACE, *PLANS, EVENTS})
         self.assertEqual(self.release.granted(self.other), set())
         self.assertEqual(set(self._attempts(self.served).values()), {403})
+
+    def test_pod_causes(self) -> None:
+        """With `server.podCauses` waits are told why pods do not run, by the right to list them, and no more."""
+        daemon = self._serve({"namespaces": [self.served], "server": {"podCauses": True}})
+        labels = "{app: bare, trouble: image}"
+        bare = {"name": "bare", "namespace": self.served, "replicas": 1, "labels": labels}
+        manifest = DEPLOYMENT.format(**bare, min_ready_seconds=0, deadline=600)
+        self.cluster.kubectl("apply", "--server-side", "--filename=-", input=manifest)
+        path = f"/deployments/{self.served}/bare/replicas"
+        daemon.wait_for(lambda: daemon.get(path).status == 200, "aware of it")
+        told = daemon.put(path, {"replicas": 2}, Prefer="wait=60").json
+        self.assertEqual(told["outcome"], "image", told)
+        self.assertEqual(
+            self.release.granted(self.served), {CACHE, SCALE, AUTOSCALERS, ONE_NAMESPACE, *PLANS, PODS, EVENTS, REVIEWS}
+        )
+        allowed = [what for what, status in self._attempts(self.served).items() if status != 403]
+        self.assertEqual(allowed, ["get pods"])
