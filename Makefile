@@ -148,7 +148,7 @@ mutants: $(VENV)/.mutants ## Change the core modules in a sample of ways, and sh
 soak: $(VENV)/.installed ## Keep two servers busy for an hour, and say what of them grew (SOAK_MINUTES=)
 	@PATH="$$(.ci/redis):$$PATH" $(BIN)/python -m tests.soak --minutes=$(SOAK_MINUTES)
 
-bench: $(VENV)/.installed ## Measure speed and size; needs Go, and takes half an hour (ROWS="single-read lists" for some)
+bench: $(VENV)/.installed ## Measure speed and size; needs Go, and takes 25 minutes (ROWS="single-read lists" for some)
 	$(BIN)/python -m tests.benchmarks --chart=docs/performance.svg $(ROWS)
 
 lint: $(VENV)/.installed ## Check style and types

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
 from typing import Any, NamedTuple, Self
 
 from msgspec.structs import replace
@@ -103,7 +104,7 @@ def read_answers(data: bytes, *, head: bool = False) -> list[Answer]:
         status_line, *lines = top.decode("latin-1").split("\r\n")
         version, status, reason = status_line.split(" ", 2)
         assert version in ("HTTP/1.1", "HTTP/1.0"), status_line
-        assert reason, status_line
+        assert reason == HTTPStatus(int(status)).phrase, status_line
         headers = Headers()
         for line in lines:
             name, colon, value = line.partition(": ")

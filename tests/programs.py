@@ -16,7 +16,7 @@ def _toolchain(name: str, source: Path) -> str:
     try:
         answer = subprocess.run(command, cwd=source, env=environment, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
-        raise GoMissingError(f"{name} needs Go 1.25 or newer, as `go` on the PATH") from None
+        raise GoMissingError(f"{name} needs Go 1.26 or newer, as `go` on the PATH") from None
     return "-".join(answer.stdout.split())
 
 

@@ -86,7 +86,7 @@ def parse_sharing(role: Role, given: Mapping[str, str | None]) -> Sharing | None
     if not is_deployment_name(name):
         raise UsageError(f"--cache-name is of lower-case letters, digits, dots and hyphens, not '{name}'")
     if find_spec("redis") is None:
-        raise UsageError("--cache redis:// needs redis-py: pip install 'sre-server[redis]'")
+        raise UsageError("--cache redis:// needs redis-py: install sre-server with its extra 'redis'")
     paths = {option: Path(path).absolute() if (path := given[option]) else None for option in _FILES}
     for option, file in paths.items():
         if file is not None and not file.is_file():

@@ -3,7 +3,7 @@
 `factory` makes what the API asks. `autoscalers` knows, by the cache's news, what holds counts in bounds; `owners` says
 in words who else sets a count, `rollout` how far a Deployment has come. `waits` has all who wait for news of one;
 `outcomes` tells what comes of a write, `causes` what keeps its pods from running. `plan` says what would become of a
-`temporary` knows the counts that are there for a time only, `setting` sets them, and `returning` sets them back.
-count, `basis` what that stands on. `changes` finds out which counts changed, and by whom, and keeps that in a `record`;
+count, `basis` what that stands on. `temporary` knows the counts that are there for a time only, `setting` sets them,
+and `returning` sets them back. `changes` finds out which counts changed, and by whom, and keeps that in a `record`;
 `telling` has the log and the metrics say so.
 """

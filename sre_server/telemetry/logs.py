@@ -114,7 +114,7 @@ def _until_seconds(at: int) -> str:
 
 def _as_line(record: Mapping[str, object]) -> str:
     """Encode a line in ASCII, so that no reader takes any character in it for the end of a line."""
-    with suppress(UnicodeEncodeError):  # of half a character, which `json` escapes
+    with suppress(UnicodeEncodeError, TypeError):  # of half a character, which `json` escapes, or of a subclass
         text = msgspec.json.encode(record).decode("utf-8")
         if text.isascii():
             return text + "\n"

@@ -68,6 +68,10 @@ class APIRequest(Request):
         status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
         self.channel.refuse(status, f"The body is longer than {BODY_BYTES} bytes, more than any request here needs.")
 
+    def setResponseCode(self, code: int, message: bytes | None = None) -> None:
+        """Set the status, and the phrase that the standard library has for it: Twisted's own list lacks 422 and 429."""
+        super().setResponseCode(code, message or HTTPStatus(code).phrase.encode("ascii"))
+
     def process(self) -> None:
         """Refuse what is ambiguous, then hand over to the resource."""
         self.started_at = self.channel.site.now()

@@ -1,10 +1,16 @@
 """Which requests leave an audit line, what it says, and that no write happens without one."""
 
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
 from twisted.trial.unittest import SynchronousTestCase
 
+from sre_server import errors
 from sre_server.api.deployments import UPDATED
 from sre_server.cluster.scaling import BOUNDS, Scaling
 from sre_server.cluster.workers import ConnectedWorkers
+from sre_server.day.returning import End
 from sre_server.errors import (
     AdmissionRefused,
     ClusterRefused,
@@ -26,6 +32,29 @@ from tests.memory_server import ALICE, Answer, MemoryServer
 from tests.wire import refusal, scale_body
 
 PUT_A, PUT_B = "/deployments/shop/web/replicas", "/namespaces/shop/deployments/web/replica_count/20"
+
+
+def kinds(of: type[Exception] = errors.SreServerError) -> Iterator[type[Exception]]:
+    """Name all kinds of errors that there are."""
+    for kind in of.__subclasses__():
+        yield kind
+        yield from kinds(kind)
+
+
+class OutcomeTests(SynchronousTestCase):
+    """The names of outcomes, which scripts compare."""
+
+    def test_all_are_documented(self) -> None:
+        """docs/security.md has each: of refusals, of ends of temporary counts, and of errors that a write comes to."""
+        page = (Path(__file__).parents[2] / "docs/security.md").read_text("utf-8")
+        table = page.split("| `outcome` | what happened |\n")[1].split("\n\n")[0]
+        documented = {name for row in table.splitlines() for name in re.findall(r"`([^`]+)`", row.split(" | ")[0])}
+        refused = {"not identified", "not permitted", "too many requests", "refused by a guardrail"}
+        before: set[type[Exception]] = {errors.Malformed, errors.UnsupportedMediaType, errors.NotIdentified}
+        of_watches: set[type[Exception]] = {errors.Expired, errors.BadAnswer, errors.Silent, errors.TooShort}
+        others = before | of_watches | {errors.NotPermitted, errors.GuardrailRefused, errors.ClusterError}
+        failed = {kind.__name__ for kind in kinds() if kind.__module__ == errors.__name__ and kind not in others}
+        self.assertEqual(documented, {"unknown", *refused, *(end.value for end in End), *failed})
 
 
 class AuditedTests(SynchronousTestCase):

@@ -80,7 +80,7 @@ class SharingTests(SynchronousTestCase):
     def test_without_the_extra(self) -> None:
         """Without redis-py one line says how to get it."""
         self.patch(sharing, "find_spec", lambda name: None)
-        self.assertIn("pip install 'sre-server[redis]'", self.refusal())
+        self.assertIn("with its extra 'redis'", self.refusal())
 
     def test_a_simulated_cluster_is_not_shared(self) -> None:
         """It would be another one in each process."""

@@ -128,11 +128,9 @@ class PageTests(SynchronousTestCase):
                         self.assertIn(f"|{arguments[0]}", usage.replace("publish plan", "publish |plan"), line)
 
     def test_references(self) -> None:
-        """Files and folders that the pages speak of are there, and so are the targets of their links."""
+        """Files and folders that the pages speak of are there."""
         pages = [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md"]
         for page in pages:
             text = page.read_text(encoding="utf-8")
-            for target in re.findall(r"\]\(([^)#:]+)\)", text):
-                self.assertTrue((page.parent / target).exists(), (page.name, target))
             for path in re.findall(r"`((?:sre_server|tests|helm|\.ci|\.github|docs)/[\w./-]*)`", text):
                 self.assertTrue((ROOT / path).exists(), (page.name, path))

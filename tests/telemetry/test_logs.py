@@ -4,6 +4,7 @@ import json
 import logging
 import signal
 from collections.abc import Callable
+from http import HTTPStatus
 from io import StringIO
 from typing import Any
 
@@ -53,12 +54,16 @@ def lines_of(log: Callable[[Logger], object]) -> list[dict[str, Any]]:
     return [json.loads(line) for line in stream.getvalue().splitlines()]
 
 
+class LargeNumber(int):
+    """A number as some libraries have it."""
+
+
 class JSONLineTests(SynchronousTestCase):
     """One object per event."""
 
     def test_what_is_hard_to_encode(self) -> None:
-        """Half a character, a character that ends lines for some readers, and a huge number: one line, in ASCII."""
-        for value in ("\ud800", "a\u2028b", 2**70):
+        """Half a character, a character that ends lines for some readers, and odd numbers: one line, in ASCII."""
+        for value in ("\ud800", "a\u2028b", 2**70, HTTPStatus.OK, LargeNumber(7)):
             event = {"log_time": 0.0, "log_namespace": "a", "log_format": "{path}", "path": value}
             line = as_json_line(event)
             self.assertTrue(line.isascii())
