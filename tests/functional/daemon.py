@@ -151,6 +151,7 @@ class Daemon(Process):
         script: Path | None = None,
         authority: Authority | None = None,
         host: str = "127.0.0.1",
+        env: Mapping[str, str] | None = None,
     ) -> None:
         self.authority = authority or Authority(folder)
         self.client = self.authority.issue("alice")
@@ -166,7 +167,7 @@ class Daemon(Process):
             *options,
             script=script,
         )
-        super().__init__(command, environment(checkout=script is None), folder)
+        super().__init__(command, environment(env, checkout=script is None), folder)
         try:
             self.port = int(self.wait_for_line(rf"API: listening on {host}:(\d+)")[1])
             self.ops_port = int(self.wait_for_line(r"ops port: listening on 127\.0\.0\.1:(\d+)")[1])

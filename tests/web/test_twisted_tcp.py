@@ -1,7 +1,9 @@
 """Connections that are polled together: who is heard, when answers leave, and what becomes of those that fail."""
 
+import select
 import socket
 from collections.abc import Callable
+from unittest import skipUnless
 
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IListeningPort
@@ -12,6 +14,7 @@ from twisted.internet.unix import Port as UNIXPort
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
+from sre_server.web import twisted_tcp
 from sre_server.web.twisted_tcp import BATCH, SHORT_BYTES, ConnectionPoll, PromptServer, poll_together
 
 LONG = b"x" * (SHORT_BYTES + 1)
@@ -38,6 +41,7 @@ class Talker(Protocol):
         self.ended = reason
 
 
+@skipUnless(hasattr(select, "epoll"), "this system has no epoll: tests/functional/test_no_epoll.py is about such ones")
 class ConnectionPollTests(SynchronousTestCase):
     """A poll on a reactor that does nothing by itself, and connections over pairs of sockets."""
 
@@ -290,6 +294,7 @@ class PortTests(SynchronousTestCase):
         """What makes a port's connections."""
         return poll_together(port).transport  # type: ignore[attr-defined]
 
+    @skipUnless(hasattr(select, "epoll"), "this system has no epoll")
     def test_ports(self) -> None:
         """Those of TCP; others keep Twisted's own."""
         reactor = MemoryReactorClock()
@@ -303,3 +308,8 @@ class PortTests(SynchronousTestCase):
         unix = UNIXPort(b"/nowhere", Factory(), reactor=reactor)
         self.assertIs(self.transport_of(unix), UNIXPort.transport)
         self.assertIsNot(UNIXPort.transport, Server)
+
+    def test_a_system_without_epoll(self) -> None:
+        """There all ports keep Twisted's own."""
+        self.patch(twisted_tcp, "select", object())
+        self.assertIs(self.transport_of(Port(0, Factory(), reactor=MemoryReactorClock())), Server)
