@@ -10,7 +10,7 @@ from sre_server.model import Deployment, Namespace, Object, Other
 
 
 class Resource(Enum):
-    """The kinds of Kubernetes objects that are listed and watched; pods and quotas never are watched."""
+    """The kinds of Kubernetes objects that are listed and watched; pods and quotas are never watched."""
 
     NAMESPACES = "namespaces"
     DEPLOYMENTS = "deployments"
