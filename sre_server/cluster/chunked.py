@@ -21,7 +21,7 @@ class BulkResponse(HTTPResponse):
 
     def read1(self, n: int = -1) -> bytes:
         """Return some content, or b"" at the end; `n` bounds each read from the socket."""
-        if not self.chunked or not self.fp or n == 0:
+        if not self.chunked or not self.fp:
             return super().read1(n)
         content = b""
         while not content and not self._unchunker.ended:

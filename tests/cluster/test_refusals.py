@@ -114,8 +114,9 @@ class RefusalTests(SynchronousTestCase):
     def test_unavailable(self) -> None:
         """A 503 is refused before anything was done, and may say when to come again."""
         error = self.refused(ClusterRefused, refusal(503, "ServiceUnavailable", "not yet", retry_after=9))
-        self.assertEqual(error.retry_after, 9)
-        self.assertNotIn("unknown", str(error))
+        assert isinstance(error, ClusterRefused)
+        self.assertEqual((error.status, error.retry_after), (503, 9))
+        self.assertEqual(str(error), "The cluster refused (503): not yet")
 
     def test_outcome_unknown(self) -> None:
         """The cluster's own 500, 502 and 504, or a proxy's, leave open whether anything was changed."""

@@ -46,6 +46,8 @@ class ScalingTests(SynchronousTestCase):
         self.assertNoResult(outcome)
         self.run_one()
         self.assertEqual(self.successResultOf(outcome), Written(WRITTEN, []))
+        path = "/apis/apps/v1/namespaces/shop/deployments/web/scale"
+        self.assertEqual([asked[:2] for asked in self.cluster.requests], [("PATCH", path)])
 
     def test_failure(self) -> None:
         """A write that fails fails its caller, and is no error of ours."""
