@@ -59,6 +59,10 @@ class World:
         self.told: list[Told] = []
         self.pods: list[Pod] = []
         self.impatient = False
+        self.clients: list[str] = []
+        """On whose behalf each request was made."""
+        self.admitted: int | None = None
+        """What admission makes of every count."""
 
     def monotonic(self) -> float:
         """The clock of the cache's news, whose zero is another one than that of the reactor's clock."""
@@ -110,8 +114,8 @@ class World:
         if not expected.fits(State(self.uid, self.replicas)):
             return State(self.uid, self.replicas)
         self.writes.append((who, self.replicas, replicas))
-        self.replicas = replicas
-        return Written(Deployment("shop", "cart", self.uid, "99", replicas))
+        self.replicas = replicas if self.admitted is None else self.admitted
+        return Written(Deployment("shop", "cart", self.uid, "99", self.replicas))
 
     def look(self) -> State:
         """Read the Deployment."""
@@ -202,21 +206,22 @@ class Pod:
         if self.alive and not request.answer.called:
             (request.answer.errback if isinstance(outcome, Exception) else request.answer.callback)(outcome)
 
-    def _ask(self, what: str, act: Callable[[], Any]) -> Deferred[Any]:
+    def _ask(self, client: str, what: str, act: Callable[[], Any]) -> Deferred[Any]:
+        self.world.clients.append(client)
         answer: Deferred[Any] = Deferred()
         self.world.requests.append(Request(self, what, act, answer, self.world.clock.seconds()))
         return answer
 
     def _swap(self, client: str, key: str, before: str | None, after: str | None, *, empty: bool) -> Deferred[Swapped]:
-        return self._ask("swap", lambda: self.world.swap(key, before, after))
+        return self._ask(client, "swap", lambda: self.world.swap(key, before, after))
 
     def _scale(
         self, client: str, namespace: str, name: str, replicas: int, expected: Expected
     ) -> Deferred[Written | State]:
-        return self._ask("scale", lambda: self.world.scale(self.name, replicas, expected))
+        return self._ask(client, "scale", lambda: self.world.scale(self.name, replicas, expected))
 
     def _look(self, client: str, namespace: str, name: str, *, count: bool) -> Deferred[State]:
-        return self._ask("look", self.world.look)
+        return self._ask(client, "look", self.world.look)
 
     def _begin(self, uid: str, note: Note, late: timedelta) -> "Account":
         return Account(self, uid, note, late)

@@ -2,11 +2,12 @@
 
 from itertools import pairwise
 
+from msgspec.structs import replace
 from twisted.trial.unittest import SynchronousTestCase
 
-from sre_server.day.returning import End, Overtaken
+from sre_server.day.returning import AT_ONCE, CLIENT, End, Overtaken
 from sre_server.day.temporary import read_note
-from sre_server.errors import ClusterTimedOut, ClusterUnreachable
+from sre_server.errors import ClusterTimedOut, ClusterUnreachable, Unavailable
 from tests.day.temporary_world import UID, Pod, World, ends
 
 
@@ -22,6 +23,7 @@ class ReturningTests(SynchronousTestCase):
         self.successResultOf(done)
         self.assertEqual(self.world.replicas, 20)
         self.world.writes.clear()
+        self.world.clients.clear()
 
     def until_claimed(self) -> None:
         """Go on until the claim of one of the two is written, and it asks for the count."""
@@ -34,7 +36,7 @@ class ReturningTests(SynchronousTestCase):
         return next(request.pod for request in self.world.requests if request.what == "scale")
 
     def test_on_time(self) -> None:
-        """Nothing happens before the end; then one of the two sets the count back, and the note is gone."""
+        """Nothing happens before the end; then one of the two, for no client, sets it back, and the note goes."""
         self.world.settle(55)
         self.assertEqual(self.world.writes, [])
         self.world.settle(10)
@@ -43,6 +45,7 @@ class ReturningTests(SynchronousTestCase):
         self.assertEqual(self.world.data, {})
         self.assertLess(self.world.told[0].late.total_seconds(), 3)
         self.assertEqual(self.world.told[0].uid, UID)
+        self.assertEqual(set(self.world.clients), {CLIENT})
 
     def test_after_downtime(self) -> None:
         """A process that starts past the end sets it back, and knows how late that is."""
@@ -111,13 +114,29 @@ class ReturningTests(SynchronousTestCase):
         self.assertEqual((ends(self.world), len(self.world.writes), self.world.data), ([End.ALREADY], 1, {}))
 
     def test_not_reached(self) -> None:
-        """While the cluster cannot be reached it is tried again, by the same process at once."""
+        """While the cluster cannot be reached the same process tries again at once, with another claim."""
         self.until_claimed()
         number = next(n for n, request in enumerate(self.world.requests) if request.what == "scale")
         self.world.refuse(number)
         self.world.settle(10)
         self.assertIsInstance(self.world.told[0].how, ClusterUnreachable)
         self.assertEqual((ends(self.world), self.world.replicas), ([End.RETURNED], 3))
+        first, second = (told.note.claim for told in self.world.told)
+        self.assertNotEqual(first, second)
+
+    def test_many(self) -> None:
+        """Those that are due together are set back a few at a time, each as soon as another one has ended."""
+        self.second.kill()
+        (text,) = self.world.data.values()
+        self.world.version += 1
+        self.world.data |= {f"uid-{number}": text for number in range(3 * AT_ONCE)}
+        self.world.advance(61)
+        busy = []
+        while self.world.requests:
+            busy.append(len(self.world.requests))
+            self.world.carry_out()
+            self.world.clock.advance(0)
+        self.assertEqual((max(busy), self.world.data), (AT_ONCE, {}))
 
     def test_not_reached_for_long(self) -> None:
         """The longer a cluster cannot be reached, the less often it is tried: at least once a minute."""
@@ -157,7 +176,7 @@ class ReturningTests(SynchronousTestCase):
         self.assertEqual((ends(self.world), self.world.replicas), ([End.RETURNED], 3))
 
     def test_ended_early(self) -> None:
-        """A client may end it now; nobody else does so at the same moment."""
+        """A client may end it now, on its own behalf; nobody else does so at the same moment."""
         known = self.second.temporaries.of(UID)
         assert known is not None
         done, again = (self.second.end(known) for _ in range(2))
@@ -165,6 +184,29 @@ class ReturningTests(SynchronousTestCase):
         self.world.settle(3)
         self.assertEqual(self.successResultOf(done).end, End.RETURNED)
         self.assertEqual((self.world.replicas, self.world.data), (3, {}))
+        self.assertEqual(set(self.world.clients), {"bob"})
+
+    def test_ended_early_and_slowly(self) -> None:
+        """A client whose claim took long to be written is told to try again."""
+        known = self.second.temporaries.of(UID)
+        assert known is not None
+        done = self.second.end(known)
+        self.world.advance(11)
+        self.world.carry_out()
+        error = self.failureResultOf(done, Unavailable).value
+        self.assertEqual((str(error), error.retry_after), ("The claim took too long to be acted upon.", 1))
+
+    def test_ended_after_a_failure(self) -> None:
+        """Who has claimed it in vain may end it at once; for others its claim stands."""
+        self.until_claimed()
+        claimant = self.claimant()
+        (other,) = {self.first, self.second} - {claimant}
+        self.world.refuse(next(n for n, request in enumerate(self.world.requests) if request.what == "scale"))
+        self.world.watch()
+        for pod, changing in ((claimant, False), (other, True)):
+            known = pod.temporaries.of(UID)
+            assert known is not None
+            self.assertEqual(pod.returning.is_being_changed(UID, known), changing)
 
 
 class SettingTests(SynchronousTestCase):
@@ -196,12 +238,32 @@ class SettingTests(SynchronousTestCase):
         self.assertEqual((self.world.replicas, self.world.data, ends(self.world)), (3, {}, [End.RETURNED]))
 
     def test_refused(self) -> None:
-        """What the cluster did not take leaves no note."""
+        """What the cluster did not take leaves no note; the client is behind all that is asked of the cluster."""
         self.world.carry_out()
         self.world.refuse()
         self.world.settle()
         self.failureResultOf(self.done, ClusterUnreachable)
-        self.assertEqual(self.world.data, {})
+        self.assertEqual((self.world.data, self.world.clients), ({}, ["alice"] * 3))
+
+    def test_admission(self) -> None:
+        """What admission made of the count is what is noted, and what is set back."""
+        self.world.admitted = 15
+        self.world.settle()
+        self.assertEqual(self.successResultOf(self.done).count, 15)
+        self.world.admitted = None
+        self.world.settle(15)
+        self.assertEqual((self.world.replicas, ends(self.world)), (3, [End.RETURNED]))
+
+    def test_changed_before_it_was_confirmed(self) -> None:
+        """Where somebody else has changed the note by then, it is there, and the count will be set back."""
+        self.world.carry_out()
+        self.world.carry_out()
+        note = read_note(self.world.data[UID])
+        assert note is not None
+        self.world.version += 1
+        self.world.data[UID] = replace(note, before=None, reason="longer").text()
+        self.world.carry_out()
+        self.assertEqual(self.successResultOf(self.done).count, 20)
 
     def test_unknown(self) -> None:
         """What may have been set stays noted, and is set back if it was."""
