@@ -84,11 +84,13 @@ class MemoryRedis:
         position = Position(*map(int, str(arguments[-1]).split("-")))
         if "BLOCK" in arguments and not (self.log and self.log[-1][0] > position):
             self.waits(int(arguments[3]) / 1000)
-        found = [(at.id.encode(), [b"r", body]) for at, body in self.log if at > position][:count]
+        # As a later release may write them, with a field more.
+        found = [(at.id.encode(), [b"later", b"?", b"r", body]) for at, body in self.log if at > position][:count]
         return [[b"log", found]] if found else None
 
     def _run(self, script: Any, count: Any, *arguments: Any) -> bytes:
         keys, rest = arguments[:count], arguments[count:]
+        assert not any(isinstance(each, float) for each in rest), "numbers in scripts are whole"
         head = self.hashes.setdefault(keys[0], {}) if script == scripts.CLAIM else self.hashes.get(keys[0], {})
         if script == scripts.CLAIM:
             epoch = b"%d" % max(int(head.get("epoch", 0)) + 1, int(rest[0]))

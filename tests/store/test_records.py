@@ -19,6 +19,7 @@ from sre_server.model import (
     Owners,
     Progress,
     ScaledEvent,
+    Unreadable,
 )
 from sre_server.news import Deleted, Put, Resource, Source
 from sre_server.store.contents import Contents
@@ -36,6 +37,7 @@ OWNERS = st.none() | st.builds(
 )
 OBJECTS = st.one_of(
     st.builds(Namespace, TEXTS, TEXTS, TEXTS),
+    st.builds(Unreadable, TEXTS, TEXTS, TEXTS, TEXTS, guards=GUARDS, why=TEXTS),
     st.builds(Deployment, TEXTS, TEXTS, TEXTS, TEXTS, COUNTS, GUARDS, PROGRESS, OWNERS),
     st.builds(
         ScaledEvent,
@@ -63,6 +65,13 @@ class RecordTests(SynchronousTestCase):
         sealed = seal.close("c:1", Chunk((7, 8), [row_of(item) for item in items]))
         self.assertEqual([object_of(row) for row in seal.open("c:1", sealed, Chunk).rows], items)
 
+    def test_the_format(self) -> None:
+        """Rows are what earlier releases read, and watchers and pods of two releases share."""
+        row = msgspec.to_builtins(row_of(Deployment("shop", "web", "u", "5", 3, Guards("1", "9", ""))))
+        self.assertEqual(row, [1, "shop", "web", "u", "5", 3, ("1", "9", ""), "", None, None, ()])
+        row = msgspec.to_builtins(row_of(Unreadable("shop", "web", "u", "5", why="it is too large"), deleted=True))
+        self.assertEqual(row, [-1, "shop", "web", "u", "5", -1, None, "it is too large", None, None, ()])
+
     def test_equal_owners_are_one_object(self) -> None:
         """A hundred thousand Deployments that one manager applies have its name once."""
         row = row_of(Deployment("shop", "web", "u", "5", 3, owners=Owners("flux", "Apply", appliers=("flux",))))
@@ -81,6 +90,13 @@ class RecordTests(SynchronousTestCase):
         for more in ((), ("web", 1, "three", True, ""), ("web", 1)):
             with self.subTest(more):
                 self.assertRaises(StoreRefused, object_of, Row(3, "shop", "web", "u", "5", more=more))
+
+    def test_another_format(self) -> None:
+        """What a newer release has written in another way is refused, and the message says what to do."""
+        body = b"\1whatever"
+        sealed = hmac.digest(self.new, b"c:1\n" + body, "sha256") + body
+        error = self.assertRaises(StoreRefused, self.seal.open, "c:1", sealed, Chunk)
+        self.assertEqual(str(error), "'c:1' in Redis is of a newer format: update this server.")
 
     def test_later_releases(self) -> None:
         """Columns and kinds of a later release are passed over."""
@@ -117,7 +133,8 @@ class RecordTests(SynchronousTestCase):
         path = temporary_folder(self) / "seal"
         self.assertRaises(StoreRefused, Seal.read, path)
         path.write_text("short\n")
-        self.assertRaises(StoreRefused, Seal.read, path)
+        error = self.assertRaises(StoreRefused, Seal.read, path)
+        self.assertEqual(str(error), f"--cache-seal: {path} needs a key of at least 16 characters on each line.")
         path.write_bytes(self.new + b"\n\n" + self.old + b"\n")
         head = Chunk((1, 2), [])
         self.assertEqual(Seal.read(path).close("c:1", head), self.seal.close("c:1", head))
@@ -126,8 +143,8 @@ class RecordTests(SynchronousTestCase):
         """Later is greater, and everything of one cluster is in one slot of its own."""
         self.assertGreater(Position(2, 0), Position(1, 99))
         keys = Keys("uid", "blue")
-        self.assertEqual(keys.head, "sre:1:{uid:blue}:head")
-        self.assertEqual(len(set(keys.chunks)), 1024)
+        self.assertEqual((keys.head, keys.log), ("sre:1:{uid:blue}:head", "sre:1:{uid:blue}:log"))
+        self.assertEqual(keys.chunks, [f"sre:1:{{uid:blue}}:c:{number}" for number in range(1024)])
 
 
 class ContentsTests(SynchronousTestCase):
