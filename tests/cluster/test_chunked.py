@@ -79,6 +79,7 @@ class BulkResponseTests(SynchronousTestCase):
     def response(self, field: bytes, body: bytes) -> BulkResponse:
         """Return an answer whose header section has been read."""
         response = BulkResponse(_Socket(b"HTTP/1.1 200 OK\r\n%s\r\n\r\n%s" % (field, body)))
+        self.addCleanup(response.close)
         response.begin()
         return response
 
