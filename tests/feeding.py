@@ -64,11 +64,14 @@ class FeedTestCase(SynchronousTestCase):
         self.reactor = FakeReactor()
         self.pool = InlinePool(inline=False)
         self.applied: list[Event] = []
+        self.ended: list[str] = []
+        """Why each cycle ended."""
 
     def start(self, *cycles: Cycle, chance: random.Random | None = None) -> Feed:
         """Start a feed of these cycles."""
         workers = Workers(self.reactor, "watches", Bounds(running=9, running_per_client=9), self.pool)
-        feed = Feed(self.reactor, workers, cycles, self.applied.append, chance or Constant(0.0))
+        chance = chance or Constant(0.0)
+        feed = Feed(self.reactor, workers, cycles, self.applied.append, chance, self.ended.append)
         feed.startService()
         return feed
 

@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 
+from msgspec.structs import replace
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from sre_server.cache import ClusterCache
 from sre_server.errors import Unavailable
-from sre_server.model import Deployment, Namespace, Unreadable
+from sre_server.model import Deployment, Guards, Namespace, Owners, Unreadable
 from sre_server.news import Change, Changed, Deleted, Listed, Put, Resource, Source
 from tests.fakes import deployment, namespace, populated
 from tests.wire import by_name
@@ -204,6 +205,14 @@ class EventTests(CacheTestCase):
         written = self.cache.find("shop", "web")
         self.change(Put(deployment(replicas=7, version="500")))
         self.assertIs(self.cache.find("shop", "web"), written)
+
+    def test_what_a_write_does_not_say(self) -> None:
+        """A Scale has neither annotations nor owners: what is known of them stays."""
+        known = replace(deployment(version="11"), guards=Guards("2", "9", "true"), owners=Owners("kubectl"))
+        self.change(Put(known))
+        self.cache.written(deployment(replicas=7, version="500"))
+        left = self.cache.deployment("shop", "web")
+        self.assertEqual((left.replicas, left.guards, left.owners), (7, known.guards, known.owners))
 
     def test_delete_of_another_incarnation_is_ignored(self) -> None:
         """A DELETED event with another UID does not touch the Deployment that bears the name now."""

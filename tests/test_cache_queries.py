@@ -107,7 +107,9 @@ class LimitedTests(SynchronousTestCase):
         self.list_namespace("shop", namespace("shop", version="2"))
         self.assertIs(self.cache.tree(), tree)
         self.assertEqual(self.cache.revision(), revision)
+        bank = self.cache.revision("bank")
         self.list_namespace("bank")
+        self.assertNotEqual(self.cache.revision("bank"), bank)
         self.assertEqual(list(self.cache.tree()), ["shop"])
         self.assertNotEqual(self.cache.revision(), revision)
 

@@ -103,6 +103,9 @@ class ScopesTests(SynchronousTestCase):
         with self.assertRaises(Unavailable) as raised:
             freshness.check_fresh()
         self.assertIn("'n0', 'n1', 'n2' and 47 more were", str(raised.exception))
+        self.heard("a", "b", "c")
+        self.clock.advance(121)
+        self.assertIn("The namespaces 'a', 'b', 'c' were", self.refused())
 
 
 class WholeTests(SynchronousTestCase):

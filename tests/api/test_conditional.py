@@ -47,7 +47,10 @@ class FieldTests(SynchronousTestCase):
             b'"a\x00"',
             b'"a"\n',
         ):
-            self.assertRaises(Malformed, tags_in, text)
+            self.assertEqual(
+                str(self.assertRaises(Malformed, tags_in, text)),
+                "If-Match and If-None-Match take '*', or entity tags as in an ETag, separated by commas.",
+            )
             self.assertRaises(Malformed, excludes, text, b'"x"')
             self.assertFalse(is_known(b'"x"', text))
 

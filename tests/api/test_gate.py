@@ -193,6 +193,9 @@ class PermittedTests(SynchronousTestCase):
         server = filled(MemoryServer(authorizer=policy(Rule(identities=("*",), verbs=("read",)))))
         message = server.call("PUT", PUT_A, BODY).json()["message"]
         self.assertEqual(message, "'alice' may not scale 'web' in 'shop': no rule of the policy allows it.")
+        server = filled(MemoryServer(authorizer=policy(Rule(identities=("bob",), verbs=("read",)))))
+        message = server.get("/deployments/shop").json()["message"]
+        self.assertEqual(message, "'alice' may not read the Deployments in 'shop'.")
 
     def test_nor_can_one_who_may_read_a_name(self) -> None:
         """Who may read some names sees no difference between a namespace without them and one that is not there."""

@@ -75,6 +75,9 @@ class LimitsTests(LimitedTests):
         self.assertEqual(answer.json()["message"], "Too many writes: 0.1 a second are allowed, 1 at once.")
         self.assertEqual(answer.header("RateLimit"), '"scale";r=0;t=10')
         self.assertEqual(len(self.server.writes), 1)
+        self.reads(3)
+        message = self.server.get(REPLICAS).json()["message"]
+        self.assertEqual(message, "Too many reads: 2 a second are allowed, 3 at once.")
         self.server.clock.advance(10)
         self.assertEqual(self.put().status, 200)
 

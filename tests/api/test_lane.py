@@ -139,6 +139,26 @@ class SameAnswersTests(LaneTests):
                     self.assert_same(get(path, coding, f'If-None-Match: "a", W/{etag}\r\n'))
         self.assertGreater(self.served, len(READS) * 8)
 
+    def test_what_clients_of_any_kind_send(self) -> None:
+        """What says nothing more than a plain read does is served by the lane, keep-alive of HTTP/1.0 days as well."""
+        self.serve()
+        for field in (*FIELDS[:1], *FIELDS[2:8], "CONNECTION: Keep-Alive\r\n"):
+            self.served = 0
+            self.assert_same(get(READS[3], field))
+            self.assertEqual(self.served, 1, field)
+
+    def test_status_lines(self) -> None:
+        """They are the same to the letter."""
+        self.serve()
+        for fields in ("", "If-None-Match: *\r\n"):
+            lines = []
+            for server in (self.ordinary, self.fast):
+                wire = server.connect()
+                wire.write(get(READS[3], fields))
+                lines.append(wire.received().split(b"\r\n")[0])
+            self.assertEqual(lines[0], lines[1])
+        self.assertEqual(self.served, 2)
+
     def test_age(self) -> None:
         """Both round the age up, and refuse at the same bound."""
         self.serve()
@@ -234,13 +254,15 @@ class SameAnswersTests(LaneTests):
         self.assertEqual(self.served, 4)
 
     def test_what_is_too_long_for_the_lane(self) -> None:
-        """It is left to the ordinary way, and costs what it costs there, once."""
+        """It is left to the ordinary way, and costs what it costs there, once; what is only long is served."""
         self.serve()
-        for bound in ("LONG_BYTES", "WHOLE_BYTES"):
-            self.patch(lane, bound, 100)
+        self.patch(lane, "LONG_BYTES", 100)
+        self.assert_same(get(READS[0]))
+        self.assertEqual(self.served, 1)
+        self.patch(lane, "WHOLE_BYTES", 100)
         for _ in range(3):
             self.assert_same(get(READS[0]))
-        self.assertEqual(self.served, 0)
+        self.assertEqual(self.served, 1)
 
     def test_whoever_is_nobody_by_now(self) -> None:
         """A client whose certificate is no longer good is not served by the lane either."""

@@ -5,9 +5,10 @@ from typing import Any
 
 from msgspec.structs import replace
 from twisted.internet.defer import Deferred, fail, succeed
+from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
-from sre_server.day.temporary import Note, read_note
+from sre_server.day.temporary import Note, Temporaries, read_note
 from sre_server.errors import ClusterRefused, ClusterTimedOut, ClusterUnreachable, SreServerError, Unavailable
 from sre_server.model import Expected, Notes, State, Swapped, Written
 from sre_server.news import Listed, Resource, Source
@@ -370,12 +371,14 @@ class TemporaryTests(SynchronousTestCase):
     def test_not_heard_of(self) -> None:
         """Without the right to it, or when it is gone, these calls alone are 503, and say what to do."""
         server = MemoryServer(store=STORE).sync(namespace(), WEB)
-        self.assertEqual(server.get(URL).status, 503)
+        answer = server.get(URL)
+        message = "The ConfigMap of --temporary-store has not been heard of lately: /readyz?verbose says why."
+        self.assertEqual((answer.status, answer.json()["message"]), (503, message))
         self.assertIn("temporary", server.get("/deployments/shop/web").json()["not_known"])
         self.assertEqual(server.get("/deployments/shop/web/replicas").status, 200)
         self.list_notes(exists=False)
         answer = self.server.get(URL)
-        self.assertEqual(answer.status, 503)
+        self.assertEqual((answer.status, answer.header("Retry-After")), (503, "60"))
         self.assertIn("kubectl create configmap temporary --namespace sre", answer.json()["message"])
 
     def test_permissions(self) -> None:
@@ -418,3 +421,12 @@ class ShownTests(SynchronousTestCase):
         ):
             with self.subTest(text):
                 self.assertIsNone(read_note(text))
+
+    def test_nonsense_is_told_once(self) -> None:
+        """A text that cannot be read is warned of when it is first seen, and not with every change beside it."""
+        temporaries = Temporaries(lambda: 0.0, STORE, 1e9)
+        with capturedLogs() as logged:
+            for version in ("100", "101"):
+                notes = Notes("sre", "temporary", "u", version, {"uid-web": "nonsense", "uid-api": version})
+                temporaries.applied(Listed(STORE, version, 0.0, others={"sre": {"temporary": notes}}))
+        self.assertEqual([event["uid"] for event in logged], ["uid-web", "uid-api", "uid-api"])

@@ -64,8 +64,9 @@ class WaitingTestCase(SynchronousTestCase):
     """A settled Deployment of 3, whose writes succeed at version 1000. This has no tests of its own."""
 
     def setUp(self) -> None:
-        """Serve it."""
+        """Serve it, on a clock that has run for a while."""
         self.server = MemoryServer()
+        self.server.clock.advance(5)
         self.server.sync(namespace(), WEB)
         self.server.cache.apply(listed())
 
@@ -282,7 +283,7 @@ class OutcomeTests(WaitingTestCase):
         self.server.tell(at(1001, 9, 4, trouble=REFUSED))
         self.server.clock.advance(QUOTA_SECONDS - 0.1)
         self.assertIsNone(self.told(wire))
-        self.server.clock.advance(0.2)
+        self.server.clock.pump([0.04] * 5)
         cause = "Exceeded quota: four, requested: pods=1, used: pods=4, limited: pods=4."
         self.assertEqual(self.told(wire), {"outcome": "quota", "replicas": 9, "cause": cause})
 
@@ -389,15 +390,13 @@ class OutcomeTests(WaitingTestCase):
 
     def test_no_news(self) -> None:
         """An answer does not pass off old knowledge as news: that the cluster was not heard of is the cause."""
-        server = self.server = MemoryServer(max_staleness=30)
-        server.sync(namespace(), WEB)
-        wire = self.put(9)
-        server.clock.advance(60)
-        told = self.told(wire) or {}
-        self.assertEqual((told["outcome"], told["replicas"]), ("waiting", 9))
-        self.assertTrue(
-            told["cause"].startswith("The cluster was last heard from 60 s ago. The Deployment's controller")
-        )
+        for namespaces in ((), ("shop",)):
+            server = self.server = MemoryServer(max_staleness=30, namespaces=namespaces)
+            server.sync(namespace(), WEB)
+            wire = self.put(9)
+            server.clock.advance(60)
+            cause = "The cluster was last heard from 60 s ago. The Deployment's controller has not seen this count yet."
+            self.assertEqual(self.told(wire), {"outcome": "waiting", "replicas": 9, "cause": cause})
 
     def test_unreadable(self) -> None:
         """A Deployment that cannot be read any more is neither gone nor superseded."""
@@ -569,12 +568,14 @@ class BlockingQueryTests(WaitingTestCase):
         self.assertEqual(self.answer(wire).json()["replicas"], 5)
 
     def test_no_news(self) -> None:
-        """After its time it is an empty 304, still current."""
+        """After its time it is an empty 304, still current, and no slow answer."""
         wire = self.picture(self.tag)
         self.server.clock.advance(60)
         answer = self.answer(wire)
         self.assertEqual((answer.status, answer.header("Preference-Applied")), (304, "wait=60"))
         self.assertEqual((answer.header("ETag"), answer.header("Age")), (self.tag, "60"))
+        route = 'method="GET",route="/deployments/{namespace}/{name}"'
+        self.assertIn(f"sre_server_http_request_duration_seconds_sum{{{route}}} 0.0", self.metrics())
 
     def test_gone(self) -> None:
         """That it is deleted is news: 404."""

@@ -81,7 +81,10 @@ class LoopTests(FeedTestCase):
         stuck()
 
     def test_troubles(self) -> None:
-        """Why the last cycle failed is known until the source is heard from; what was unexpected is left to the log."""
+        """Why the last cycle failed is known until the source is heard from; what was unexpected is left to the log.
+
+        Why each ended is told in a word, for metrics.
+        """
         cycle = FakeCycle()
         cycle.outcome = ClusterUnreachable("The plugin failed.")
         feed = self.start(cycle)
@@ -93,10 +96,18 @@ class LoopTests(FeedTestCase):
         self.run_one()
         self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
         self.assertEqual(feed.troubles, ["deployments: a cycle failed unexpectedly, see the log."])
-        cycle.outcome = lambda emit: emit(Changed(SOURCE, 0))
+
+        def heard(emit: Callable[[Event], object]) -> None:
+            emit(Changed(SOURCE, 0))
+            raise Silent("nothing more")
+
+        cycle.outcome = heard
         self.reactor.advance(30)
         self.run_one()
         self.assertEqual(feed.troubles, [])
+        cycle.outcome = lambda emit: None
+        self.run_one()
+        self.assertEqual(self.ended, ["ClusterUnreachable", "ValueError", "Silent", "ended"])
 
     def test_what_is_forbidden_is_no_trouble(self) -> None:
         """It is a missing permission, which others tell of; and it takes the place of what was wrong before."""

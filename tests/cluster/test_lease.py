@@ -6,6 +6,7 @@ import msgspec
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from sre_server.cluster import lease
 from sre_server.cluster.lease import READ_TIMEOUT, LeaseHolder
 from sre_server.cluster.whose import cluster_uid
 from sre_server.errors import BadAnswer, ClusterRefused, ClusterUnreachable
@@ -112,6 +113,10 @@ class LeaseTests(SynchronousTestCase):
         self.assertEqual((renewed["acquireTime"], renewed["strategy"]), ("earlier", "kept"))
         self.assertEqual((renewed["holderIdentity"], renewed["leaseTransitions"]), (spec["holderIdentity"], 0))
         self.assertNotEqual(renewed["renewTime"], "earlier")
+        del self.server.lease["spec"]["acquireTime"]
+        self.one.attempt()
+        renewed = self.server.lease["spec"]
+        self.assertEqual(renewed["acquireTime"], renewed["renewTime"])
         self.two.attempt()
         self.clock.advance(16)
         self.two.attempt()
@@ -176,6 +181,21 @@ class LeaseTests(SynchronousTestCase):
         self.assertEqual(self.server.lease["spec"], {**before, "holderIdentity": "", "leaseDurationSeconds": 1})
         self.two.attempt()
         self.assertTrue(self.two.holds())
+
+    def test_renewing(self) -> None:
+        """It is renewed every 2 s until somebody says that it is to end."""
+        self.patch(lease, "RETRY_SECONDS", 0)
+        whole = self.server.request
+
+        def request(*arguments: Any, **more: Any) -> Any:
+            if len(self.server.requests) == 6:
+                self.one.interrupt()
+            return whole(*arguments, **more)
+
+        self.patch(self.server, "request", request)
+        self.one.cycle(lambda _: None)
+        asked = [method for method, _, _ in self.server.requests]
+        self.assertEqual(asked, ["GET", "POST", "GET", "PUT", "GET", "PUT", "GET", "PUT", "GET", "PUT"])
 
     def test_nothing_to_let_go(self) -> None:
         """Who does not hold it leaves it alone."""

@@ -4,6 +4,7 @@ from itertools import pairwise
 
 from twisted.logger import LogLevel, capturedLogs
 
+from sre_server.cluster.transport import PAGE_SECONDS
 from sre_server.errors import BadAnswer, ClusterBroke, ClusterRefused, ClusterTimedOut, ClusterUnreachable, Expired
 from sre_server.news import Put
 from tests.fakes import FakeReply, deployment
@@ -70,6 +71,11 @@ class PagingTests(ReflectorTestCase):
                 self.cycle_fails(kind, self.listed(deployment("a"), next_token="one"), answer)
                 self.assertEqual(self.emitted, [])
         self.cycle(self.listed(), self.watched())
+
+    def test_a_page_that_does_not_end(self) -> None:
+        """One that comes drop by drop is given up, and the error says so."""
+        error = self.cycle_fails(ClusterTimedOut, self.paced(PAGE_SECONDS / 2, [b"{", b" ", b" "]))
+        self.assertEqual(str(error), "The cluster's answer did not end in time.")
 
     def test_started_before_the_first_page(self) -> None:
         """A list tells when it was asked for, not when it was complete, so that writes meanwhile are not lost."""

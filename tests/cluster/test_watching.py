@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from itertools import pairwise, repeat
 
+from sre_server.cluster.gathering import Gathered
+from sre_server.cluster.watching import Reflector
 from sre_server.errors import (
     BadAnswer,
     ClusterBroke,
@@ -33,6 +35,22 @@ class WatchTests(ReflectorTestCase):
         self.assertEqual(events[1:], [Changed(SOURCE, 20, [Put(one), Deleted(two)])])
         paths = [(method, path) for method, path, _ in self.cluster.requests]
         self.assertEqual(paths, [("GET", "/apis/apps/v1/deployments")] * 2)
+
+    def test_what_the_server_may_do(self) -> None:
+        """Whoever keeps account of permissions is told of those that a list and a watch have shown."""
+        told: list[str] = []
+        self.reflector = Reflector(SOURCE, self.cluster, self.clock.seconds, told=lambda what, _: told.append(what))
+        self.cycle(self.listed(), self.watched())
+        self.assertEqual(told, ["list deployments", "watch deployments"])
+
+    def test_the_former_list(self) -> None:
+        """Its objects are freed once, here, with the news after the next list, while no reader waits."""
+        freed: list[int] = []
+        self.patch(Gathered, "release", lambda gathered: freed.append(len(gathered)))
+        self.cycle(self.listed(deployment()), self.watched(bookmark_line("100"), seconds=1000))
+        self.cycle(self.listed(), self.watched(bookmark_line("100")))
+        self.cycle(self.watched(bookmark_line("100")))
+        self.assertEqual(freed, [0, 1])
 
     def test_watch_query(self) -> None:
         """A watch asks for bookmarks, from the list's version on, for a time that is not the same for everybody."""

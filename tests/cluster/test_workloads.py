@@ -177,4 +177,5 @@ class AutoscalerTests(SynchronousTestCase):
         (found,) = decode_page(AUTOSCALERS, body).objects
         assert isinstance(found, Autoscaler)
         self.assertEqual((found.name, found.target, found.active), ("web-scaler", "", False))
+        self.assertEqual((found.uid, found.resource_version), (SCALER.uid, SCALER.resource_version))
         self.assertEqual(len(self.flushLoggedErrors()), 0)

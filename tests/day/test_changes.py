@@ -105,6 +105,13 @@ class ChangesTests(SynchronousTestCase):
             [(each.deployment, each.by) for each in self.noted], [("a", None), ("b", "alice"), ("c", "alice")]
         )
 
+    def test_too_many_authors_of_whose_writes_no_watch_told(self) -> None:
+        """The oldest is forgotten, and the others are known when the watch tells of their writes."""
+        self.patch(counting, "AUTHORS", 2)
+        self.hear(scaled(11), scaled(12), scaled(13))
+        self.put(web(4, 11), web(5, 12), web(6, 13))
+        self.assertEqual([each.by for each in self.noted], [None, "alice", "alice"])
+
     def test_our_own_write(self) -> None:
         """It is shown as soon as it is answered, and once, whether the watch tells of it before or after that."""
         ours = (3, 6, "alice", OURS, False)

@@ -110,6 +110,7 @@ class QuotaTests(FindingsTestCase):
         self.assertEqual(self.find(5, around=quota(limit(used="4", hard="9"))), [])
         self.assertEqual(self.find(5, around=quota(limit(used="8", hard="9"))), [("quota", Verdict.MAY_NOT_HOLD)])
         self.assertEqual(self.find(5, around=quota(limit("count/pods"))), [("quota", Verdict.DOES_NOT_HOLD)])
+        self.assertEqual(self.find(4, around=quota(limit(used="4"))), [("quota", Verdict.MAY_NOT_HOLD)])
 
     def test_pods_that_there_are(self) -> None:
         """Those count, not the count that was wanted: pods that never came still have to."""

@@ -99,7 +99,7 @@ class EnforcementTests(RevocationTests):
         listing = x509.load_pem_x509_crl(self.authority.revocation_list()).public_bytes(Encoding.DER)
         strange = listing.replace(b"\x02\x01\x01", b"\x02\x01\x03", 1)
         pem = DER_cert_to_PEM_cert(strange).replace("CERTIFICATE", "X509 CRL")
-        self.assertIn("crl.pem is not a usable PEM file", self.refusal(pem.encode()))
+        self.assertIn(f"the CRL file {self.folder / 'crl.pem'} is not a usable PEM file", self.refusal(pem.encode()))
 
     def test_a_list_of_the_future(self) -> None:
         """It would end every handshake until its time comes."""

@@ -105,7 +105,8 @@ class RevocationListTests(TrustTests):
 
     def test_an_empty_chain(self) -> None:
         """No certificate is nobody's."""
-        self.assertRaises(NotIdentified, load_trust(self.authority.file, None).check, [])
+        error = self.assertRaises(NotIdentified, load_trust(self.authority.file, None).check, [])
+        self.assertEqual(str(error), "The connection has no client certificate.")
 
     def test_a_chain_by_an_intermediate_authority(self) -> None:
         """A chain is followed to a CA of ours, and a revoked link in it ends it."""
