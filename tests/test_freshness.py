@@ -52,9 +52,9 @@ class ScopesTests(SynchronousTestCase):
     def test_all_of_them_are_as_good_as_the_worst(self) -> None:
         """Who asks for all is refused, and told which are too old; who accepts any age gets everything."""
         self.heard("a", "b", "c")
-        self.clock.advance(60)
+        self.clock.advance(1)
         self.heard("c")
-        self.clock.advance(61)
+        self.clock.advance(120)
         self.assertIn("The namespaces 'a', 'b' were last heard from 121 s ago", self.refused())
         for tolerance in (1, FOREVER):
             known = self.freshness.check_fresh(None, tolerance)

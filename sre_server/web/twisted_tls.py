@@ -115,7 +115,8 @@ class ShortcutTLSTransport(BufferingTLSTransport):
         self._flushReceiveBIO()
 
     def close_tls(self) -> None:
-        """Send a close_notify, as this end is done, or the peer has sent its own."""
+        """Send a close_notify after what waits to be sent, as this end is done, or the peer has sent its own."""
+        self._aggregator.flush()
         super()._shutdownTLS()
 
     def _shutdownTLS(self) -> None:

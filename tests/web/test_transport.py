@@ -25,6 +25,7 @@ from tests.memory_server import ALICE, MemoryServer, read_answers
 from tests.security.test_tls import FolderTests, TLSClient, client_context
 
 GET = b"GET /deployments/shop/web/replicas HTTP/1.1\r\nHost: localhost\r\n\r\n"
+NOWHERE = b"GET /nowhere HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
 class TransportTests(FolderTests):
@@ -156,14 +157,18 @@ class DecryptingTests(TransportTests):
 
     def test_a_request_with_a_close_notify(self) -> None:
         """A client that has nothing more to say, and says so along with its last request, is answered."""
-        for size in (len(GET), 10):
+        for request, size, said in (
+            (GET, len(GET), b'"replicas":3'),
+            (GET, 10, b'"replicas":3'),
+            (NOWHERE, 99, b" 404 "),
+        ):
             client = self.client = self.shake_hands()
-            sent = self.records(GET, size)
+            sent = self.records(request, size)
             client.end.shutdown()
             client.send(sent + client.end.bio_read(1 << 16))
             self.assertTrue(client.closed)
             client.end.bio_write(client.received())
-            self.assertIn(b'"replicas":3', client.end.recv(1 << 16))
+            self.assertIn(said, client.end.recv(1 << 16))
             self.assertRaises(SSL.ZeroReturnError, client.end.recv, 1)
 
     def test_a_client_that_wants_short_records(self) -> None:
