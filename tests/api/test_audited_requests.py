@@ -174,8 +174,10 @@ class WriteTests(AuditedTests):
             self.server = self.serve()
             self.server.outcome = error
             self.assertEqual((self.put().status, self.server.call("PUT", PUT_B).status), (status_a, status_b))
-            lines = [(record.outcome, record.status) for record in self.server.audit.records]
-            self.assertEqual(lines, [(type(error).__name__, status_a), (type(error).__name__, status_b)])
+            lines = [(record.outcome, record.status, record.rule) for record in self.server.audit.records]
+            rule = "A webhook." if isinstance(error, AdmissionRefused) else None
+            name = type(error).__name__
+            self.assertEqual(lines, [(name, status_a, rule), (name, status_b, rule)])
             metric = self.server.metrics.registry.get_sample_value
             self.assertEqual(metric("sre_server_scale_writes_total", {"result": type(error).__name__}), 2)
 

@@ -172,7 +172,10 @@ class BudgetTests(FindingsTestCase):
         self.assertEqual(
             self.find(3, around=replace(AROUND, budgets=(Budget("b", "3"),))), [("disruption budget", Verdict.HOLDS)]
         )
-        self.assertIn("minAvailable 3", self.message)
+        said = "PodDisruptionBudget b ({}) lets none of 3 pods go: drains of nodes will be stuck."
+        self.assertEqual(self.message, said.format("minAvailable 3"))
+        self.find(3, around=replace(AROUND, budgets=(Budget("b", "", "0%"),)))
+        self.assertEqual(self.message, said.format("maxUnavailable 0%"))
 
 
 class VerdictTests(SynchronousTestCase):

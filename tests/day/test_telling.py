@@ -94,8 +94,10 @@ class ChangeLogTests(SynchronousTestCase):
         self.assertEqual((self.logged(), self.told(OURS)), ([], 1))
 
     def test_few_labels(self) -> None:
-        """Programs name themselves: the metric has few kinds of them."""
+        """Programs name themselves: the metric has few kinds of them, each from 0 on."""
+        kinds = (OURS, "kube-controller-manager", "kubectl", "other", "unknown")
+        self.assertEqual([self.told(kind) for kind in kinds], [0] * 5)
         for program in ("kubectl-client-side-apply", "helm", "x" * 128, THROUGH_SCALE):
             self.changes.note(change(program))
         self.logged()
-        self.assertEqual([self.told(kind) for kind in ("kubectl", "other", "unknown")], [1, 2, 1])
+        self.assertEqual([self.told(kind) for kind in kinds], [0, 0, 1, 2, 1])
