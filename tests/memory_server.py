@@ -169,11 +169,6 @@ class Wire:
         """The responses so far."""
         return read_answers(self._transport.value(), head=head)
 
-    def received(self) -> bytes:
-        """All bytes so far."""
-        data: bytes = self._transport.value()
-        return data
-
     @property
     def closing(self) -> bool:
         """Whether the server has closed its side."""

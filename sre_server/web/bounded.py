@@ -3,6 +3,10 @@
 from http import HTTPStatus
 from typing import Final, cast
 
+from twisted.internet.interfaces import ITCPTransport
+
+from sre_server.web.answers import bare_response, request_id
+from sre_server.web.interfaces import Host
 from sre_server.web.request import BODY_BYTES
 from sre_server.web.twisted_channel import TwistedChannel
 
@@ -19,12 +23,24 @@ class BoundedChannel(TwistedChannel):
     totalHeadersSize = 2 * HEADER_BYTES  # never reached: `lineReceived` refuses first, with a better status
     maxHeaders = 2 * MAX_HEADERS  # likewise
 
+    transport: ITCPTransport
+    site: Host
+    address = "-"
+    """The address of the other end, for logs."""
     is_refused = False
     _header_lines = 0
 
     def refuse(self, status: HTTPStatus, message: str) -> None:
         """Answer an error and close; nothing more of this connection is read."""
-        raise NotImplementedError
+        if self.is_refused:
+            return
+        self.is_refused = True
+        offered = self.requests[-1].getHeader(b"x-request-id") if self.requests else None
+        known_as = request_id(offered)
+        self.site.log_refused(self.address, status, known_as)
+        head, blank, body = bare_response(status, message, known_as).partition(b"\r\n\r\n")
+        self.transport.write(head + blank + (b"" if self.parsed_method == b"HEAD" else body))
+        self.loseConnection()
 
     def lineReceived(self, line: bytes) -> None:
         """Bound the request line and the headers as a whole, and refuse folded headers."""

@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from http import HTTPStatus
 from typing import Final, cast
 
-from twisted.internet.interfaces import IHandshakeListener, ITCPTransport
+from twisted.internet.interfaces import IHandshakeListener
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from twisted.web.server import Request
@@ -17,11 +17,9 @@ from zope.interface import implementer
 from sre_server.errors import NotIdentified, SreServerError, TooManyRequests
 from sre_server.security.clients import Client
 from sre_server.security.identity import Identity
-from sre_server.web.answers import bare_response, request_id
 from sre_server.web.bounded import BoundedChannel
 from sre_server.web.clocks import CallLater, Clocks
 from sre_server.web.intake import Intake, IStream
-from sre_server.web.interfaces import Host
 from sre_server.web.request import APIRequest, host_of
 from sre_server.web.unsent import LONG_BYTES
 
@@ -38,11 +36,7 @@ DISCARDED_BYTES: Final = 65536
 class Channel(BoundedChannel):
     """One connection: bounded in bytes and in time, and able to refuse in JSON."""
 
-    transport: ITCPTransport
-
-    site: Host
     requestFactory = APIRequest
-
     _discarded = 0
     _held_back = False
     _collected: list[bytes] | None = None
@@ -58,8 +52,6 @@ class Channel(BoundedChannel):
     """For how long it may idle, until its handshake is over; None from then on, and on a plain port."""
     _clocks: Clocks
     _write_now: Callable[[bytes], object]
-    address = "-"
-    """The address of the other end, for logs."""
 
     def connectionMade(self) -> None:
         """Count the connection in; on the TLS port, give its handshake 5 s."""
@@ -196,17 +188,9 @@ class Channel(BoundedChannel):
         return version == b"HTTP/1.1"
 
     def refuse(self, status: HTTPStatus, message: str) -> None:
-        """Answer an error and close; nothing more of this connection is read."""
-        if self.is_refused:
-            return
-        self.is_refused = True
+        """See `BoundedChannel.refuse`: what has been answered is waited for no more."""
         self._clocks.stop("request")
-        offered = self.requests[-1].getHeader(b"x-request-id") if self.requests else None
-        known_as = request_id(offered)
-        self.site.log_refused(self, status, known_as)
-        head, blank, body = bare_response(status, message, known_as).partition(b"\r\n\r\n")
-        self.transport.write(head + blank + (b"" if self.parsed_method == b"HEAD" else body))
-        self.loseConnection()
+        super().refuse(status, message)
 
     def drain(self) -> None:
         """Close now if nothing is under way, else after the response, and say so in it."""

@@ -110,7 +110,7 @@ class Host(Protocol):
     def left(self, exchange: Exchange) -> None:
         """Count a request whose client has gone before the answer."""
 
-    def log_refused(self, connection: Connection, status: HTTPStatus, known_as: str) -> None:
+    def log_refused(self, address: str, status: HTTPStatus, known_as: str) -> None:
         """Count what never became a request, and write its access line."""
 
     def getResourceFor(self, request: object) -> IResource:

@@ -191,10 +191,10 @@ class APISite(Site):
             seconds=self.now() - exchange.started_at,
         )
 
-    def log_refused(self, connection: Connection, status: HTTPStatus, known_as: str) -> None:
+    def log_refused(self, address: str, status: HTTPStatus, known_as: str) -> None:
         """Count what never became a request, and write its access line."""
         self.metrics.refused.labels(str(status.value)).inc()
-        self.access.note(connection.address, status.value, known_as)
+        self.access.note(address, status.value, known_as)
 
 
 def _known(method: bytes) -> str:

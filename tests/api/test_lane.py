@@ -147,18 +147,6 @@ class SameAnswersTests(LaneTests):
             self.assert_same(get(READS[3], field))
             self.assertEqual(self.served, 1, field)
 
-    def test_status_lines(self) -> None:
-        """They are the same to the letter."""
-        self.serve()
-        for fields in ("", "If-None-Match: *\r\n"):
-            lines = []
-            for server in (self.ordinary, self.fast):
-                wire = server.connect()
-                wire.write(get(READS[3], fields))
-                lines.append(wire.received().split(b"\r\n")[0])
-            self.assertEqual(lines[0], lines[1])
-        self.assertEqual(self.served, 2)
-
     def test_age(self) -> None:
         """Both round the age up, and refuse at the same bound."""
         self.serve()

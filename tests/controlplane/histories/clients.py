@@ -2,6 +2,7 @@
 
 import random
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from http.client import HTTPException
@@ -33,7 +34,7 @@ class Newest:
         self._versions[key] = max(version, self.of(key))
 
 
-class Client:
+class Client(ABC):
     """What clients share: a number, chance, Deployments to choose from."""
 
     def __init__(self, number: int, keys: Sequence[str], recorder: Recorder, newest: Newest) -> None:
@@ -48,9 +49,9 @@ class Client:
         while not self.recorder.stopped.wait(PAUSE_SECONDS * (0.5 + self.chance.random())):
             self.step(self.chance.choice(self.keys))
 
+    @abstractmethod
     def step(self, key: str) -> None:
         """Make one call, or a few."""
-        raise NotImplementedError
 
 
 class PodClient(Client):
