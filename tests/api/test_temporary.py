@@ -1,5 +1,6 @@
 """Temporary counts over HTTP: set, seen, extended, ended, and what is told of them."""
 
+import re
 from datetime import timedelta
 from typing import Any
 
@@ -8,6 +9,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
+from sre_server.api.openapi import document
 from sre_server.day.temporary import Note, Temporaries, read_note
 from sre_server.errors import ClusterRefused, ClusterTimedOut, ClusterUnreachable, SreServerError, Unavailable
 from sre_server.model import Expected, Notes, State, Swapped, Written
@@ -260,11 +262,14 @@ class TemporaryTests(SynchronousTestCase):
         self.assertEqual(self.server.call("PUT", URL, b'{"for":"30d","replicas":20}').status, 201)
 
     def test_longest(self) -> None:
-        """30 days, in whatever unit."""
+        """30 days, in whatever unit: what the document allows is what is taken."""
+        put = document()["paths"]["/deployments/{namespace}/{deployment}/temporary"]["put"]
+        span = put["requestBody"]["content"]["application/json"]["schema"]["properties"]["for"]["pattern"]
         for longest, unit in ((2_592_000, "s"), (43_200, "m"), (720, "h"), (30, "d")):
             for number in (0, 1, longest, longest + 1, 10 * longest):
                 answer = self.server.call("PUT", URL, b'{"replicas":20,"for":"%d%s"}' % (number, unit.encode()))
                 self.assertEqual(answer.status != 400, 0 < number <= longest)
+                self.assertEqual(bool(re.search(span, f"{number}{unit}")), 0 < number <= longest)
 
     def test_guardrails(self) -> None:
         """They hold for the way there, and for the way back."""
