@@ -18,7 +18,7 @@ from sre_server.daemon.options import Options
 from sre_server.web.site import APISite
 from tests.certificates import Authority
 from tests.fakes import FakeReactor, temporary_folder
-from tests.memory_server import Wire
+from tests.memory_client import Wire
 
 
 class MakeServiceTests(SynchronousTestCase):

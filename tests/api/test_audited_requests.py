@@ -28,7 +28,8 @@ from sre_server.security.policy import Rule
 from sre_server.web.connections import ConnectionLimits
 from tests.api.test_gate import policy
 from tests.fakes import FakeReactor, FakeReply, FakeTransport, InlinePool, deployment, namespace
-from tests.memory_server import ALICE, Answer, MemoryServer
+from tests.memory_client import Answer
+from tests.memory_server import ALICE, MemoryServer
 from tests.wire import refusal, scale_body
 
 PUT_A, PUT_B = "/deployments/shop/web/replicas", "/namespaces/shop/deployments/web/replica_count/20"

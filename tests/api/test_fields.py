@@ -6,7 +6,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from sre_server.web.bounded import MAX_HEADERS
 from tests.fakes import deployment, namespace
-from tests.memory_server import Answer, MemoryServer
+from tests.memory_client import Answer
+from tests.memory_server import MemoryServer
 
 TAG: Final = '"3-uid-shop-web"'
 PATH_A: Final = "/deployments/shop/web/replicas"

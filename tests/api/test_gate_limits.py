@@ -8,7 +8,8 @@ from sre_server.security.authorization import Verb
 from sre_server.security.limits import Rate
 from sre_server.web.channel import HOLD_SECONDS, WRITE_SECONDS
 from tests.fakes import deployment, namespace
-from tests.memory_server import ALICE, Answer, MemoryServer
+from tests.memory_client import Answer
+from tests.memory_server import ALICE, MemoryServer
 
 REPLICAS = "/deployments/shop/web/replicas"
 GET = b"GET /deployments HTTP/1.1\r\nHost: a\r\n\r\n"

@@ -8,7 +8,8 @@ from sre_server.model import Autoscaler, State, Written
 from sre_server.security.guardrails import Guardrails, Mass
 from tests.day.test_autoscalers import listed
 from tests.fakes import deployment, namespace
-from tests.memory_server import Answer, MemoryServer
+from tests.memory_client import Answer
+from tests.memory_server import MemoryServer
 
 SCALER = Autoscaler("shop", "web-scaler", "uid-hpa", "41", "web", 3, 6)
 PATH = "/deployments/shop/web/replicas"

@@ -7,7 +7,8 @@ from sre_server.errors import NotFound, Unavailable
 from sre_server.model import Deployment, Expected, Guards, State, Written
 from sre_server.security.guardrails import Guardrails
 from tests.fakes import deployment, namespace
-from tests.memory_server import Answer, MemoryServer
+from tests.memory_client import Answer
+from tests.memory_server import MemoryServer
 
 PATH = "/deployments/shop/web/replicas"
 UID = "uid-shop-web"

@@ -10,7 +10,7 @@ from sre_server.security.delegation import KubernetesAuthorizer
 from sre_server.security.questions import Question
 from sre_server.web.site import IDLE_SECONDS
 from sre_server.web.turns import SLICE_SECONDS
-from tests.api.test_lane import READS, LaneTests, get
+from tests.api.lanes import READS, LaneTests, get
 from tests.memory_server import ALICE
 
 

@@ -19,7 +19,8 @@ from sre_server.telemetry.metrics import Metrics
 from sre_server.web.site import APISite
 from tests.api.test_gate import policy
 from tests.fakes import deployment, namespace
-from tests.memory_server import ALICE, Answer, MemoryServer, Wire
+from tests.memory_client import Answer, Wire
+from tests.memory_server import ALICE, MemoryServer
 
 WANTED = {
     "http_requests_total": "counter",

@@ -8,7 +8,8 @@ from sre_server.model import Deployment
 from sre_server.news import Changed, Deleted, Put, Resource, Source
 from tests.api.test_openapi import Nobody
 from tests.fakes import deployment, namespace
-from tests.memory_server import Answer, MemoryServer, Wire
+from tests.memory_client import Answer, Wire
+from tests.memory_server import MemoryServer
 
 DEPLOYMENTS = Source(Resource.DEPLOYMENTS)
 COUNT = "/deployments/shop/web/replicas"

@@ -42,7 +42,8 @@ from sre_server.security.policy import Policy, PolicyDocument
 from sre_server.texts import is_deployment_name, is_namespace_name
 from sre_server.web.connections import ConnectionLimits
 from tests.fakes import deployment, namespace
-from tests.memory_server import START, Answer, MemoryServer
+from tests.memory_client import Answer
+from tests.memory_server import START, MemoryServer
 
 DOCUMENT: Final[dict[str, Any]] = document()
 APPS: Final[list[Klein]] = [api._app for api in (DeploymentsAPI, NamespacesAPI, HealthAPI, MetricsAPI, OpenAPI)]

@@ -17,7 +17,8 @@ from sre_server.security.policy import Rule
 from sre_server.security.questions import Question, review_spec
 from tests.api.test_gate import LateAuthorizer, policy
 from tests.fakes import FakeReactor, FakeReply, FakeTransport, InlinePool, deployment, namespace
-from tests.memory_server import ALICE, MemoryServer, Wire
+from tests.memory_client import Wire
+from tests.memory_server import ALICE, MemoryServer
 
 PATH = "/deployments/shop/web/permissions"
 

@@ -16,7 +16,8 @@ from sre_server.security.limits import Rate
 from sre_server.security.policy import Policy, PolicyDocument, Rule
 from tests.day.test_autoscalers import listed
 from tests.fakes import deployment, namespace
-from tests.memory_server import Answer, MemoryServer
+from tests.memory_client import Answer
+from tests.memory_server import MemoryServer
 
 WEB = "/deployments/shop/web"
 PLAN, PUT = f"{WEB}/plan", f"{WEB}/replicas"

@@ -13,7 +13,8 @@ from sre_server.security.limits import Rate
 from sre_server.security.questions import Question
 from sre_server.web.interfaces import Connection
 from tests.fakes import deployment, namespace
-from tests.memory_server import MemoryServer, Wire
+from tests.memory_client import Wire
+from tests.memory_server import MemoryServer
 
 Where = tuple[str | None, str | None]
 NAMESPACES = ("shop", "pay", "mail")

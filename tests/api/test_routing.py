@@ -16,7 +16,8 @@ from sre_server.model import Written
 from sre_server.news import Changed
 from sre_server.web.site import APISite
 from tests.fakes import deployment, namespace
-from tests.memory_server import MemoryServer, Wire
+from tests.memory_client import Wire
+from tests.memory_server import MemoryServer
 
 READS = (
     "/deployments",

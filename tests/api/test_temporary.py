@@ -2,106 +2,24 @@
 
 import re
 from datetime import timedelta
-from typing import Any
 
 from msgspec.structs import replace
-from twisted.internet.defer import Deferred, fail, succeed
-from twisted.logger import capturedLogs
-from twisted.trial.unittest import SynchronousTestCase
 
 from sre_server.api.openapi import document
-from sre_server.day.temporary import Note, Temporaries, read_note
-from sre_server.errors import ClusterRefused, ClusterTimedOut, ClusterUnreachable, SreServerError, Unavailable
-from sre_server.model import Expected, Notes, State, Swapped, Written
-from sre_server.news import Listed, Resource, Source
+from sre_server.day.temporary import Note
+from sre_server.errors import ClusterRefused, ClusterTimedOut, Unavailable
 from sre_server.security.authorization import AnyClient, Decision, Verb
 from sre_server.security.guardrails import Guardrails
 from sre_server.security.identity import Identity
-from tests.fakes import deployment, namespace
-from tests.memory_server import ALICE, START, Answer, MemoryServer
+from tests.api.temporary import STORE, URL, WEB, TemporaryTestCase
+from tests.fakes import namespace
+from tests.memory_server import ALICE, START, MemoryServer
 
-STORE = Source(Resource.TEMPORARY, "sre", "temporary")
-URL = "/deployments/shop/web/temporary"
-WEB = deployment()
+# Set, and seen.
 
 
-class TemporaryTests(SynchronousTestCase):
-    """A server, a Deployment of 3, and a ConfigMap that is empty at first."""
-
-    def setUp(self) -> None:
-        """Serve."""
-        self.serve()
-
-    def serve(self, **options: Any) -> None:
-        """Serve with these options."""
-        self.server = MemoryServer(store=STORE, **options)
-        self.server.swap = self.swap
-        self.server.scaler = self.scale
-        self.data: dict[str, str] = {}
-        self.version = 100
-        self.present = {"web": WEB}
-        self.troubles: list[SreServerError | None] = []
-        """What goes wrong with the next changes of notes, each after it was made if it is a timeout."""
-        self.server.sync(namespace(), WEB)
-        self.list_notes()
-        assert self.server.returning is not None
-        self.server.returning.startService()
-        self.addCleanup(self.server.returning.stopService)
-
-    def list_notes(self, *, exists: bool = True) -> None:
-        """Have the ConfigMap listed."""
-        others = {"sre": {"temporary": self.notes()}} if exists else {}
-        self.server.cache.apply(Listed(STORE, str(self.version), self.server.clock.seconds(), others=others))
-
-    def notes(self) -> Notes:
-        """The ConfigMap as it is."""
-        return Notes("sre", "temporary", "u", str(self.version), dict(self.data))
-
-    def swap(self, client: str, key: str, before: str | None, after: str | None, *, empty: bool) -> Deferred[Swapped]:
-        """Change a note."""
-        trouble = self.troubles.pop(0) if self.troubles else None
-        if trouble is not None and not isinstance(trouble, ClusterTimedOut):
-            return fail(trouble)
-        self.assertEqual(empty, not self.data)
-        done = self.data.get(key) == before
-        if done:
-            self.version += 1
-            self.data.pop(key, None)
-            self.data |= {} if after is None else {key: after}
-        return fail(trouble) if trouble is not None else succeed((done, self.notes()))
-
-    def scale(
-        self, client: str, namespace: str, name: str, replicas: int, expected: Expected
-    ) -> Deferred[Written | State]:
-        """Set a count, in a cluster that compares."""
-        found = self.present[name]
-        if self.server.outcome is not None:
-            return fail(self.server.outcome) if isinstance(self.server.outcome, Exception) else succeed(WEB)  # type: ignore[arg-type]
-        if not expected.fits(State(found.uid, found.replicas)):
-            return succeed(State(found.uid, found.replicas))
-        self.version += 1
-        self.present[name] = replace(found, replicas=replicas, resource_version=str(self.version))
-        return succeed(Written(self.present[name]))
-
-    def set(self, replicas: int = 20, span: str = "2h", query: str = "", **headers: str) -> Answer:
-        """Set a count for a time."""
-        body = b'{"replicas":%d,"for":"%s"}' % (replicas, span.encode())
-        return self.server.call("PUT", URL + query, body, {name.replace("_", "-"): to for name, to in headers.items()})
-
-    def note(self) -> Note:
-        """The one note that there is."""
-        (text,) = self.data.values()
-        note = read_note(text)
-        assert note is not None
-        return note
-
-    def pass_time(self, seconds: int) -> None:
-        """Let time pass, the cluster being heard of all the while."""
-        for _ in range(seconds):
-            self.server.clock.advance(1)
-            self.list_notes()
-
-    # Set, and seen.
+class TemporaryTests(TemporaryTestCase):
+    """What may be set, and what is answered."""
 
     def test_set(self) -> None:
         """A count that is set for a time is noted, written once, and shown."""
@@ -134,109 +52,6 @@ class TemporaryTests(SynchronousTestCase):
         self.assertIn("has no temporary count", self.server.get(URL).json()["message"])
         self.assertEqual([self.server.get(URL).status, self.server.call("DELETE", URL).status], [404, 404])
         self.assertIn("'api' does not exist", self.server.get("/deployments/shop/api/temporary").json()["message"])
-
-    def test_returns(self) -> None:
-        """At its end the count is set back on behalf of its author, and that is told."""
-        self.set(span="1m", X_Reason="sale")
-        self.server.told.clear()
-        self.pass_time(55)
-        self.assertEqual(self.present["web"].replicas, 20)
-        self.pass_time(8)
-        self.assertEqual((self.present["web"].replicas, self.data), (3, {}))
-        line = self.server.audit.records[-1]
-        self.assertEqual((line.action, line.identity, line.reason, line.rule), ("revert", "alice", "sale", None))
-        self.assertEqual((line.outcome, line.old_replicas, line.new_replicas), ("changed", 20, 3))
-        (told,) = self.server.told
-        self.assertEqual(told[1], 3)
-        self.assertEqual((told[2].identity, told[2].before), ("alice", 20))
-        self.assertEqual(told[2].reason, "the end of a temporary count: sale")
-        self.assertEqual(self.server.get("/deployments/shop/web/replicas").json()["replicas"], 3)
-
-    def test_late(self) -> None:
-        """A return that is late says so, and by how much."""
-        self.set(span="10s")
-        self.server.outcome = ClusterUnreachable("The cluster cannot be reached.")
-        self.pass_time(60)
-        self.server.outcome = None
-        self.pass_time(60)
-        line = self.server.audit.records[-1]
-        self.assertEqual(line.outcome, "changed")
-        self.assertRegex(line.rule or "", r"^[0-9]+ s late$")
-        self.assertRegex(self.server.told[-1][2].reason or "", "the end of a temporary count, [0-9]+ s late")
-
-    def test_superseded(self) -> None:
-        """A count that is no longer ours stays; who set it is told as far as it is known, and it is counted."""
-        self.set(span="10s")
-        self.present["web"] = replace(WEB, replicas=7)
-        self.pass_time(15)
-        self.assertEqual((self.present["web"].replicas, self.data), (7, {}))
-        line = self.server.audit.records[-1]
-        self.assertEqual((line.outcome, line.new_replicas, line.rule), ("superseded", 7, "by somebody else"))
-        self.assertEqual(self.server.metrics.registry.get_sample_value("sre_server_temporary_superseded_total"), 1)
-
-    # Extended.
-
-    def test_extended(self) -> None:
-        """Another one while it is in force extends it, and keeps the first original."""
-        self.set()
-        answer = self.set(30, "3h")
-        self.assertEqual((answer.status, answer.json()["original"], answer.json()["replicas"]), (200, 3, 30))
-        self.assertEqual(self.present["web"].replicas, 30)
-        self.assertEqual(self.note().until, START + timedelta(hours=3))
-
-    def test_not_extended(self) -> None:
-        """Where somebody has set another count meanwhile, a new one begins from that."""
-        self.set()
-        self.present["web"] = replace(WEB, replicas=7, resource_version="900")
-        self.server.tell(self.present["web"])
-        answer = self.set(30)
-        self.assertEqual((answer.status, answer.json()["original"]), (201, 7))
-
-    # Ended.
-
-    def test_ended(self) -> None:
-        """DELETE sets the count back now, as the client's own write."""
-        self.set()
-        answer = self.server.call("DELETE", URL)
-        self.assertEqual((answer.status, answer.json()["replicas"]), (200, 3))
-        self.assertEqual((self.present["web"].replicas, self.data), (3, {}))
-        line = self.server.audit.records[-1]
-        self.assertEqual((line.action, line.identity, line.outcome, line.status), ("revert", "alice", "changed", 200))
-        self.assertEqual(self.server.call("DELETE", URL).status, 404)
-
-    def test_ended_too_late(self) -> None:
-        """A count that is no longer ours is not touched: 409, and the message says what it is."""
-        self.set()
-        self.present["web"] = replace(WEB, replicas=7)
-        answer = self.server.call("DELETE", URL)
-        self.assertEqual(answer.status, 409)
-        self.assertIn("it is 7, set by somebody else", answer.json()["message"])
-        self.assertEqual((self.present["web"].replicas, self.data), (7, {}))
-
-    def test_overruled(self) -> None:
-        """A count that is set for good ends it without a return, in either family."""
-        for path, body in (
-            ("/deployments/shop/web/replicas", b'{"replicas":20}'),
-            ("/namespaces/shop/deployments/web/replica_count/20", None),
-        ):
-            self.set()
-            self.assertEqual(self.server.call("PUT", path, body).status, 200)
-            self.assertEqual(self.data, {})
-            self.pass_time(3)
-            self.assertEqual(self.present["web"].replicas, 20)
-            self.present["web"] = replace(WEB, resource_version="5000")
-            self.version = 5000
-            self.server.tell(self.present["web"])
-
-    def test_overruled_in_vain(self) -> None:
-        """Where the note could not be removed, the write has succeeded all the same, and a warning tells."""
-        self.set()
-        self.troubles = [Unavailable("no", 1)]
-        answer = self.server.put("/deployments/shop/web/replicas", 5)
-        self.assertEqual(answer.status, 200)
-        self.assertIn("3 may come back 2026-11-26T05:00:00Z", answer.header("Warning") or "")
-
-    # Refused.
 
     def test_bodies(self) -> None:
         """Whatever is not exactly a count and a span is refused."""
@@ -347,24 +162,6 @@ class TemporaryTests(SynchronousTestCase):
         self.pass_time(100)
         self.assertIsNone(self.note().before)
 
-    def test_note_removed_by_hand(self) -> None:
-        """Nobody is told that a count comes back of which somebody has removed the note."""
-
-        def scale(
-            client: str, namespace: str, name: str, replicas: int, expected: Expected
-        ) -> Deferred[Written | State]:
-            self.data.clear()
-            self.version += 1
-            self.list_notes()
-            return self.scale(client, namespace, name, replicas, expected)
-
-        self.server.scaler = scale
-        answer = self.set()
-        self.assertEqual(answer.status, 502)
-        self.assertIn("will not be set back", answer.json()["message"])
-
-    # Without what it needs.
-
     def test_without_the_option(self) -> None:
         """Without --temporary-store these calls alone are 503, and name it; the picture is whole."""
         server = MemoryServer().sync(namespace(), WEB)
@@ -404,41 +201,4 @@ class TemporaryTests(SynchronousTestCase):
         self.assertEqual([self.set().status, self.server.call("DELETE", URL).status], [403, 403])
         self.assertEqual((self.data, self.server.get(URL).status), ({}, 404))
 
-
-class ShownTests(SynchronousTestCase):
-    """Notes as texts."""
-
-    def test_texts(self) -> None:
-        """A text is read as it was written, and has nothing that encoders of JSON write differently."""
-        note = Note(
-            "shop", "web", 3, 20, START, "spiffe://<é&>", 'a "b" \\ <c> & \u2028 \x7f', "id", before=3, claim="x/1"
-        )
-        text = note.text()
-        self.assertEqual(read_note(text), note)
-        self.assertTrue(text.isascii())
-        self.assertFalse(set(text) & set("<>&\x7f"))
-
-    def test_nonsense(self) -> None:
-        """What somebody else wrote there is no note: neither a name that is none, nor a time of nowhere."""
-        note = Note("shop", "web", 3, 20, START, "alice")
-        for text in (
-            "",
-            "{}",
-            "[]",
-            replace(note, name="../x").text(),
-            replace(note, namespace="a/b").text(),
-            replace(note, count=-1).text(),
-            replace(note, original=2**31).text(),
-            note.text().replace("Z", ""),
-        ):
-            with self.subTest(text):
-                self.assertIsNone(read_note(text))
-
-    def test_nonsense_is_told_once(self) -> None:
-        """A text that cannot be read is warned of when it is first seen, and not with every change beside it."""
-        temporaries = Temporaries(lambda: 0.0, STORE, 1e9)
-        with capturedLogs() as logged:
-            for version in ("100", "101"):
-                notes = Notes("sre", "temporary", "u", version, {"uid-web": "nonsense", "uid-api": version})
-                temporaries.applied(Listed(STORE, version, 0.0, others={"sre": {"temporary": notes}}))
-        self.assertEqual([event["uid"] for event in logged], ["uid-web", "uid-api", "uid-api"])
+    # Without what it needs.

@@ -13,7 +13,8 @@ from sre_server.cluster.workers import ConnectedWorkers
 from sre_server.errors import NotFound
 from sre_server.model import Deployment, Expected, State, Written
 from tests.fakes import FakeReactor, FakeReply, FakeTransport, InlinePool, deployment, namespace
-from tests.memory_server import MemoryServer, Wire
+from tests.memory_client import Wire
+from tests.memory_server import MemoryServer
 from tests.wire import refusal
 
 REPLICAS = "/deployments/shop/web/replicas"

@@ -20,7 +20,8 @@ from sre_server.cluster.connection import Connection
 from sre_server.cluster.credentials import Kubeconfig
 from sre_server.errors import ClusterUnreachable, CredentialsError
 from tests.certificates import Authority, Pair
-from tests.functional.kubeconfigs import CASES, V1, Case
+from tests.functional.kubeconfig_cases import V1, Case
+from tests.functional.kubeconfigs import CASES
 from tests.functional.recording import Arrival, RecordingCluster, RecordingProxy
 
 USUAL = Arrival("GET", "/version", "Bearer secret-one", (), gzip=True, certificate=None, server_name=None)

@@ -34,7 +34,8 @@ from sre_server.store.records import Chunk, Entry, Head, Seal, row_of
 from sre_server.web import answers as answers_on_the_wire
 from tests.certificates import Authority
 from tests.fakes import deployment, namespace
-from tests.memory_server import Answer, MemoryServer
+from tests.memory_client import Answer
+from tests.memory_server import MemoryServer
 from tests.store.memory import ALL_SOURCES
 from tests.wire import bookmark_line, deployment_body, error_line, event_line, list_page
 

@@ -9,7 +9,7 @@ from sre_server.security.asking import ASKED_AT_ONCE, DENIED_SECONDS, REMEMBER_S
 from sre_server.security.authorization import EVERYTHING, View
 from sre_server.security.questions import Question
 from sre_server.security.verdicts import Verdicts
-from tests.security.test_delegation import ALICE, BOB, CANNOT_SAY, MAX_STALENESS, READ, DelegationTests
+from tests.security.delegating import ALICE, BOB, CANNOT_SAY, MAX_STALENESS, READ, DelegationTests
 
 
 class ListTests(DelegationTests):

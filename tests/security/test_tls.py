@@ -23,7 +23,8 @@ from sre_server.security.tls import ServerTLS, TLSFiles
 from sre_server.web.transport import MutualTLSEndpoint
 from tests.certificates import SERVER, Authority, Pair, PrivateKey, ecdsa_key, pem_of
 from tests.fakes import temporary_folder
-from tests.memory_server import ClientTransport, MemoryServer, read_answers
+from tests.memory_client import ClientTransport, read_answers
+from tests.memory_server import MemoryServer
 
 PUT = b"PUT /namespaces/shop/deployments/web/replica_count/9 HTTP/1.1\r\nHost: localhost\r\n\r\n"
 

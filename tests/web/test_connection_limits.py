@@ -13,7 +13,8 @@ from sre_server.web.channel import HANDSHAKE_SECONDS, WRITE_SECONDS, Channel
 from sre_server.web.connections import ConnectionLimits, network_of
 from sre_server.web.site import APISite
 from tests.fakes import namespace
-from tests.memory_server import ALICE, ClientTransport, MemoryServer, Wire
+from tests.memory_client import ClientTransport, Wire
+from tests.memory_server import ALICE, MemoryServer
 
 GET = b"GET /deployments HTTP/1.1\r\nHost: a\r\n\r\n"
 HALF_A_BODY = b"\r\nContent-Length: 9\r\n\r\nhalf"

@@ -11,7 +11,7 @@ from sre_server.web.intake import PIECE_BYTES
 from sre_server.web.request import APIRequest
 from sre_server.web.site import APISite
 from sre_server.web.turns import SLICE_SECONDS
-from tests.memory_server import Wire
+from tests.memory_client import Wire
 
 READ_BYTES = 65_536
 """What a turn of the reactor brings of one connection."""

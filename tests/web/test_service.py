@@ -11,7 +11,8 @@ from zope.interface import implementer
 from sre_server.model import Written
 from sre_server.web.service import SiteService
 from tests.fakes import deployment, namespace
-from tests.memory_server import MemoryServer, Wire
+from tests.memory_client import Wire
+from tests.memory_server import MemoryServer
 
 PUT = b"PUT /namespaces/shop/deployments/web/replica_count/9 HTTP/1.1\r\nHost: a\r\n\r\n"
 

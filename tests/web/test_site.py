@@ -8,7 +8,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from sre_server.model import Written
 from sre_server.telemetry.access import FLUSH_SECONDS, AccessLine
 from tests.fakes import deployment, namespace
-from tests.memory_server import MemoryServer, read_answers
+from tests.memory_client import read_answers
+from tests.memory_server import MemoryServer
 
 GET = b"GET /deployments HTTP/1.1\r\nHost: a\r\n\r\n"
 LIVEZ = b"GET /livez HTTP/1.1\r\nHost: a\r\n\r\n"

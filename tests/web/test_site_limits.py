@@ -8,7 +8,8 @@ from sre_server.model import Written
 from sre_server.web.channel import WRITE_SECONDS
 from sre_server.web.site import IDLE_SECONDS
 from tests.fakes import deployment, namespace
-from tests.memory_server import MemoryServer, Wire
+from tests.memory_client import Wire
+from tests.memory_server import MemoryServer
 
 PUT = b"PUT /deployments/shop/web/replicas HTTP/1.1\r\nHost: a\r\n"
 COUNT = b'{"replicas":9}'

@@ -21,7 +21,8 @@ from sre_server.web.intake import PIECE_BYTES, Intake
 from sre_server.web.turns import SLICE_SECONDS, Turns
 from sre_server.web.twisted_tls import Records, ShortcutTLSTransport
 from tests.fakes import deployment, namespace
-from tests.memory_server import ALICE, MemoryServer, read_answers
+from tests.memory_client import read_answers
+from tests.memory_server import ALICE, MemoryServer
 from tests.security.test_tls import FolderTests, TLSClient, client_context
 
 GET = b"GET /deployments/shop/web/replicas HTTP/1.1\r\nHost: localhost\r\n\r\n"

@@ -8,7 +8,8 @@ from sre_server.security.limits import Rate
 from sre_server.web import unsent
 from sre_server.web.unsent import LONG_BYTES, Unsent
 from tests.fakes import deployment, namespace
-from tests.memory_server import ALICE, MemoryServer, Wire
+from tests.memory_client import Wire
+from tests.memory_server import ALICE, MemoryServer
 
 PATH = b"GET /deployments/shop HTTP/1.1\r\nHost: a\r\n\r\n"
 

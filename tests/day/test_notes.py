@@ -1,0 +1,51 @@
+"""Notes of temporary counts as texts: what is written, and what is read of what somebody else wrote."""
+
+from msgspec.structs import replace
+from twisted.logger import capturedLogs
+from twisted.trial.unittest import SynchronousTestCase
+
+from sre_server.day.temporary import Note, Temporaries, read_note
+from sre_server.model import Notes
+from sre_server.news import Listed, Resource, Source
+from tests.memory_server import START
+
+STORE = Source(Resource.TEMPORARY, "sre", "temporary")
+
+
+class NotesTests(SynchronousTestCase):
+    """Notes as texts."""
+
+    def test_texts(self) -> None:
+        """A text is read as it was written, and has nothing that encoders of JSON write differently."""
+        note = Note(
+            "shop", "web", 3, 20, START, "spiffe://<é&>", 'a "b" \\ <c> & \u2028 \x7f', "id", before=3, claim="x/1"
+        )
+        text = note.text()
+        self.assertEqual(read_note(text), note)
+        self.assertTrue(text.isascii())
+        self.assertFalse(set(text) & set("<>&\x7f"))
+
+    def test_nonsense(self) -> None:
+        """What somebody else wrote there is no note: neither a name that is none, nor a time of nowhere."""
+        note = Note("shop", "web", 3, 20, START, "alice")
+        for text in (
+            "",
+            "{}",
+            "[]",
+            replace(note, name="../x").text(),
+            replace(note, namespace="a/b").text(),
+            replace(note, count=-1).text(),
+            replace(note, original=2**31).text(),
+            note.text().replace("Z", ""),
+        ):
+            with self.subTest(text):
+                self.assertIsNone(read_note(text))
+
+    def test_nonsense_is_told_once(self) -> None:
+        """A text that cannot be read is warned of when it is first seen, and not with every change beside it."""
+        temporaries = Temporaries(lambda: 0.0, STORE, 1e9)
+        with capturedLogs() as logged:
+            for version in ("100", "101"):
+                notes = Notes("sre", "temporary", "u", version, {"uid-web": "nonsense", "uid-api": version})
+                temporaries.applied(Listed(STORE, version, 0.0, others={"sre": {"temporary": notes}}))
+        self.assertEqual([event["uid"] for event in logged], ["uid-web", "uid-api", "uid-api"])
