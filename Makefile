@@ -86,7 +86,7 @@ export BUILDAH_FORMAT := docker
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z_-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-run: $(VENV)/.installed certs ## Serve the simulated cluster, or that of $KUBECONFIG, on https://localhost:8443
+run: $(VENV)/.installed certs ## Serve the simulated cluster, or that of $KUBECONFIG, on https://localhost:8443 (PORT=)
 	@echo "sre-server on https://localhost:$(PORT), $(if $(KUBECONFIG),cluster of $(KUBECONFIG),simulated cluster)."
 	@echo "Stop it with Ctrl-C. In another terminal, from this folder:"
 	@echo
