@@ -13,7 +13,14 @@ from twisted.internet.protocol import connectionDone
 from twisted.protocols.tls import BufferingTLSTransport, TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 
-PRIVATE: Final = ("_flushReceiveBIO", "_shutdownTLS", "_handshakeDone", "_aborted", "_aggregator")
+PRIVATE: Final = (
+    "_flushReceiveBIO",
+    "_shutdownTLS",
+    "_tlsShutdownFinished",
+    "_handshakeDone",
+    "_aborted",
+    "_aggregator",
+)
 _HEADER_BYTES: Final = 5
 _DATA: Final = 23
 """The type of a record that may have data (RFC 8446, section 5.1)."""
@@ -121,6 +128,10 @@ class ShortcutTLSTransport(BufferingTLSTransport):
 
     def _shutdownTLS(self) -> None:
         self.close_tls()
+
+    def _tlsShutdownFinished(self, reason: Failure | None) -> None:
+        # Twisted asks what OpenSSL says of an error: of a close_notify amid the handshake, nothing.
+        super()._tlsShutdownFinished(None if reason is not None and reason.check(SSL.ZeroReturnError) else reason)
 
     def write_through(self, data: bytes) -> None:
         """Encrypt and send in Twisted's way, after what waits to be sent."""

@@ -100,6 +100,18 @@ class HandshakeTests(TransportTests):
             client.send(data + b"\x00" * 600)
             self.assertTrue(client.closed, data)
 
+    def test_a_close_notify_amid_the_handshake(self) -> None:
+        """It ends the connection, without a word in the log, wherever it comes."""
+        self.serve()
+        notify = b"\x15\x03\x03\x00\x02\x01\x00"
+        for together in (True, False):
+            client = self.connect()
+            sent = hello(client)
+            for data in (sent + notify,) if together else (sent, notify):
+                client.send(data)
+            self.assertTrue(client.closed)
+            self.assertEqual(self.flushLoggedErrors(), [])
+
 
 class DecryptingTests(TransportTests):
     """Whose time it takes."""
