@@ -112,11 +112,7 @@ class Gate:
         A token is taken of each verb in `charged`; of `verb` alone unless it says more.
         """
         asked = Asked(request, None, verb, namespace, name)
-        try:
-            identity = request.identify()
-        except NotIdentified as error:
-            request.close_afterwards()
-            raise self._refused(asked, error, "not identified") from None
+        identity = self._identified(asked, request.identify)
         if self._ends_soon(identity):
             request.setHeader(EXPIRY_HEADER, _in_rfc3339(identity.not_after))
         try:
@@ -127,6 +123,17 @@ class Gate:
                 raise
             raise self._refused(asked.by(identity), error, "too many requests") from None
         return identity
+
+    def admit_again(self, request: APIRequest, namespace: str | None, name: str | None = None) -> None:
+        """Raise NotIdentified if whoever was admitted to a read is nobody any more, now that it has waited for news."""
+        self._identified(Asked(request, None, Verb.READ, namespace, name), request.identify_again)
+
+    def _identified(self, asked: "Asked", identify: Callable[[], Identity]) -> Identity:
+        try:
+            return identify()
+        except NotIdentified as error:
+            asked.request.close_afterwards()
+            raise self._refused(asked, error, "not identified") from None
 
     def charge_read(self, request: APIRequest) -> None:
         """Take a read's token for what anybody may ask, unless one was taken; raises TooManyRequests."""

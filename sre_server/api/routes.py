@@ -6,7 +6,7 @@ fast lane to look it up.
 
 import math
 from collections.abc import Awaitable, Callable
-from functools import wraps
+from functools import partial, wraps
 from typing import Final, Protocol, cast
 
 from klein import Klein
@@ -87,17 +87,16 @@ def read_route(app: Klein, reads: list[Read], rule: str, *, blocking: bool = Fal
             def permitted(then: Callable[[None], object]) -> object:
                 return map_now_or_later(family.gate.permit(request, identity, Verb.READ, namespace, name), then)
 
-            # What a client may see may have changed while it waited.
+            def after(waiting: Deferred[None] | None, then: Callable[[None], object]) -> object:
+                waited = _admit_again(family, request, waiting, namespace, name)
+                return then(None) if waited is None else waited.addCallback(lambda _: permitted(then))
+
             def wait(_: None) -> object:
-                waiting, then = family.newness.wait(wanted), hold if blocking else serve
-                return then(None) if waiting is None else waiting.addCallback(lambda _: permitted(then))
+                return after(family.newness.wait(wanted), hold if blocking else serve)
 
             def hold(_: None) -> object:
-                def draw() -> Body:
-                    return cast("Body", handler(family, namespace, name))
-
-                held = cast("BlockingFamily", family).hold(request, identity, namespace, name, draw)
-                return serve(None) if held is None else held.addCallback(lambda _: permitted(serve))
+                draw = cast("Callable[[], Body]", partial(handler, family, namespace, name))
+                return after(cast("BlockingFamily", family).hold(request, identity, namespace, name, draw), serve)
 
             return permitted(wait)
 
@@ -157,7 +156,7 @@ def list_route(
                     family.gate.charge(request, body.extra_tokens())
                 return body
 
-            return map_now_or_later(family.newness.wait(wanted), view)
+            return map_now_or_later(_admit_again(family, request, family.newness.wait(wanted), namespace), view)
 
         def look(family: Family, view: View, *named: object) -> Body | Deferred[Body]:
             return cast("Body | Deferred[Body]", handler(family, view, *named))
@@ -191,6 +190,15 @@ def write_route(app: Klein, rule: str, method: str = "PUT", *charged: Verb) -> C
         return handler
 
     return decorate
+
+
+def _admit_again(
+    family: Family, request: APIRequest, waiting: Deferred[None] | None, namespace: str | None, name: str | None = None
+) -> Deferred[None] | None:
+    """Have a wait come to an error for a client whose certificate has ended meanwhile."""
+    if waiting is not None:
+        waiting.addCallback(lambda _: family.gate.admit_again(request, namespace, name))
+    return waiting
 
 
 def _read(rule: str, look: Callable[..., object]) -> Read:

@@ -15,7 +15,7 @@ from sre_server.day.causes import Causes, LookAtPods
 from sre_server.day.factory import Day
 from sre_server.day.outcomes import Knowledge, Settling, Verdict
 from sre_server.day.waits import Waits
-from sre_server.errors import SreServerError
+from sre_server.errors import NotIdentified, SreServerError
 from sre_server.model import Deployment
 from sre_server.news import Change
 from sre_server.security.identity import Identity
@@ -74,6 +74,11 @@ class Waiting:
         after = self._now() - began
         self._metrics.wait_outcomes.labels(verdict.outcome.value).inc()
         await request.resumed(after)
+        try:
+            request.identify_again()
+        except NotIdentified:  # the write is done, and what came of it is for clients to know
+            request.close_afterwards()
+            return {}
         told: dict[str, object] = {"outcome": verdict.outcome.value, "replicas": verdict.replicas, "after": int(after)}
         return told | ({"by": verdict.by} if verdict.by else {}) | ({"cause": verdict.cause} if verdict.cause else {})
 

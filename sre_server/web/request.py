@@ -197,6 +197,10 @@ class APIRequest(Request):
             raise self._unidentified or NotIdentified("The request has not been received yet.")
         return self.identity
 
+    def identify_again(self) -> Identity:
+        """Return who is at the other end now, after a wait; raises NotIdentified."""
+        return self.channel.identify()
+
     def close_afterwards(self) -> None:
         """Close the connection after this answer, and say so in it."""
         self.channel.persistent = 0

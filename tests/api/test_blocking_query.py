@@ -3,6 +3,7 @@
 from msgspec.structs import replace
 
 from sre_server.day.waits import PER_CLIENT
+from sre_server.errors import NotIdentified
 from sre_server.model import (
     Autoscaler,
 )
@@ -63,6 +64,13 @@ class BlockingQueryTests(WaitingTestCase):
         unchanged = self.answer(self.picture(self.tag, None))
         self.assertEqual((unchanged.status, unchanged.header("Preference-Applied")), (304, None))
         self.assert_waits(0)
+
+    def test_who_is_nobody_by_then(self) -> None:
+        """A client whose certificate is revoked meanwhile is not shown the news."""
+        wire = self.picture(self.tag)
+        self.server.clients.who = NotIdentified("The client certificate has been revoked.")
+        self.server.tell(replace(WEB, replicas=5, resource_version="11"))
+        self.assertEqual((self.answer(wire).status, wire.closing), (401, True))
 
     def test_news_later(self) -> None:
         """It is answered with the next change of what it shows, and with nothing else's."""

@@ -4,12 +4,13 @@ from collections.abc import Sequence
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from sre_server.errors import NotIdentified
 from sre_server.model import Deployment
 from sre_server.news import Changed, Deleted, Put, Resource, Source
 from tests.api.test_openapi import Nobody
 from tests.fakes import deployment, namespace
 from tests.memory_client import Answer, Wire
-from tests.memory_server import MemoryServer
+from tests.memory_server import ALICE, MemoryServer
 
 DEPLOYMENTS = Source(Resource.DEPLOYMENTS)
 COUNT = "/deployments/shop/web/replicas"
@@ -168,6 +169,19 @@ class NewnessTests(NewnessTestCase):
         """A client that may not read a Deployment is told so at once."""
         server = MemoryServer(authorizer=Nobody()).sync(namespace(), deployment())
         self.assertEqual(self.statuses([self.ask(COUNT, "150", server)]), [[403]])
+
+    def test_who_is_nobody_by_then(self) -> None:
+        """A client whose certificate is revoked while it waits is told so, and nothing else."""
+        for version, path in enumerate(READS, start=150):
+            self.server.tell(namespace(version=str(version)))
+            wire = self.ask(path, str(version))
+            self.server.clients.who = NotIdentified("The client certificate has been revoked.")
+            self.assertEqual(self.statuses([wire]), [[]], path)
+            self.tell(deployment(version=str(version)))
+            status = 401 if path.startswith("/deployments") else 403
+            self.assertEqual((self.statuses([wire]), wire.closing), ([[status]], True), path)
+            self.assertEqual(self.server.audit.records[-1].outcome, "not identified")
+            self.server.clients.who = ALICE
 
     def test_nothing_is_left(self) -> None:
         """No timer outlives the waits: ended by news, in vain, or by the client."""

@@ -4,7 +4,7 @@ from msgspec.structs import replace
 
 from sre_server.day.causes import FIRST_SECONDS, LOOK_SECONDS, PERSISTS_SECONDS
 from sre_server.day.outcomes import AUTHOR_SECONDS, QUOTA_SECONDS, STANDING_SECONDS
-from sre_server.errors import Unavailable
+from sre_server.errors import NotIdentified, Unavailable
 from sre_server.model import (
     Author,
     Autoscaler,
@@ -42,6 +42,14 @@ class OutcomeTests(WaitingTestCase):
         self.assertEqual(self.told(wire), {"outcome": "available", "replicas": 5})
         self.assertEqual(wire.answers()[0].json()["after"], 7)
         self.assertEqual(wire.answers()[0].header("X-Resource-Version"), "1000")
+
+    def test_who_is_nobody_by_then(self) -> None:
+        """The write is done, and is answered; what came of it is not for a client whose certificate was revoked."""
+        wire = self.put(5)
+        self.server.clients.who = NotIdentified("The client certificate has been revoked.")
+        self.server.tell(at(1000, 5, 5))
+        (answer,) = wire.answers()
+        self.assertEqual((answer.status, answer.json(), wire.closing), (200, {"message": UPDATED}, True))
 
     def test_the_status_of_before(self) -> None:
         """What the cache had is no status of the new count, even if it is the same number that somebody undid since."""
