@@ -151,6 +151,10 @@ class Wire:
         self._transport.full = False
         self._channel.resumeProducing()
 
+    def end(self) -> None:
+        """Say that nothing more comes, and read on."""
+        self._channel.readConnectionLost()
+
     def hang_up(self) -> None:
         """Be gone."""
         self._channel.connectionLost(Failure(ConnectionDone()))

@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from http import HTTPStatus
 from typing import Final, cast
 
-from twisted.internet.interfaces import IHandshakeListener
+from twisted.internet.interfaces import IHalfCloseableProtocol, IHandshakeListener
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from twisted.web.server import Request
@@ -32,12 +32,13 @@ DISCARDED_BYTES: Final = 65536
 """How much more of a refused connection is read, so that a client that still sends sees the answer."""
 
 
-@implementer(IHandshakeListener)
+@implementer(IHandshakeListener, IHalfCloseableProtocol)
 class Channel(BoundedChannel):
     """One connection: bounded in bytes and in time, and able to refuse in JSON."""
 
     requestFactory = APIRequest
     _discarded = 0
+    _peer_has_ended = False
     _held_back = False
     _collected: list[bytes] | None = None
     _takes_turns = False
@@ -146,6 +147,25 @@ class Channel(BoundedChannel):
             self.intake.take(data)
         else:
             self._receive(data)
+
+    def readConnectionLost(self) -> None:
+        """Answer what has come, as nothing more will, and then close; see `IHalfCloseableProtocol`."""
+        self._peer_has_ended = True
+        self.process_collected()
+        self._close_if_done()
+
+    def writeConnectionLost(self) -> None:
+        """Do nothing: the end as a whole follows."""
+
+    def requestDone(self, request: Request) -> None:
+        """Go on with what was received behind this request, if anything was."""
+        super().requestDone(request)
+        self._close_if_done()
+
+    def _close_if_done(self) -> None:
+        """Close if the peer has ended, and nothing of what it asked is unanswered; half a request is nothing."""
+        if self._peer_has_ended and self.intake.is_empty and (self.is_between_requests or self.is_mid_request):
+            self.loseConnection()
 
     def setLineMode(self, extra: bytes = b"") -> None:
         """Parse on with what came behind a request: it has had its turn, and is before all that waits for one."""
@@ -263,3 +283,4 @@ class Channel(BoundedChannel):
     def _process_received(self) -> None:
         self.resume_parsing()
         self._receive(b"")
+        self._close_if_done()

@@ -40,6 +40,11 @@ class Intake:
         self._waiting = False
         self._wanted = True
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing waits."""
+        return not self._received
+
     def take(self, data: bytes) -> None:
         """Process bytes that were received, now or in their turn."""
         key = self._key()

@@ -61,10 +61,10 @@ class FairTLSTransport(ShortcutTLSTransport):
         with self.wrappedProtocol.at_once():
             super().decrypt(data)
 
-    def close_tls(self) -> None:
-        """Answer first what came before the peer's close_notify: it ends one direction alone (RFC 8446, 6.1)."""
-        self.wrappedProtocol.process_collected()
-        super().close_tls()
+    def peer_ended(self) -> bool:
+        """Answer all that came before the peer's close_notify."""
+        self.wrappedProtocol.readConnectionLost()
+        return not self.disconnecting
 
     def pauseProducing(self) -> None:
         """Stop reading, as the channel wants."""

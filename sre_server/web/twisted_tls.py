@@ -17,6 +17,7 @@ PRIVATE: Final = (
     "_flushReceiveBIO",
     "_shutdownTLS",
     "_tlsShutdownFinished",
+    "_lostTLSConnection",
     "_handshakeDone",
     "_aborted",
     "_aggregator",
@@ -105,6 +106,7 @@ class ShortcutTLSTransport(BufferingTLSTransport):
     """Twisted's TLS, with `records` for what is received, and for what is to be sent at once."""
 
     transport: ITransport
+    _goes_on = False
 
     def __init__(self, factory: TLSMemoryBIOFactory, wrappedProtocol: IProtocol, _connectWrapped: bool = True) -> None:
         super().__init__(factory, wrappedProtocol, _connectWrapped)
@@ -121,17 +123,29 @@ class ShortcutTLSTransport(BufferingTLSTransport):
         """Deliver what OpenSSL has decrypted, in Twisted's way."""
         self._flushReceiveBIO()
 
-    def close_tls(self) -> None:
-        """Send a close_notify after what waits to be sent, as this end is done, or the peer has sent its own."""
-        self._aggregator.flush()
-        super()._shutdownTLS()
+    def peer_ended(self) -> bool:
+        """Tell whether this end has still something to say, and will lose the connection then, as the peer is done."""
+        return False
 
     def _shutdownTLS(self) -> None:
-        self.close_tls()
+        # A close_notify ends one direction alone (RFC 8446, 6.1); Twisted would answer it at once.
+        has_ended = bool(self.getHandle().get_shutdown() & SSL.RECEIVED_SHUTDOWN)
+        self._goes_on = has_ended and not self.disconnecting and self.peer_ended()
+        if not self._goes_on:
+            self._aggregator.flush()
+            super()._shutdownTLS()
 
     def _tlsShutdownFinished(self, reason: Failure | None) -> None:
+        if self._goes_on:
+            self._lostTLSConnection = True  # so that Twisted asks for no more; see `_flushReceiveBIO`
+            return
         # Twisted asks what OpenSSL says of an error: of a close_notify amid the handshake, nothing.
         super()._tlsShutdownFinished(None if reason is not None and reason.check(SSL.ZeroReturnError) else reason)
+
+    def _flushReceiveBIO(self) -> None:
+        super()._flushReceiveBIO()
+        if self._goes_on:
+            self._lostTLSConnection = False  # what is still to be said is said
 
     def write_through(self, data: bytes) -> None:
         """Encrypt and send in Twisted's way, after what waits to be sent."""

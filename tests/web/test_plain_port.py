@@ -63,11 +63,30 @@ class PlainPortTests(SynchronousTestCase):
         self.assertEqual([int(request.path[1:]) for request in self.slow.requests], list(range(300)))
         self.assertEqual([answer.status for answer in self.wire.answers()], [200] * 300)
 
+    def test_half_closed(self) -> None:
+        """A client that ends its side after its requests gets all answers, and then the connection is closed."""
+        requests = self.requests()
+        self.wire.write(b"".join(next(requests) for _ in range(300)))
+        self.wire.end()
+        self.assertFalse(self.wire.closing)
+        for _ in range(1000):
+            self.clock.advance(0)
+        self.assertEqual([answer.status for answer in self.wire.answers()], [200] * 300)
+        self.assertTrue(self.wire.closing)
+
+    def test_half_closed_with_nothing_to_answer(self) -> None:
+        """Neither silence nor half a request is waited for."""
+        for data in (b"", b"GET /000001 HT", b"GET /000001 HTTP/1.1\r\nHost: a\r\n"):
+            wire = Wire(APISite(self.slow, self.clock))
+            wire.write(data)
+            wire.end()
+            self.assertEqual((wire.answers(), wire.closing), ([], True))
+
     def test_no_more_is_read_than_has_its_turn(self) -> None:
         """While bytes wait nothing is read, whatever was answered, or was read by the peer, meanwhile."""
         requests = self.requests()
         answered = 0
-        for _ in range(200):
+        for _ in range(20):
             if not self.wire.paused:
                 burst = b""
                 while len(burst) < READ_BYTES:

@@ -7,12 +7,14 @@ from unittest import mock
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from OpenSSL import SSL
+from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import Clock
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 
+from sre_server.model import State, Written
 from sre_server.security.limits import Rate
 from sre_server.security.tls import ServerTLS, TLSFiles
 from sre_server.web.channel import HANDSHAKE_SECONDS, Channel
@@ -26,6 +28,10 @@ from tests.memory_server import ALICE, MemoryServer
 from tests.security.test_tls import FolderTests, TLSClient, client_context
 
 GET = b"GET /deployments/shop/web/replicas HTTP/1.1\r\nHost: localhost\r\n\r\n"
+LIST = b"GET /deployments HTTP/1.1\r\nHost: localhost\r\n\r\n"
+PUT = (
+    b"PUT /deployments/shop/web/replicas HTTP/1.1\r\nHost: localhost\r\nContent-Length: 14\r\n\r\n" + b'{"replicas":5}'
+)
 NOWHERE = b"GET /nowhere HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
@@ -168,21 +174,64 @@ class DecryptingTests(TransportTests):
         self.assertEqual(self.answers(client), [200] * 4)
         client.protocol.connectionLost(Failure(ConnectionDone()))
 
-    def test_a_request_with_a_close_notify(self) -> None:
-        """A client that has nothing more to say, and says so along with its last request, is answered."""
-        for request, size, said in (
-            (GET, len(GET), b'"replicas":3'),
-            (GET, 10, b'"replicas":3'),
-            (NOWHERE, 99, b" 404 "),
+    def end(self, request: bytes, size: int = 1 << 14, *, together: bool = True) -> TLSClient:
+        """Send requests in records of so many bytes, and a close_notify with them or after them."""
+        client = self.client = self.shake_hands()
+        sent = self.records(request, size)
+        client.end.shutdown()
+        for data in (sent + client.end.bio_read(1 << 16),) if together else (sent, client.end.bio_read(1 << 16)):
+            client.send(data)
+        return client
+
+    def last_answers(self, client: TLSClient) -> list[int]:
+        """The statuses of all that a client is answered until the server has closed in good order."""
+        self.server.clock.pump([0] * 200)
+        self.assertTrue(client.closed)
+        client.end.bio_write(client.received())
+        answered = b""
+        with self.assertRaises(SSL.ZeroReturnError):
+            while True:
+                answered += client.end.recv(1 << 16)
+        return [answer.status for answer in read_answers(answered)]
+
+    def test_requests_with_a_close_notify(self) -> None:
+        """A client that has nothing more to say, and says so along with its last requests, is answered them all."""
+        for request, size, statuses in (
+            (GET, len(GET), [200]),
+            (GET, 10, [200]),
+            (NOWHERE, 99, [404]),
+            (GET * 20, 1000, [200] * 20),
+            (NOWHERE * 20 + GET, 1000, [404] * 20 + [200]),
+            (GET + GET[:-1], 1000, [200]),
         ):
-            client = self.client = self.shake_hands()
-            sent = self.records(request, size)
-            client.end.shutdown()
-            client.send(sent + client.end.bio_read(1 << 16))
-            self.assertTrue(client.closed)
-            client.end.bio_write(client.received())
-            self.assertIn(said, client.end.recv(1 << 16))
-            self.assertRaises(SSL.ZeroReturnError, client.end.recv, 1)
+            self.assertEqual(self.last_answers(self.end(request, size)), statuses, request)
+
+    def test_an_answer_that_comes_after_a_close_notify(self) -> None:
+        """It is sent, and the write is no write of a client that left; then the connection is closed."""
+        for together in (True, False):
+            waiting: Deferred[Written | State] = Deferred()
+            self.server.outcome = waiting
+            client = self.end(PUT + NOWHERE, together=together)
+            self.assertFalse(client.closed)
+            waiting.callback(Written(deployment("web", "shop", replicas=5)))
+            self.assertEqual(self.last_answers(client), [200, 404])
+        self.assertEqual([line.status for line in self.server.audit.records], [200, 200])
+
+    def test_a_long_answer_amid_which_a_close_notify_comes(self) -> None:
+        """It is sent to its end, as the client reads on."""
+        self.server.sync(namespace("shop"), *(deployment(f"{'x' * 200}-{number}", "shop") for number in range(1500)))
+        self.server.site.lane = None
+        client = self.client = self.shake_hands()
+        channel = client.protocol.wrappedProtocol
+        assert isinstance(channel, Channel)
+        client.end.sendall(LIST)
+        client.send(client.end.bio_read(1 << 16))
+        channel.pauseProducing()
+        client.end.shutdown()
+        client.send(client.end.bio_read(1 << 16))
+        self.assertFalse(client.closed)
+        channel.resumeProducing()
+        self.assertEqual(self.last_answers(client), [200])
 
     def test_a_client_that_wants_short_records(self) -> None:
         """An answer is whole where OpenSSL takes a part at a time, as after max_fragment_length (RFC 6066)."""
