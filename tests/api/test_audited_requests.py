@@ -165,6 +165,9 @@ class WriteTests(AuditedTests):
             self.assertEqual(answer.header("Warning"), '299 - "mind"')
         for line in self.server.audit.records:
             self.assertEqual((line.outcome, line.status, line.rule), ("AdmissionRefused", 422, said[:159]))
+        self.server.outcome = AdmissionRefused("-" + "ü" * 100, 403)
+        self.put()
+        self.assertEqual(self.server.audit.records[-1].rule, "-" + "ü" * 79)
 
     def test_what_the_cluster_refused(self) -> None:
         """The line says what came of it, and the status that the client got, in its family's words."""

@@ -1,5 +1,6 @@
 """Lists for clients that see a part: kept as long as they are right, and never more of them than there is room for."""
 
+import json
 import weakref
 from collections.abc import Iterator
 
@@ -219,6 +220,17 @@ class ManyAtOnceTests(PartsTests):
         (body,) = self.pump(waiting)
         self.assertEqual(body.data.count(b'"replica_count":9'), 1)
         self.assertLessEqual(len(self.shown), len(self.cache.tree()) + 1)
+
+    def test_names_that_change_meanwhile(self) -> None:
+        """A namespace that is told of without anything in it is among them in the end, too."""
+        slow_down(self)
+        seen = view(
+            Rule(identities=("*",), namespaces=("ns-*",), names=("n*",)), Rule(identities=("*",), namespaces=("empty",))
+        )
+        waiting = self.bodies.of_namespaces(seen)
+        self.change(Put(deployment("name-0", "ns-00", replicas=9, version="300")))
+        (body,) = self.pump(waiting)
+        self.assertEqual(json.loads(body.data)["namespaces"], ["empty", *(f"ns-{n:02}" for n in range(20))])
 
 
 class KeptTests(PartsTests):

@@ -6,7 +6,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from sre_server.day.temporary import Note, Temporaries, read_note
 from sre_server.model import Notes
-from sre_server.news import Listed, Resource, Source
+from sre_server.news import Changed, Deleted, Listed, Resource, Source
 from tests.memory_server import START
 
 STORE = Source(Resource.TEMPORARY, "sre", "temporary")
@@ -49,3 +49,12 @@ class NotesTests(SynchronousTestCase):
                 notes = Notes("sre", "temporary", "u", version, {"uid-web": "nonsense", "uid-api": version})
                 temporaries.applied(Listed(STORE, version, 0.0, others={"sre": {"temporary": notes}}))
         self.assertEqual([event["uid"] for event in logged], ["uid-web", "uid-api", "uid-api"])
+
+    def test_a_config_map_that_is_deleted(self) -> None:
+        """There are no temporary counts any more."""
+        temporaries = Temporaries(lambda: 0.0, STORE, 1e9)
+        notes = Notes("sre", "temporary", "u", "100", {"uid-web": Note("shop", "web", 3, 20, START, "alice").text()})
+        temporaries.applied(Listed(STORE, "100", 0.0, others={"sre": {"temporary": notes}}))
+        self.assertEqual(temporaries.count, 1)
+        temporaries.applied(Changed(STORE, 0.0, [Deleted(replace(notes, resource_version="101"))]))
+        self.assertEqual(temporaries.count, 0)

@@ -6,6 +6,7 @@ Whether a survivor changes any behaviour is for people to say; this ends with 0 
 import argparse
 import random
 import re
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -43,6 +44,7 @@ def main() -> int:
     parser.add_argument("--sample", type=int, default=200)
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args()
+    shutil.rmtree("mutants", ignore_errors=True)  # of other code, or other tests, nothing is known
     mutmut("run", "--max-children=1", FEW)
     made = list(fates())
     named = [name for name in made if any(fnmatch(name, pattern) for pattern in given.names)]

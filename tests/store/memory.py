@@ -80,6 +80,7 @@ class MemoryRedis:
         words = ("COUNT", "BLOCK", "STREAMS") if "BLOCK" in arguments else ("COUNT", "STREAMS")
         assert arguments[::2][: len(words)] == words, arguments
         assert arguments[-2] == KEYS.log, arguments
+        assert "BLOCK" not in arguments or int(arguments[3]) > 0, "0 is for ever"
         count = int(arguments[1])
         position = Position(*map(int, str(arguments[-1]).split("-")))
         if "BLOCK" in arguments and not (self.log and self.log[-1][0] > position):
