@@ -12,8 +12,8 @@ from sre_server.api import factory
 from sre_server.api.factory import make_api
 from sre_server.api.writing import Scaler
 from sre_server.cache import ClusterCache
+from sre_server.day.ending import Swap
 from sre_server.day.factory import make_day
-from sre_server.day.returning import Swap
 from sre_server.errors import SreServerError, Unavailable
 from sre_server.model import (
     Author,

@@ -15,8 +15,8 @@ from sre_server.api.statuses import FAMILY_A, status_of
 from sre_server.api.writing import TellScaled, author_of
 from sre_server.cache import ClusterCache
 from sre_server.day.autoscalers import Autoscalers
+from sre_server.day.ending import Account, Begin, End, Ended
 from sre_server.day.owners import setter_of
-from sre_server.day.returning import Account, Begin, End, Ended
 from sre_server.day.temporary import Note
 from sre_server.model import Guards
 from sre_server.security.audit import AuditLog, Entry, Record, timestamp

@@ -29,8 +29,9 @@ from sre_server.api.waiting import Waiting
 from sre_server.api.writing import Scaler, TellScaled, Writer
 from sre_server.cache import ClusterCache
 from sre_server.day.causes import LookAtPods
+from sre_server.day.ending import Endings, Swap
 from sre_server.day.factory import Day
-from sre_server.day.returning import Returning, Swap
+from sre_server.day.returning import Returning
 from sre_server.day.setting import Setting
 from sre_server.model import Author, Deployment
 from sre_server.security.audit import AuditLog
@@ -129,7 +130,8 @@ def make_api(
     setting = returning = None
     if swap is not None:
         setting = Setting(day.temporaries, swap)
-        returning = Returning(reactor, day.temporaries, swap, scale, look, ends.on_time, wall)
+        endings = Endings(reactor, day.temporaries, swap, scale, look, wall)
+        returning = Returning(reactor, day.temporaries, endings, ends.on_time, wall)
     temporary = TemporaryCounts(cache, day.temporaries, judge, ends, setting, returning, wall)
     planner = Planner(cache, day, judge, guards.guardrails, surveyor, temporary.said)
     health = Health(cache, permissions, watching, warnings, troubles)

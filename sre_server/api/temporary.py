@@ -16,7 +16,8 @@ from sre_server.api.gate import Asked
 from sre_server.api.judging import Judge, Wanted
 from sre_server.api.writing import Writer, conclude, shielded
 from sre_server.cache import ClusterCache
-from sre_server.day.returning import End, Overtaken, Returning
+from sre_server.day.ending import End, Overtaken
+from sre_server.day.returning import Returning
 from sre_server.day.setting import Setting
 from sre_server.day.temporary import AUTHOR_LENGTH, REASON_LENGTH, Known, Note, Temporaries, is_key, shown_time
 from sre_server.errors import (

@@ -9,7 +9,7 @@ from typing import Final
 from msgspec.structs import replace
 from twisted.logger import Logger
 
-from sre_server.day.returning import Overtaken, Swap
+from sre_server.day.ending import Overtaken, Swap
 from sre_server.day.temporary import Note, Temporaries
 from sre_server.errors import ClusterBroke, ClusterRefused, ClusterTimedOut, SreServerError
 from sre_server.model import Written
@@ -30,7 +30,7 @@ class Setting:
         """Note a temporary count in the place of the text `before`, then `write` it; return the note as it then is.
 
         Raises Overtaken if that text is not there, and whatever `write` raises. If that leaves the outcome unknown the
-        note stays, for `Returning.settle`; if nothing was changed, the text `before` is put back.
+        note stays, for `Endings.settle`; if nothing was changed, the text `before` is put back.
         """
         if not await self._change(uid, before, note.text(), client):
             raise Overtaken

@@ -10,7 +10,7 @@ from sre_server import errors
 from sre_server.api.deployments import UPDATED
 from sre_server.cluster.scaling import BOUNDS, Scaling
 from sre_server.cluster.workers import ConnectedWorkers
-from sre_server.day.returning import End
+from sre_server.day.ending import End
 from sre_server.errors import (
     AdmissionRefused,
     ClusterRefused,

@@ -12,7 +12,8 @@ from msgspec import Struct
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
-from sre_server.day.returning import End, Ended, Returning
+from sre_server.day.ending import End, Ended, Endings
+from sre_server.day.returning import Returning
 from sre_server.day.setting import Setting
 from sre_server.day.temporary import Known, Note, Temporaries
 from sre_server.errors import ClusterTimedOut, ClusterUnreachable, NotFound
@@ -163,16 +164,9 @@ class Pod:
         self.temporaries.applied(
             Listed(SOURCE, str(world.version), world.monotonic(), others={"sre": {"temporary": world.notes()}})
         )
-        self.returning = Returning(
-            clock,
-            self.temporaries,
-            self._swap,
-            self._scale,
-            self._look,
-            self._begin,
-            world.now,
-            random.Random(name),  # noqa: S311  # nothing secret
-        )
+        endings = Endings(clock, self.temporaries, self._swap, self._scale, self._look, world.now)
+        chance = random.Random(name)  # noqa: S311  # nothing secret
+        self.returning = Returning(clock, self.temporaries, endings, self._begin, world.now, chance)
         self.setting = Setting(self.temporaries, self._swap)
         self.returning.startService()
         world.pods.append(self)

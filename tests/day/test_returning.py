@@ -5,7 +5,8 @@ from itertools import pairwise
 from msgspec.structs import replace
 from twisted.trial.unittest import SynchronousTestCase
 
-from sre_server.day.returning import AT_ONCE, CLIENT, End, Overtaken
+from sre_server.day.ending import CLIENT, End, Overtaken
+from sre_server.day.returning import AT_ONCE
 from sre_server.day.temporary import read_note
 from sre_server.errors import ClusterTimedOut, ClusterUnreachable, Unavailable
 from tests.day.temporary_world import UID, Pod, World, ends

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from sre_server.day.returning import End, Ended
+from sre_server.day.ending import End, Ended
 from tests.day.temporary_world import UID, Pod, World
 
 GO: Final = st.tuples(st.just("go"), st.integers(0, 1), st.just("arrives"))
