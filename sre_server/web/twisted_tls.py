@@ -114,9 +114,10 @@ class ShortcutTLSTransport(BufferingTLSTransport):
         self.write_now = self.records.write_now
 
     def decrypt(self, data: bytes) -> None:
-        """Decrypt what was received in Twisted's way."""
-        super().dataReceived(data)
-        if self._handshakeDone and not self._aborted:
+        """Decrypt what was received in Twisted's way; what comes after a close_notify is ignored (RFC 8446, 6.1)."""
+        if not self._goes_on:
+            super().dataReceived(data)
+        if self._handshakeDone and not self._aborted and not self._goes_on:
             self.records.begin(self.getHandle(), self._aggregator.flush)
 
     def decrypted(self) -> None:
@@ -131,7 +132,9 @@ class ShortcutTLSTransport(BufferingTLSTransport):
         # A close_notify ends one direction alone (RFC 8446, 6.1); Twisted would answer it at once.
         has_ended = bool(self.getHandle().get_shutdown() & SSL.RECEIVED_SHUTDOWN)
         self._goes_on = has_ended and not self.disconnecting and self.peer_ended()
-        if not self._goes_on:
+        if self._goes_on:
+            self.records.end()
+        else:
             self._aggregator.flush()
             super()._shutdownTLS()
 

@@ -217,6 +217,18 @@ class DecryptingTests(TransportTests):
             self.assertEqual(self.last_answers(client), [200, 404])
         self.assertEqual([line.status for line in self.server.audit.records], [200, 200])
 
+    def test_what_comes_after_a_close_notify(self) -> None:
+        """It is not kept while an answer is waited for, however much comes, and takes no part in it."""
+        waiting: Deferred[Written | State] = Deferred()
+        self.server.outcome = waiting
+        for together in (True, False):
+            client = self.end(PUT, together=together)
+            with mock.patch.object(SSL.Connection, "bio_write") as kept:
+                for size in (1, 100, 1 << 12, 1 << 16):
+                    client.send(b"\x17\x03\x03\x40\x00" * size)
+            self.assertEqual((kept.called, client.closed), (False, False))
+            client.protocol.connectionLost(Failure(ConnectionDone()))
+
     def test_a_long_answer_amid_which_a_close_notify_comes(self) -> None:
         """It is sent to its end, as the client reads on."""
         self.server.sync(namespace("shop"), *(deployment(f"{'x' * 200}-{number}", "shop") for number in range(1500)))
