@@ -56,9 +56,14 @@ class ScopesTests(SynchronousTestCase):
         self.heard("c")
         self.clock.advance(120)
         self.assertIn("The namespaces 'a', 'b' were last heard from 121 s ago", self.refused())
-        for tolerance in (1, FOREVER):
+        self.assertIn("The namespace 'b' was last heard from", self.refused("b"))
+        self.clock.advance(0.5)
+        self.heard("b")
+        self.clock.advance(0.5)
+        self.assertIn("The namespace 'a' was last heard from 122 s", self.refused(None, 1))
+        for tolerance in (2, FOREVER):
             known = self.freshness.check_fresh(None, tolerance)
-            self.assertEqual((known.age, list(known.missing)), (121, []))
+            self.assertEqual((known.age, list(known.missing)), (122, []))
 
     def test_a_part_is_never_all(self) -> None:
         """What was never read is missing: told to who accepts that, and a refusal for everybody else."""

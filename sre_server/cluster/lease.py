@@ -15,6 +15,7 @@ from uuid import uuid4
 import msgspec
 from twisted.logger import Logger
 
+from sre_server.cluster.decoding import decode_status
 from sre_server.cluster.transport import STATUS_BYTES, Transport, refusal
 from sre_server.errors import BadAnswer
 from sre_server.news import Event
@@ -121,7 +122,7 @@ class LeaseHolder:
             if reply.status in (404, 409):
                 return None
             if reply.status not in (200, 201):
-                raise refusal(reply, "")
+                raise refusal(reply, decode_status(answer).message)
         try:
             return msgspec.json.decode(answer, type=dict[str, Any])
         except msgspec.DecodeError as error:

@@ -11,6 +11,7 @@ from sre_server.cluster.lease import READ_TIMEOUT, LeaseHolder
 from sre_server.cluster.whose import cluster_uid
 from sre_server.errors import BadAnswer, ClusterRefused, ClusterUnreachable
 from tests.fakes import FakeReply, FakeTransport
+from tests.wire import refusal
 
 LEASES = "/apis/coordination.k8s.io/v1/namespaces/sre/leases"
 
@@ -225,9 +226,11 @@ class LeaseTests(SynchronousTestCase):
             self.assertRaises(BadAnswer, LeaseHolder("sre", "watch", transport, self.clock.seconds).attempt)
 
     def test_it_is_refused(self) -> None:
-        """A cluster that forbids it says so."""
-        transport = FakeTransport([FakeReply(403, [b"{}"])])
-        self.assertRaises(ClusterRefused, LeaseHolder("sre", "watch", transport, self.clock.seconds).attempt)
+        """A cluster that forbids it says so, and why."""
+        transport = FakeTransport([refusal(403, "Forbidden", "leases are not for you")])
+        holder = LeaseHolder("sre", "watch", transport, self.clock.seconds)
+        error = self.assertRaises(ClusterRefused, holder.attempt)
+        self.assertEqual(str(error), "The cluster refused (403): leases are not for you")
 
 
 class WhoseTests(SynchronousTestCase):

@@ -77,7 +77,7 @@ class PageTests(SynchronousTestCase):
                 self.assertEqual((unreadable.namespace, unreadable.name), ("shop", "web"))
                 self.assertIn(unreadable.uid, ("", "uid-shop-web"))
                 self.assertIn(unreadable.resource_version, ("", "10"))
-                self.assertTrue(unreadable.why)
+                self.assertRegex(unreadable.why, "Expected .* - at|has characters that Kubernetes never uses")
                 self.assertEqual([event["log_level"] for event in logged], [LogLevel.warn])
 
     def test_nameless_item_is_left_out_and_logged(self) -> None:

@@ -8,8 +8,10 @@ from msgspec.structs import replace
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from sre_server.cache import ClusterCache
 from sre_server.day import changes as counting
 from sre_server.day.changes import Changes
+from sre_server.day.factory import make_changes
 from sre_server.day.record import OURS, THROUGH_SCALE, CountChange, Record
 from sre_server.model import Author, Deployment, Owners, ScaledEvent, Unreadable
 from sre_server.news import Changed, Deleted, Listed, Put, Resource, Source
@@ -52,6 +54,15 @@ class ChangesTests(SynchronousTestCase):
     def put(self, *items: Deployment) -> None:
         """Tell lines of the watch."""
         self.changes.applied(Changed(EVERYWHERE, self.clock.seconds(), [Put(item) for item in items]))
+
+    def test_a_cache_tells_of_them(self) -> None:
+        """What is made for a cache learns of its news, and each change is noted."""
+        cache = ClusterCache(self.clock.seconds, [EVERYWHERE], 1e9)
+        changes = make_changes(cache, self.clock.seconds, self.noted.append)
+        cache.apply(Listed(EVERYWHERE, "10", 1000, deployments=by_name([web(3, 10)])))
+        cache.apply(Changed(EVERYWHERE, 1000, [Put(web(5, 11))]))
+        (change,) = self.noted
+        self.assertEqual((change.before, change.after, len(changes.of(web(5, 11)))), (3, 5, 1))
 
     def hear(self, *items: ScaledEvent) -> None:
         """Tell of Events."""

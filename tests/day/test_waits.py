@@ -97,6 +97,7 @@ class WaitsTests(SynchronousTestCase):
                 looker.told.clear()
                 self.waits.applied(event)
                 self.assertEqual(looker.told, looks * [None])
+                self.assertEqual(looker.shared[-1], {})
         looker.told.clear()
         self.waits.touch(WEB)
         self.waits.touch(("shop", "api"))

@@ -131,7 +131,7 @@ class NameTests(IdentityTests):
             "deployer",
             "//example.org/deployer",
         ):
-            self.refusal(["alice"], uris=[uri])
+            self.assertIn("is not a SPIFFE ID", self.refusal(["alice"], uris=[uri]))
 
     def test_a_spiffe_id_is_written_in_one_way(self) -> None:
         """What the SPIFFE standard forbids, as two spellings of one client could slip by a rule, is refused."""
@@ -146,7 +146,7 @@ class NameTests(IdentityTests):
             "spiffe://example.org/%64eployer",
             "spiffe://example.org/*",
         ):
-            self.refusal(["alice"], uris=[uri])
+            self.assertIn("is not a SPIFFE ID", self.refusal(["alice"], uris=[uri]))
 
     def test_strange_values(self) -> None:
         """What no log line could show, or two names could share, identifies nobody: as CN, as O, beside a SPIFFE ID."""

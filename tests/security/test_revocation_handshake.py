@@ -3,6 +3,7 @@
 from datetime import timedelta
 from pathlib import Path
 
+from OpenSSL import SSL
 from twisted.trial.unittest import SynchronousTestCase
 
 from sre_server.security.tls import ServerTLS, TLSFiles
@@ -69,6 +70,9 @@ class RevocationHandshakeTests(RevocationTests):
         self.assertIn("certificate expired", self.outcome(server, expired))
         foreign = Authority(self.folder, "Other CA").issue("good")
         self.assertIn("unknown ca", self.outcome(server, foreign))
+        without = SSL.Context(SSL.TLS_CLIENT_METHOD)
+        without.load_verify_locations(str(self.authority.file))
+        self.assertIn("certificate required", test_tls.TLSClient(without, server).alert())
 
     def test_an_expired_list_does_not_excuse_another_fault(self) -> None:
         """What is forgiven is the list's age, not the age of a certificate."""

@@ -85,7 +85,8 @@ class RecordTests(SynchronousTestCase):
         for body in (text[32:].replace(b"w" * 9, b"\xff" * 9), b"\0", b"\0\x93\x01"):
             with self.subTest(body):
                 mac = hmac.digest(self.new, b"c:1\n" + body, "sha256")
-                self.assertRaises(StoreRefused, self.seal.open, "c:1", mac + body, Chunk)
+                error = self.assertRaises(StoreRefused, self.seal.open, "c:1", mac + body, Chunk)
+                self.assertRegex(str(error), "^'c:1' in Redis cannot be read: .")
         self.assertRaises(StoreRefused, object_of, Row(5, "shop", "web", "u", "5", more=[("a", "b", "c")]))
         for more in ((), ("web", 1, "three", True, ""), ("web", 1)):
             with self.subTest(more):

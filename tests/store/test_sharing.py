@@ -63,6 +63,11 @@ class SharingTests(SynchronousTestCase):
         self.rounds(1)
         self.assertEqual(self.pod.deployments(), self.world.deployments)
 
+    def test_what_they_are_called(self) -> None:
+        """Log lines and troubles say which of the two it is, and of which Redis."""
+        names = self.watcher.publisher.source, self.pod.follower.source
+        self.assertEqual(names, ("publishing to redis://redis:6379/0", "following redis://redis:6379/0"))
+
     def test_by_which_version_all_is_known(self) -> None:
         """That of the last change, once all are read: not in between, though changes may come in another order."""
         self.patch(mirror, "ROWS_AT_ONCE", 1)
