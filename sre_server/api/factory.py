@@ -164,6 +164,7 @@ def make_api(
         guards.connections,
         FastLane([family_a, family_b], metrics),
     )
+    metrics.connections.set_function(lambda: site.open)
     site.when_draining(waiting.waits.stop)
     return API(site, make_ops_site(reactor, metrics, health, refresh_all), health, returning)
 

@@ -23,7 +23,7 @@ from sre_server.web.intake import Intake, IStream
 from sre_server.web.request import APIRequest, host_of
 from sre_server.web.unsent import LONG_BYTES
 
-HANDSHAKE_SECONDS: Final = 5.0
+HANDSHAKE_SECONDS: Final = 5
 REQUEST_SECONDS: Final = 10.0
 WRITE_SECONDS: Final = 10.0
 CLOSE_SECONDS: Final = 5.0
@@ -58,6 +58,9 @@ class Channel(BoundedChannel):
         """Count the connection in; on the TLS port, give its handshake 5 s."""
         self._clocks = Clocks(cast("CallLater", self.callLater))
         self._write_now = getattr(self.transport, "write_now", self.transport.write)
+        if self.site.clients is not None:
+            self._client = self.site.clients.accepted()
+            self._idle_seconds, self.timeOut = self.timeOut, HANDSHAKE_SECONDS
         super().connectionMade()
         self.address = host_of(self.getPeer())
         self._fairness_key = f"address {self.address}"
@@ -66,9 +69,6 @@ class Channel(BoundedChannel):
             self.intake = Intake(self.site.turns, self.fairness_key, self._receive, cast("IStream", self.transport))
             self.read_through(self.intake)
         self.site.opened(self)
-        if self.site.clients is not None:
-            self._client = self.site.clients.accepted()
-            self._idle_seconds = self.setTimeout(HANDSHAKE_SECONDS)
 
     def handshakeCompleted(self) -> None:
         """Begin to wait for requests, and see whose connection it is; for Twisted's TLS."""
@@ -151,7 +151,6 @@ class Channel(BoundedChannel):
     def readConnectionLost(self) -> None:
         """Answer what has come, as nothing more will, and then close; see `IHalfCloseableProtocol`."""
         self._peer_has_ended = True
-        self.process_collected()
         self._close_if_done()
 
     def writeConnectionLost(self) -> None:
@@ -162,9 +161,13 @@ class Channel(BoundedChannel):
         super().requestDone(request)
         self._close_if_done()
 
+    @property
+    def is_done(self) -> bool:
+        """Whether all that was asked so far is answered; half a request is nothing."""
+        return self.intake.is_empty and (self.is_between_requests or self.is_mid_request)
+
     def _close_if_done(self) -> None:
-        """Close if the peer has ended, and nothing of what it asked is unanswered; half a request is nothing."""
-        if self._peer_has_ended and self.intake.is_empty and (self.is_between_requests or self.is_mid_request):
+        if self._peer_has_ended and self.is_done:
             self.loseConnection()
 
     def setLineMode(self, extra: bytes = b"") -> None:

@@ -68,7 +68,6 @@ class Connections:
         """Count a connection in."""
         self._open += 1
         self._of_network[network_of(address)] += 1
-        self._metrics.connections.inc()
 
     def identified(self, address: str, name: str) -> None:
         """Note who is at the other end of one more connection; raises TooManyRequests if that is one too many."""
@@ -87,7 +86,6 @@ class Connections:
         _count_out(self._of_network, network_of(address))
         if name is not None:
             _count_out(self._of_identity, name)
-        self._metrics.connections.dec()
 
     @property
     def identities(self) -> int:

@@ -63,6 +63,9 @@ class FairTLSTransport(ShortcutTLSTransport):
 
     def peer_ended(self) -> bool:
         """Answer all that came before the peer's close_notify."""
+        self.wrappedProtocol.process_collected()
+        if self.wrappedProtocol.is_done:
+            return False
         self.wrappedProtocol.readConnectionLost()
         return not self.disconnecting
 

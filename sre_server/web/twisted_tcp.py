@@ -9,12 +9,23 @@ import select
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
-from twisted.internet.interfaces import IListeningPort, IReactorFDSet, IReadDescriptor
+from twisted.internet.interfaces import (
+    IConsumer,
+    IHalfCloseableDescriptor,
+    IListeningPort,
+    ILoggingContext,
+    IPushProducer,
+    IReactorFDSet,
+    IReadDescriptor,
+    IReadWriteDescriptor,
+    ISystemHandle,
+    ITLSTransport,
+)
 from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
 from twisted.internet.tcp import Port, Server
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from zope.interface import implementer
+from zope.interface import implementer, implementer_only
 
 PRIVATE: Final = ("dataBuffer", "_tempDataBuffer", "_writeDisconnected", "_aborting")
 BATCH: Final = 32
@@ -93,6 +104,19 @@ class ConnectionPoll:
         self._epoll.close()
 
 
+class IPrompt(
+    ITLSTransport,
+    ISystemHandle,
+    IPushProducer,
+    IConsumer,
+    IReadWriteDescriptor,
+    IHalfCloseableDescriptor,
+    ILoggingContext,
+):
+    """All that a connection of Twisted's is, as one: TLS declares each of several for itself, which takes its time."""
+
+
+@implementer_only(IPrompt)
 class PromptServer(Server):
     """The server's end of a TCP connection, with nothing between a write and the kernel while that takes all."""
 
