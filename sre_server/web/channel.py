@@ -21,6 +21,7 @@ from sre_server.web.bounded import BoundedChannel
 from sre_server.web.clocks import CallLater, Clocks
 from sre_server.web.intake import Intake, IStream
 from sre_server.web.request import APIRequest, host_of
+from sre_server.web.stalls import cut_when_stalled
 from sre_server.web.unsent import LONG_BYTES
 
 HANDSHAKE_SECONDS: Final = 5
@@ -239,7 +240,7 @@ class Channel(BoundedChannel):
         unread = "write" in self._clocks
         super().loseConnection()
         if not unread:
-            self._clocks.start("close", CLOSE_SECONDS, self.transport.abortConnection)
+            cut_when_stalled(self._clocks, "close", CLOSE_SECONDS, self.transport)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Count the connection out and stop its clocks."""
@@ -260,7 +261,7 @@ class Channel(BoundedChannel):
         super().pauseProducing()
         if self.persistent:
             self.pause_parsing()
-        self._clocks.start("write", WRITE_SECONDS, self.transport.abortConnection)
+        cut_when_stalled(self._clocks, "write", WRITE_SECONDS, self.transport)
 
     def resumeProducing(self) -> None:
         """Go on, as the peer has read."""

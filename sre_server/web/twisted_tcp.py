@@ -5,8 +5,12 @@ that has something to say takes a way of its own through the reactor. Here one l
 and their answers leave together. `PRIVATE` lists what is used of Twisted's; see `sre_server.web.twisted_channel`.
 """
 
+import fcntl
 import select
+import sys
+import termios
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from typing import Final
 
 from twisted.internet.interfaces import (
@@ -27,7 +31,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer, implementer_only
 
-PRIVATE: Final = ("dataBuffer", "_tempDataBuffer", "_writeDisconnected", "_aborting")
+PRIVATE: Final = ("dataBuffer", "offset", "_tempDataBuffer", "_tempDataLen", "_writeDisconnected", "_aborting")
 BATCH: Final = 32
 """So many connections are heard before others on the reactor have their turn, and before what they are told is sent."""
 SHORT_BYTES: Final = 4096
@@ -152,6 +156,13 @@ class PromptServer(Server):
         """Send what was kept, unless it had to go before something else."""
         if self._kept:
             self.write(b"")
+
+    def unacknowledged(self) -> int:
+        """Return how many bytes of what was written the peer has not acknowledged yet, as far as is known."""
+        queued = bytes(4)
+        with suppress(OSError):  # a kernel that does not tell
+            queued = fcntl.ioctl(self.fileno(), termios.TIOCOUTQ, queued)
+        return len(self.dataBuffer) - self.offset + self._tempDataLen + int.from_bytes(queued, sys.byteorder)
 
     def _sent(self, data: bytes) -> int:
         """Send what the kernel takes, and return how much; why it takes nothing shows when that is tried again."""

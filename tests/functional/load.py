@@ -126,10 +126,12 @@ def is_cut(connection: socket.socket) -> bool:
     return bool(poller.poll(0))
 
 
-def wait_until_cut(connection: socket.socket, limit: float = 30.0) -> float:
-    """Wait for the other side to give the connection up although nothing is read; return the seconds."""
+def wait_until_cut(connection: socket.socket, limit: float = 30.0, reads: int = 0) -> float:
+    """Wait for the other side to give the connection up, reading so many bytes a slice; return the seconds."""
     began = time.monotonic()
     while not is_cut(connection):
+        if reads:
+            connection.recv(reads)
         if time.monotonic() - began > limit:
             raise AssertionError(f"the connection was still there after {limit:.0f} s")
         pause(SLICE_SECONDS)

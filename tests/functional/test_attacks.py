@@ -3,6 +3,7 @@
 After every attack the daemon holds as many descriptors as before, has logged no traceback, and serves a good client.
 """
 
+import contextlib
 import socket
 import tempfile
 from collections.abc import Callable
@@ -22,11 +23,13 @@ from tests.functional.load import (
     converse,
     descriptors,
     metric,
+    pause,
     report,
     statuses,
     together,
     wait_until_cut,
 )
+from tests.memory_client import read_answers
 from tests.web.test_site_ambiguity import CHUNKS, CODINGS, HEADERS, LENGTHS, POST, REQUEST_LINES, WRITE
 
 pytestmark = pytest.mark.xdist_group("load")
@@ -34,6 +37,8 @@ pytestmark = pytest.mark.xdist_group("load")
 MARGIN = 2.0
 """Seconds that a busy machine may add to what is promised."""
 PUT = b"PUT /deployments/shop/cart/replicas HTTP/1.1\r\nHost: localhost\r\n"
+SLOWLY_READ = 1_600_000
+"""Bytes: what takes a client longer than it would have for reading nothing, and for closing after that."""
 LIST = b"GET /namespaces/ANY/deployments/ANY/replica_count HTTP/1.1\r\nHost: localhost\r\n"
 
 
@@ -74,6 +79,11 @@ class SlowTests(Attacks):
             connection.sendall((LIST + b"\r\n") * 5)
             return End(wait_until_cut(connection), b"")
 
+    def _reads_next_to_nothing(self) -> End:
+        with connect_tls(self.daemon, receive_buffer=4096) as connection:
+            connection.sendall((LIST + b"\r\n") * 5)
+            return End(wait_until_cut(connection, reads=100), b"")
+
     def _never_closes(self, request: bytes) -> End:
         with connect_tls(self.daemon) as connection:
             answered = converse(connection, request)
@@ -102,7 +112,8 @@ class SlowTests(Attacks):
                 10,
                 [408],
             ),
-            "slow reader": (self._reads_nothing, 10, []),
+            "reads nothing": (self._reads_nothing, 10, []),
+            "reads next to nothing": (self._reads_next_to_nothing, 10, []),
             "never closes": (partial(self._never_closes, GOOD[:-2] + close), 5, [200]),
             "never closes after an error": (partial(self._never_closes, b"nonsense\r\n\r\n"), 5, [400]),
         }
@@ -113,6 +124,31 @@ class SlowTests(Attacks):
             self.assertLess(end.seconds, bound + MARGIN, name)
             self.assertGreater(end.seconds, bound - 0.5, f"{name} was not cut off for being slow")
         self.assert_unharmed("slow clients")
+
+
+class SlowLineTests(Attacks):
+    """Clients that read all the time, 100 kB a second."""
+
+    options = ("--simulated-deployments=100000",)
+
+    def _read(self, request: bytes) -> bytes:
+        with connect_tls(self.daemon, receive_buffer=16384) as connection:
+            connection.sendall(request)
+            received = b""
+            with contextlib.suppress(ConnectionResetError):
+                while piece := connection.recv(5_000 if len(received) < SLOWLY_READ else 1 << 16):
+                    received += piece
+                    if len(received) < SLOWLY_READ:
+                        pause(0.05)
+            return received
+
+    def test_long_answers(self) -> None:
+        """They are whole, of however much the kernel has taken what, and whoever is to close afterwards."""
+        close = b"GET /deployments HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+        for received in together(partial(self._read, close), partial(self._read, LIST + b"Connection: close\r\n\r\n")):
+            (answer,) = read_answers(received)
+            self.assertGreater(len(answer.body), SLOWLY_READ)
+        self.assert_unharmed("slow lines")
 
 
 class BadBytesTests(Attacks):

@@ -125,6 +125,19 @@ class ConnectionPollTests(SynchronousTestCase):
             self.poll.doRead()
             self.assertEqual(self.received(peer), b"".join(pieces))
 
+    def test_what_is_still_to_arrive(self) -> None:
+        """Counted is what the kernel has, and what it has not taken yet."""
+        connection, peer = self.connect()
+        self.assertEqual(connection.unacknowledged(), 0)
+        connection.write(b"x" * 10_000_000)
+        left = connection.unacknowledged()
+        self.assertGreaterEqual(left, 10_000_000)
+        read = 0
+        while read < 10_000_000:
+            read += len(self.received(peer))
+            self.write_on()
+        self.assertEqual(connection.unacknowledged(), 0)
+
     def test_outside_of_a_turn(self) -> None:
         """What is written later, by a timer or a thread's result, is sent at once."""
         connection, peer = self.connect()
