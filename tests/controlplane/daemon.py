@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -66,13 +66,20 @@ class Daemon:
     """
 
     def __init__(
-        self, command: Sequence[str], log: Path, healthy: Callable[[], bool], environment: Mapping[str, str]
+        self,
+        command: Sequence[str],
+        log: Path,
+        healthy: Callable[[], bool],
+        environment: Mapping[str, str],
+        attempts: int = 1,
     ) -> None:
+        """Run `command`, which has so many `attempts` to become healthy, should it end by itself before it is."""
         self.name = Path(command[0]).name
         self._command = list(command)
         self._log = log
         self._healthy = healthy
         self._environment = dict(environment)
+        self._attempts = attempts
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -97,19 +104,24 @@ class Daemon:
 
     def wait_ready(self, seconds: float = 60.0) -> None:
         """Return once the program says it is healthy; raise PlaneError if it dies first or takes longer."""
+        attempts = iter(range(1, self._attempts))
         try:
-            wait_until(self._ready, f"{self.name} is not ready", seconds)
+            wait_until(lambda: self._ready(attempts), f"{self.name} is not ready", seconds)
         except PlaneError as error:
             raise PlaneError(f"{error}\nthe end of {self._log}:\n{self.tail()}") from None
 
-    def _ready(self) -> bool:
-        """Tell whether the program is healthy, and raise PlaneError if it is gone."""
+    def _ready(self, attempts: Iterator[int]) -> bool:
+        """Tell whether the program is healthy; start it again if it is gone, or raise PlaneError."""
         if self._process is None:
             raise PlaneError(f"{self.name} is not running")
         status = self._process.poll()
-        if status is not None:
+        if status is None:
+            return self._healthy()
+        if next(attempts, None) is None:
             raise PlaneError(f"{self.name} ended with status {status}")
-        return self._healthy()
+        self._process = None
+        self.start()
+        return False
 
     def tail(self) -> str:
         """Return the end of the program's log."""

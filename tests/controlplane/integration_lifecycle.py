@@ -104,6 +104,22 @@ class DaemonTests(SynchronousTestCase):
                 daemon.wait_ready()
             daemon.stop()
 
+    def test_several_attempts(self) -> None:
+        """A program that may end at first has the attempts that it is given, and no more."""
+        with tempfile.TemporaryDirectory() as folder:
+            log = Path(folder) / "log"
+            command = ["/bin/sh", "-c", f"echo; test $(wc -l < {log}) -lt 3 && exit 3; exec sleep 60"]
+            path = {"PATH": os.environ["PATH"]}
+            for attempts in (3, 2):
+                log.write_bytes(b"")
+                daemon = Daemon(command, log, lambda: log.read_bytes() == b"\n\n\n", path, attempts)
+                daemon.start()
+                if attempts == 3:
+                    daemon.wait_ready()
+                else:
+                    self.assertRaisesRegex(PlaneError, "status 3", daemon.wait_ready)
+                daemon.stop()
+
     def test_reserved_port_refuses_connections(self) -> None:
         """A port that is only reserved is one on which nobody answers."""
         with reserve_port() as reserved, self.assertRaisesRegex(OSError, "refused"):

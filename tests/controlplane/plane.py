@@ -59,10 +59,10 @@ class ControlPlane(Access):
         )
         self._others = self._other_daemons()
 
-    def _daemon(self, command: list[str], is_healthy: Callable[[], bool]) -> Daemon:
+    def _daemon(self, command: list[str], is_healthy: Callable[[], bool], attempts: int = 1) -> Daemon:
         """Return one of the programs, not started, with a log file named after it."""
         log = self._layout.workdir / f"{Path(command[0]).name}.log"
-        return Daemon(command, log, is_healthy, self._environment)
+        return Daemon(command, log, is_healthy, self._environment, attempts)
 
     def _other_daemons(self) -> list[Daemon]:
         """Return the programs that are clients of the API server, each as the user it is meant to be."""
@@ -78,7 +78,8 @@ class ControlPlane(Access):
         return [
             self._daemon(components.controller_manager(layout, manager), probe(layout.ports.controller_manager)),
             self._daemon(components.scheduler(layout, scheduler), probe(layout.ports.scheduler)),
-            self._daemon(components.kwok(layout, kwok), self._nodes_are_ready),
+            # Where there are pods when it starts, kwok 0.8.0 sometimes ends with "concurrent map writes".
+            self._daemon(components.kwok(layout, kwok), self._nodes_are_ready, attempts=5),
         ]
 
     def _nodes_are_ready(self) -> bool:
