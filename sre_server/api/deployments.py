@@ -7,6 +7,7 @@ from klein import Klein
 from twisted.internet.defer import Deferred
 from twisted.web.resource import IResource
 
+from sre_server.api.asked import Permitted
 from sre_server.api.bodies import Body, one
 from sre_server.api.changes import ChangeBodies, since_in
 from sre_server.api.conditional import Conditions
@@ -26,7 +27,6 @@ from sre_server.api.writing import Writer
 from sre_server.cache import ClusterCache
 from sre_server.model import Deployment
 from sre_server.security.authorization import Verb, View
-from sre_server.security.identity import Identity
 from sre_server.web.request import APIRequest
 
 _REPLICAS: Final = b'{"namespace":"%s","deployment":"%s","replicas":%d}\n'
@@ -100,19 +100,23 @@ class DeploymentsAPI:
         return self._changes.of_all(view, since)
 
     @write_route(_app, "/deployments/<namespace:namespace>/<deployment:name>/replicas")
-    async def set_replicas(self, request: APIRequest, identity: Identity, namespace: str, name: str) -> object:
+    async def set_replicas(self, permitted: Permitted) -> object:
         """`PUT /deployments/{ns}/{name}/replicas` with `{"replicas": 20}`: set the count, and wait if so asked."""
-        asked, before = replicas_in_body(request), self.cache.find(namespace, name)
-        scaled = await self._writer.scale(request, identity, namespace, name, asked)
+        before = self.cache.find(permitted.namespace, permitted.name)
+        asked = replicas_in_body(permitted.request)
+        scaled = await self._writer.scale(permitted, asked)
         otherwise = "" if scaled.replicas == asked else f", admission made it {scaled.replicas}"
-        return {"message": UPDATED + otherwise, **await self._waiting.outcome(request, identity, scaled, before)}
+        outcome = await self._waiting.outcome(permitted, scaled, before, self.gate.may_still)
+        return {"message": UPDATED + otherwise, **outcome}
 
     @write_route(_app, "/deployments/<namespace:namespace>/<deployment:name>/plan", "POST", Verb.READ, Verb.SCALE)
-    async def plan(self, request: APIRequest, identity: Identity, namespace: str, name: str) -> object:
+    async def plan(self, permitted: Permitted) -> object:
         """`POST /deployments/{ns}/{name}/plan` with `{"replicas": 6}`: what would become of that count."""
-        asked, confirmed = replicas_in_body(request), confirmed_in(request)
-        plan = await self._planner.plan(Wanted(identity.name, namespace, name, asked, confirmed, Conditions()))
-        request.setHeader(b"ETag", plan.tag)
+        client, namespace, name = permitted.identity.name, permitted.namespace, permitted.name
+        asked, confirmed = replicas_in_body(permitted.request), confirmed_in(permitted.request)
+        plan = await self._planner.plan(Wanted(client, namespace, name, asked, confirmed, Conditions()))
+        await self.gate.permit_again(permitted)
+        permitted.request.setHeader(b"ETag", plan.tag)
         return plan.body
 
     @list_route(_app, reads, "/temporary")
@@ -126,16 +130,16 @@ class DeploymentsAPI:
         return self._temporary.one(namespace, name)
 
     @write_route(_app, "/deployments/<namespace:namespace>/<deployment:name>/temporary")
-    async def set_temporary(self, request: APIRequest, identity: Identity, namespace: str, name: str) -> object:
+    async def set_temporary(self, permitted: Permitted) -> object:
         """`PUT /deployments/{ns}/{name}/temporary` with `{"replicas": 20, "for": "2h"}`: set a count for a time."""
-        done = await self._temporary.set(request, identity, namespace, name, self._writer)
-        request.setResponseCode(HTTPStatus.CREATED if done.created else HTTPStatus.OK)
+        done = await self._temporary.set(permitted, self._writer)
+        permitted.request.setResponseCode(HTTPStatus.CREATED if done.created else HTTPStatus.OK)
         return {"message": UPDATED + " for a time", **shown(done.note)}
 
     @write_route(_app, "/deployments/<namespace:namespace>/<deployment:name>/temporary", "DELETE")
-    async def end_temporary(self, request: APIRequest, identity: Identity, namespace: str, name: str) -> object:
+    async def end_temporary(self, permitted: Permitted) -> object:
         """`DELETE /deployments/{ns}/{name}/temporary`: set the count back now."""
-        replicas = await self._temporary.end(request, identity, namespace, name)
+        replicas = await self._temporary.end(permitted, self._writer)
         return {"message": f"The temporary count has ended: the count is {replicas}", "replicas": replicas}
 
     @json_route(_app, "/deployments/<namespace:namespace>/<deployment:name>/permissions")

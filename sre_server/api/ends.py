@@ -10,7 +10,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 from twisted.logger import Logger
 
-from sre_server.api.gate import Asked
+from sre_server.api.asked import Permitted
 from sre_server.api.statuses import FAMILY_A, status_of
 from sre_server.api.writing import TellScaled, author_of
 from sre_server.cache import ClusterCache
@@ -58,11 +58,11 @@ class Ends:
         )
         return self._begun(uid, note, late, record)
 
-    def asked_for(self, asked: Asked) -> Begin:
+    def asked_for(self, permitted: Permitted) -> Begin:
         """Return what begins to tell of an end that a client asks for."""
 
         def begin(uid: str, note: Note, late: timedelta) -> Account:
-            return self._begun(uid, note, late, replace(asked.record(), action=REVERT))
+            return self._begun(uid, note, late, replace(permitted.record(), action=REVERT))
 
         return begin
 

@@ -107,14 +107,25 @@ def make_api(
     limits = {verb: TokenBuckets(rate, reactor.seconds) for verb, rate in guards.limits.items()}
 
     def gate(statuses: StatusTable) -> Gate:
-        return Gate(guards.authorizer, cache.names, limits, guards.audit, metrics, guards.expiry_warning, statuses)
+        return Gate(
+            guards.authorizer,
+            cache.names,
+            limits,
+            guards.audit,
+            metrics,
+            guards.expiry_warning,
+            statuses,
+            reactor.seconds,
+        )
 
     def tell_all(deployment: Deployment, asked: int, author: Author) -> None:
         waiting.waits.written(deployment, author.identity)
         tell(deployment, asked, author)
 
-    def writer(statuses: StatusTable) -> Writer:
-        return Writer(cache, judge, scale, guards.audit, metrics, told, statuses, temporary.overruled, planner)
+    def writer(statuses: StatusTable, gate: Gate) -> Writer:
+        return Writer(
+            cache, judge, scale, guards.audit, metrics, told, statuses, temporary.overruled, planner, gate.permit_again
+        )
 
     def refresh_all() -> None:
         refresh()
@@ -135,15 +146,15 @@ def make_api(
     temporary = TemporaryCounts(cache, day.temporaries, judge, ends, setting, returning, wall)
     planner = Planner(cache, day, judge, guards.guardrails, surveyor, temporary.said)
     health = Health(cache, permissions, watching, warnings, troubles)
-    gate_a = gate(FAMILY_A)
+    gate_a, gate_b = gate(FAMILY_A), gate(FAMILY_B)
     slices, newness = Slices(reactor), Newness(reactor, cache)
     names, counts = ListBodies(cache, names_in, slices), ListBodies(cache, counts_in, slices)
     pictures, changes = Pictures(cache, day), ChangeBodies(cache, day.changes, slices)
     waiting = Waiting(reactor, cache, day, metrics, look_at_pods)
     family_a = DeploymentsAPI(
-        cache, gate_a, newness, writer(FAMILY_A), names, pictures, waiting, temporary, changes, planner
+        cache, gate_a, newness, writer(FAMILY_A, gate_a), names, pictures, waiting, temporary, changes, planner
     )
-    family_b = NamespacesAPI(cache, gate(FAMILY_B), newness, writer(FAMILY_B), names, counts)
+    family_b = NamespacesAPI(cache, gate_b, newness, writer(FAMILY_B, gate_b), names, counts)
     deployments = family_a.resource()
     health_api = HealthAPI(health, gate_a).resource()
     resources = {

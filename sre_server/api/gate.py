@@ -10,20 +10,21 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache, partial
 from typing import Final, TypeVar
 
-from msgspec import Struct
 from twisted.internet.defer import Deferred
 
+from sre_server.api.asked import Asked, Permitted
 from sre_server.api.statuses import StatusTable, status_of
 from sre_server.errors import NotFound, NotIdentified, NotPermitted, NotTemporary, SreServerError, TooManyRequests
-from sre_server.security.audit import AuditLog, Record, timestamp
+from sre_server.security.audit import AuditLog
 from sre_server.security.authorization import EVERYTHING, Authorizer, Decision, Verb, View
 from sre_server.security.identity import Identity
 from sre_server.security.limits import Rate, TokenBuckets
 from sre_server.telemetry.metrics import Metrics
 from sre_server.web.request import APIRequest
 
-REASON_LENGTH: Final = 256
 _READ: Final = Verb.READ.value
+STANDS_SECONDS: Final = 1.0
+"""What was permitted longer ago than this is asked again before a write is sent to the cluster."""
 EXPIRY_HEADER: Final = "X-Client-Certificate-Expires"
 Refusal = TypeVar("Refusal", bound=SreServerError)
 _T = TypeVar("_T")
@@ -38,7 +39,7 @@ def map_now_or_later(value: _T | Deferred[_T], use: Callable[[_T], _R | Deferred
 class Gate:
     """Admits clients and asks `authorizer`; `limits` has a bucket per identity for each verb that is limited.
 
-    `namespaces` are all that there are: the same object for as long as they are the same.
+    `namespaces` are all that there are: the same object for as long as they are the same. `now` is a monotonic clock.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class Gate:
         metrics: Metrics,
         expiry_warning: timedelta,
         statuses: StatusTable,
+        now: Callable[[], float],
     ) -> None:
         self._authorizer = authorizer
         self._namespaces = namespaces
@@ -58,6 +60,7 @@ class Gate:
         self._metrics = metrics
         self._expiry_warning = expiry_warning
         self._statuses = statuses
+        self._now = now
         self._policies = {verb: _policy(verb, buckets.rate) for verb, buckets in limits.items()}
         self._reads = limits.get(Verb.READ)
         self._read_policy = f"RateLimit-Policy: {self._policies.get(Verb.READ)}\r\nRateLimit: "
@@ -128,7 +131,7 @@ class Gate:
         """Raise NotIdentified if whoever was admitted to a read is nobody any more, now that it has waited for news."""
         self._identified(Asked(request, None, Verb.READ, namespace, name), request.identify_again)
 
-    def _identified(self, asked: "Asked", identify: Callable[[], Identity]) -> Identity:
+    def _identified(self, asked: Asked, identify: Callable[[], Identity]) -> Identity:
         try:
             return identify()
         except NotIdentified as error:
@@ -163,10 +166,43 @@ class Gate:
         self, request: APIRequest, identity: Identity, verb: Verb, namespace: str, name: str
     ) -> Deferred[None] | None:
         """Raise NotPermitted (or fail with it) unless the client may do this."""
-        decision = self._authorizer.decide(identity, verb, namespace, name)
-        return map_now_or_later(decision, partial(self._enforce, Asked(request, identity, verb, namespace, name)))
+        asked = Asked(request, identity, verb, namespace, name)
+        return self._use(asked, self._authorizer.decide(identity, verb, namespace, name), partial(self._enforce, asked))
 
-    def _enforce(self, asked: "Asked", decision: Decision) -> None:
+    async def permit_write(self, request: APIRequest, identity: Identity, namespace: str, name: str) -> Permitted:
+        """Return what a client that was admitted may go on with; raises NotPermitted or NotIdentified."""
+        permitted = self.permit(request, identity, Verb.SCALE, namespace, name)
+        if permitted is not None:
+            await permitted
+        return Permitted(request, identity, namespace, name, self._now())
+
+    async def permit_again(self, write: Permitted) -> None:
+        """Raise NotPermitted or NotIdentified unless a client may still write, now that the cluster is to be asked."""
+        if self._now() - write.at > STANDS_SECONDS:
+            await self.permit_write(write.request, write.identity, write.namespace, write.name)
+        self._identified(write.asked(None), write.request.identify_again)
+
+    async def may_still(self, write: Permitted) -> bool:
+        """Tell whether a client might write now what it has written, and so may know what came of that."""
+        decided = self._authorizer.preview(write.identity, Verb.SCALE, write.namespace, write.name)
+        decision = await decided if isinstance(decided, Deferred) else decided
+        try:
+            write.request.identify_again()
+        except NotIdentified:
+            write.request.close_afterwards()
+            return False
+        return decision.allowed
+
+    def _use(self, asked: Asked, decided: _T | Deferred[_T], use: Callable[[_T], _R]) -> _R | Deferred[_R]:
+        """Use what was decided; if that took a while, whoever asked must still be somebody by then."""
+
+        def later(decided: _T) -> _R:
+            self._identified(asked.by(None), asked.request.identify_again)
+            return use(decided)
+
+        return decided.addCallback(later) if isinstance(decided, Deferred) else use(decided)
+
+    def _enforce(self, asked: Asked, decision: Decision) -> None:
         if not decision.allowed:
             who = asked.identity.name if asked.identity else ""
             error = NotPermitted(f"'{who}' may not {asked}: {decision.rule}.")
@@ -174,8 +210,8 @@ class Gate:
 
     def permit_everything(self, request: APIRequest, identity: Identity) -> Deferred[None] | None:
         """Raise NotPermitted (or fail with it) unless the client may read everything."""
-        decision = self._authorizer.decide_on_everything(identity)
-        return map_now_or_later(decision, partial(self._enforce, Asked(request, identity, Verb.READ, None, None)))
+        asked = Asked(request, identity, Verb.READ, None, None)
+        return self._use(asked, self._authorizer.decide_on_everything(identity), partial(self._enforce, asked))
 
     def _asked(self, namespace: str | None) -> Collection[str]:
         return self._namespaces() if namespace is None else (namespace,)
@@ -194,7 +230,7 @@ class Gate:
         except NotPermitted as error:
             self._enforce(asked, Decision(allowed=False, rule=str(error)))
             raise
-        return map_now_or_later(view, enforce)
+        return self._use(asked, view, enforce)
 
     def missing(self, identity: Identity, namespace: str, name: str, error: NotFound) -> NotFound:
         """Return the error for a client that may know which of the two does not exist; else one that does not tell."""
@@ -208,7 +244,7 @@ class Gate:
         """Return what would be decided, for a client that asks what it may do."""
         return self._authorizer.preview(identity, verb, namespace, name)
 
-    def _refused(self, asked: "Asked", error: Refusal, outcome: str, rule: str | None = None) -> Refusal:
+    def _refused(self, asked: Asked, error: Refusal, outcome: str, rule: str | None = None) -> Refusal:
         """Count and audit a refusal; return the error, to be raised."""
         self._metrics.denied.labels(outcome).inc()
         if asked.identity is not None or isinstance(error, NotIdentified):
@@ -231,50 +267,3 @@ def _policy(verb: Verb, rate: Rate) -> str:
 
 def _left(what: str, remaining: int, wait: float) -> str:
     return f'"{what}";r={remaining};t={math.ceil(wait)}'
-
-
-class Asked(Struct, frozen=True):
-    """One thing that a client wants, for messages and for the audit log."""
-
-    request: APIRequest
-    identity: Identity | None
-    verb: Verb
-    namespace: str | None
-    name: str | None
-
-    def by(self, identity: Identity) -> "Asked":
-        """Return the same, wanted by somebody who is known."""
-        return Asked(self.request, identity, self.verb, self.namespace, self.name)
-
-    def __str__(self) -> str:
-        """Say it in words."""
-        if self.namespace is None:
-            return f"{self.verb.value} everything"
-        what = f"'{self.name}'" if self.name else "the Deployments"
-        return f"{self.verb.value} {what} in '{self.namespace}'"
-
-    def record(self, certificate_sha256: str | None = None, **known: str | int | None) -> Record:
-        """Return the audit line of it, with what else is known; the certificate is that of a client without a name."""
-        identity = self.identity
-        return Record(
-            time=timestamp(),
-            request_id=self.request.request_id,
-            identity=identity.name if identity else None,
-            groups=identity.groups if identity else (),
-            certificate_sha256=identity.certificate_sha256 if identity else certificate_sha256,
-            address=self.request.address,
-            action=self.verb.value,
-            namespace=self.namespace,
-            name=self.name,
-            reason=reason_of(self.request),
-            **known,  # type: ignore[arg-type]  # fields of Record, each of its own type
-        )
-
-
-def reason_of(request: APIRequest) -> str | None:
-    """Return the `X-Reason` header, made printable and cut to 256 characters; None if there is nothing left of it."""
-    given = request.getHeader(b"x-reason")
-    if given is None:
-        return None
-    text = "".join(character for character in given.decode("utf-8", "replace") if character.isprintable())
-    return text[:REASON_LENGTH].strip() or None

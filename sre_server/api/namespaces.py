@@ -6,6 +6,7 @@ from klein import Klein
 from twisted.internet.defer import Deferred
 from twisted.web.resource import IResource
 
+from sre_server.api.asked import Permitted
 from sre_server.api.bodies import Body, one
 from sre_server.api.counts import replicas_in_path
 from sre_server.api.gate import Gate
@@ -18,8 +19,6 @@ from sre_server.api.writing import Writer
 from sre_server.cache import ClusterCache
 from sre_server.model import Deployment
 from sre_server.security.authorization import View
-from sre_server.security.identity import Identity
-from sre_server.web.request import APIRequest
 
 _REPLICA_COUNT: Final = b'{"namespace":"%s","deployment":"%s","replica_count":%d}\n'
 
@@ -82,10 +81,7 @@ class NamespacesAPI:
         return one(_REPLICA_COUNT, deployment)
 
     @write_route(_app, "/namespaces/<namespace:namespace>/deployments/<deployment:name>/replica_count/<count>")
-    async def set_replica_count(
-        self, request: APIRequest, identity: Identity, namespace: str, name: str, count: str
-    ) -> object:
+    async def set_replica_count(self, permitted: Permitted, count: str) -> object:
         """`PUT .../replica_count/{n}`: set the desired count; no body is read."""
-        replicas = replicas_in_path(count)
-        scaled = await self._writer.scale(request, identity, namespace, name, replicas)
-        return {"namespace": namespace, "deployment": name, "replica_count": scaled.replicas}
+        scaled = await self._writer.scale(permitted, replicas_in_path(count))
+        return {"namespace": permitted.namespace, "deployment": permitted.name, "replica_count": scaled.replicas}

@@ -170,7 +170,7 @@ def list_route(
 
 
 def write_route(app: Klein, rule: str, method: str = "PUT", *charged: Verb) -> Callable[[Handler], Handler]:
-    """Serve a method of one Deployment to clients that may SCALE it; the handler is a coroutine of request, identity.
+    """Serve a method of one Deployment to clients that may SCALE it; the handler is a coroutine of what is `Permitted`.
 
     It takes a token of each verb in `charged`; of SCALE alone unless that says more.
     """
@@ -178,11 +178,9 @@ def write_route(app: Klein, rule: str, method: str = "PUT", *charged: Verb) -> C
     def decorate(handler: Handler) -> Handler:
         async def write(family: Family, request: APIRequest, namespace: str, name: str, **more: str) -> object:
             identity = family.gate.admit(request, Verb.SCALE, namespace, name, *charged)
-            permitted = family.gate.permit(request, identity, Verb.SCALE, namespace, name)
-            if permitted is not None:
-                await permitted
+            permitted = await family.gate.permit_write(request, identity, namespace, name)
             try:
-                return await cast("Awaitable[object]", handler(family, request, identity, namespace, name, **more))
+                return await cast("Awaitable[object]", handler(family, permitted, **more))
             except NotFound as error:
                 raise family.gate.missing(identity, namespace, name, error) from None
 

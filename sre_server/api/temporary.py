@@ -8,11 +8,11 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
+from sre_server.api.asked import Permitted
 from sre_server.api.bodies import Body, digest_of, digest_tag, warning
 from sre_server.api.conditional import Conditions
-from sre_server.api.counts import confirmed_in, temporary_in_body
+from sre_server.api.counts import temporary_in_body
 from sre_server.api.ends import Ends
-from sre_server.api.gate import Asked
 from sre_server.api.judging import Judge, Wanted
 from sre_server.api.writing import Writer, conclude, shielded
 from sre_server.cache import ClusterCache
@@ -30,10 +30,8 @@ from sre_server.errors import (
     Unavailable,
 )
 from sre_server.model import Deployment, State, Written
-from sre_server.security.authorization import Verb, View
+from sre_server.security.authorization import View
 from sre_server.security.guardrails import CONFIRMATIONS
-from sre_server.security.identity import Identity
-from sre_server.web.request import APIRequest
 
 MOST: Final = 1000
 MOST_OF_A_CLIENT: Final = 100
@@ -127,26 +125,22 @@ class TemporaryCounts:
 
     # What is written.
 
-    async def set(self, request: APIRequest, identity: Identity, namespace: str, name: str, writer: Writer) -> Set:
+    async def set(self, permitted: Permitted, writer: Writer) -> Set:
         """Set a count for a time, or extend the time; `writer` writes it.
 
         Raises what `Writer.scale` does, and TooManyRequests if there are too many already.
         """
         setting, _ = self._parts()
-        self._cache.check_served(namespace)
-        self._cache.check_synced(namespace)
-        replicas, span = temporary_in_body(request)
-        conditions = Conditions.of(request.getHeader(b"if-match"), request.getHeader(b"if-none-match"))
-        wanted = Wanted(identity.name, namespace, name, replicas, confirmed_in(request), conditions)
-        asked = Asked(request, identity, Verb.SCALE, namespace, name)
-        record = asked.record(new_replicas=replicas, requested_replicas=replicas)
+        replicas, span = temporary_in_body(permitted.request)
+        wanted = writer.wanted(permitted, replicas)
+        record = permitted.record(new_replicas=replicas, requested_replicas=replicas)
         begun: list[Written] = []
         is_asked = False
 
         async def write() -> Written:
             nonlocal is_asked
             is_asked = True
-            begun.append(await writer.write(bound, state, record))
+            begun.append(await writer.write(permitted, bound, state, record))
             return begun[0]
 
         try:
@@ -157,26 +151,26 @@ class TemporaryCounts:
             extended = known is not None and self._is_ours(state, known)
             original = known.note.original if known is not None and extended else state.replicas or 0
             self._judge_way_back(replace(wanted, replicas=original, conditions=Conditions()), state, replicas)
-            self._check_room(identity.name, state.uid)
+            self._check_room(wanted.client, state.uid)
             note = Note(
-                namespace=namespace,
-                name=name,
+                namespace=wanted.namespace,
+                name=wanted.name,
                 original=original,
                 count=replicas,
                 until=self._wall() + span,
-                author=identity.name[:AUTHOR_LENGTH],
+                author=wanted.client[:AUTHOR_LENGTH],
                 reason=(record.reason or "")[:REASON_LENGTH] or None,
-                request_id=request.request_id,
+                request_id=permitted.request.request_id,
                 before=state.replicas,
             )
             bound = replace(wanted, conditions=_AsSeen(uid=state.uid, replicas=state.replicas or 0))
             before = self._temporaries.text(state.uid)
-            done = await shielded(setting.set(state.uid, note, before, write, identity.name))
+            done = await shielded(setting.set(state.uid, note, before, write, wanted.client))
         except SreServerError as error:
             if not is_asked:
                 writer.refused(record, error)
             raise
-        conclude(request, begun[0])
+        conclude(permitted.request, begun[0])
         return Set(done, created=not extended)
 
     async def _state(self, wanted: Wanted) -> State:
@@ -208,23 +202,22 @@ class TemporaryCounts:
         if self._temporaries.size > MOST_BYTES:
             raise TooManyRequests("The ConfigMap of temporary counts is full.", RETRY_SECONDS)
 
-    async def end(self, request: APIRequest, identity: Identity, namespace: str, name: str) -> int:
+    async def end(self, permitted: Permitted, writer: Writer) -> int:
         """End a temporary count now; return the count that there then is.
 
         Raises NotTemporary if there is none, and Conflict if the count is no longer the temporary one.
         """
         _, returning = self._parts()
-        self._cache.check_served(namespace)
-        self._cache.check_synced(namespace)
-        confirmed_in(request)
-        conditions = Conditions.of(request.getHeader(b"if-match"), request.getHeader(b"if-none-match"))
-        state = await self._judge.state(Wanted(identity.name, namespace, name, 0, CONFIRMATIONS, conditions))
-        conditions.check(state.replicas, state.uid)
+        wanted = replace(writer.wanted(permitted, 0), confirmed=CONFIRMATIONS)
+        namespace, name = wanted.namespace, wanted.name
+        state = await self._judge.state(wanted)
+        wanted.conditions.check(state.replicas, state.uid)
         known = self._temporaries.of(state.uid)
         if known is None:
             raise _none(namespace, name)
-        begin = self._ends.asked_for(Asked(request, identity, Verb.SCALE, namespace, name))
-        ended = await shielded(returning.end(state.uid, known, begin, identity.name))
+        await writer.permit_again(permitted)
+        begin = self._ends.asked_for(permitted)
+        ended = await shielded(returning.end(state.uid, known, begin, wanted.client))
         if ended.end in (End.DELETED, End.RECREATED):
             raise NotFound(f"The Deployment '{name}' does not exist in the namespace '{namespace}' any more.")
         if ended.end is End.SUPERSEDED:

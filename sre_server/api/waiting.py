@@ -1,11 +1,12 @@
 """Answers that wait because their client wants that: for what comes of a write, or for news of a Deployment."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
+from sre_server.api.asked import Permitted
 from sre_server.api.bodies import Body
 from sre_server.api.conditional import accepts_gzip
 from sre_server.api.preferences import APPLIED, applied, wait_in
@@ -15,12 +16,15 @@ from sre_server.day.causes import Causes, LookAtPods
 from sre_server.day.factory import Day
 from sre_server.day.outcomes import Knowledge, Settling, Verdict
 from sre_server.day.waits import Waits
-from sre_server.errors import NotIdentified, SreServerError
+from sre_server.errors import SreServerError
 from sre_server.model import Deployment
 from sre_server.news import Change
 from sre_server.security.identity import Identity
 from sre_server.telemetry.metrics import Metrics
 from sre_server.web.request import APIRequest
+
+MayStill = Callable[[Permitted], Awaitable[bool]]
+"""Tells whether a client may know what came of a write; see `sre_server.api.gate.Gate.may_still`."""
 
 
 class Waiting:
@@ -51,12 +55,14 @@ class Waiting:
         cache.subscribe(self.waits)
 
     async def outcome(
-        self, request: APIRequest, identity: Identity, written: Deployment, before: Deployment | None
+        self, permitted: Permitted, written: Deployment, before: Deployment | None, may_still: MayStill
     ) -> dict[str, object]:
         """Return what came of a write, for its answer; nothing if the client does not want to wait, or cannot.
 
-        `before` is what was known of the Deployment before the write.
+        `before` is what was known of the Deployment before the write; `may_still` tells whether who asked for the write
+        may know more, once that is there.
         """
+        request = permitted.request
         seconds = wait_in(request.getHeader(b"prefer"))
         if seconds is None:
             return {}
@@ -64,7 +70,7 @@ class Waiting:
         self._causes.watch(key)
         try:
             settling = Settling(self._knowledge, written, before)
-            waiting = self.waits.wait(identity.name, key, seconds, settling)
+            waiting = self.waits.wait(permitted.identity.name, key, seconds, settling)
             if waiting is None:
                 return {}
             request.setHeader(APPLIED, applied(seconds))
@@ -74,10 +80,7 @@ class Waiting:
         after = self._now() - began
         self._metrics.wait_outcomes.labels(verdict.outcome.value).inc()
         await request.resumed(after)
-        try:
-            request.identify_again()
-        except NotIdentified:  # the write is done, and what came of it is for clients to know
-            request.close_afterwards()
+        if not await may_still(permitted):  # the write is done, and what came of it is for clients to know
             return {}
         told: dict[str, object] = {"outcome": verdict.outcome.value, "replicas": verdict.replicas, "after": int(after)}
         return told | ({"by": verdict.by} if verdict.by else {}) | ({"cause": verdict.cause} if verdict.cause else {})

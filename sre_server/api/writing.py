@@ -8,9 +8,9 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from sre_server.api.asked import Permitted
 from sre_server.api.conditional import Conditions
 from sre_server.api.counts import confirmed_in
-from sre_server.api.gate import Asked
 from sre_server.api.judging import Judge, Wanted
 from sre_server.api.planning import Planner
 from sre_server.api.statuses import StatusTable, status_of
@@ -18,8 +18,6 @@ from sre_server.cache import ClusterCache
 from sre_server.errors import AdmissionRefused, Conflict, GuardrailRefused, NotFound, SreServerError
 from sre_server.model import Author, Deployment, Expected, State, Written
 from sre_server.security.audit import AuditLog, Entry, Record
-from sre_server.security.authorization import Verb
-from sre_server.security.identity import Identity
 from sre_server.telemetry.metrics import Metrics
 from sre_server.web.request import APIRequest
 
@@ -47,6 +45,8 @@ class TellScaled(Protocol):
 
 Overrule = Callable[[Deployment, str], Awaitable[Sequence[str]]]
 """Is told of a count that a client has set for good; returns the values of Warning fields about that."""
+PermitAgain = Callable[[Permitted], Awaitable[None]]
+"""Raises NotPermitted or NotIdentified unless a client may still write; see `sre_server.api.gate.Gate.permit_again`."""
 
 
 class Writer:
@@ -63,6 +63,7 @@ class Writer:
         statuses: StatusTable,
         overrule: Overrule,
         planner: Planner,
+        permit_again: PermitAgain,
     ) -> None:
         self._cache = cache
         self._judge = judge
@@ -73,21 +74,16 @@ class Writer:
         self._overrule = overrule
         self._statuses = statuses
         self._planner = planner
+        self.permit_again = permit_again
 
-    async def scale(
-        self, request: APIRequest, identity: Identity, namespace: str, name: str, replicas: int
-    ) -> Deployment:
+    async def scale(self, permitted: Permitted, replicas: int) -> Deployment:
         """Set the desired count and return the Deployment as it then is, with what the cluster warns of in the answer.
 
         Raises GuardrailRefused, PreconditionFailed or Unavailable (nothing was asked), NotFound, saying which of the
         two does not exist, and whatever the cluster's refusal is.
         """
-        self._cache.check_served(namespace)
-        self._cache.check_synced(namespace)
-        conditions = Conditions.of(request.getHeader(b"if-match"), request.getHeader(b"if-none-match"))
-        wanted = Wanted(identity.name, namespace, name, replicas, confirmed_in(request), conditions)
-        asked = Asked(request, identity, Verb.SCALE, namespace, name)
-        record = asked.record(new_replicas=replicas, requested_replicas=replicas)
+        wanted = self.wanted(permitted, replicas)
+        record = permitted.record(new_replicas=replicas, requested_replicas=replicas)
         try:
             wanted = await self._planner.settle(wanted)
             state = await self._judge.state(wanted)
@@ -96,23 +92,34 @@ class Writer:
         except SreServerError as error:
             self.refused(record, error)
             raise
+        await self.permit_again(permitted)
         entry = self._audit.begin(record)
         try:
             written = await shielded(self._scaled(wanted, state, expected, entry, record))
         except AdmissionRefused as error:
-            _warn(request, error.warnings)
+            _warn(permitted.request, error.warnings)
             raise
         except NotFound:
-            self._cache.check_namespace(namespace)
+            self._cache.check_namespace(wanted.namespace)
             raise
-        conclude(request, written)
+        conclude(permitted.request, written)
         return written.deployment
 
-    async def write(self, wanted: Wanted, state: State, record: Record) -> Written:
+    def wanted(self, permitted: Permitted, replicas: int) -> Wanted:
+        """Read off a request on what a write of this count is conditional; raises Unavailable, or for what is wrong."""
+        request, namespace = permitted.request, permitted.namespace
+        self._cache.check_served(namespace)
+        self._cache.check_synced(namespace)
+        conditions = Conditions.of(request.getHeader(b"if-match"), request.getHeader(b"if-none-match"))
+        client = permitted.identity.name
+        return Wanted(client, namespace, permitted.name, replicas, confirmed_in(request), conditions)
+
+    async def write(self, permitted: Permitted, wanted: Wanted, state: State, record: Record) -> Written:
         """Carry out a write that is to be judged on a state, with `record` as its line in the audit log.
 
         To be shielded. Raises as `scale` does.
         """
+        await self.permit_again(permitted)
         return await self._carried_out(
             wanted, state, self._judge.judge(wanted, state), self._audit.begin(record), record
         )

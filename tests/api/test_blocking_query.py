@@ -8,26 +8,10 @@ from sre_server.model import (
     Autoscaler,
 )
 from sre_server.news import Changed, Deleted
-from sre_server.security.authorization import AnyClient, Decision, Verb
-from sre_server.security.identity import Identity
-from tests.api.waiting import WEB, WaitingTestCase, at
+from tests.api.waiting import WEB, Fickle, WaitingTestCase, at
 from tests.fakes import deployment, namespace
 from tests.memory_client import Answer, Wire
 from tests.memory_server import MemoryServer
-
-
-class Fickle(AnyClient):
-    """Lets everybody do everything, until it does not."""
-
-    allows = True
-
-    def decide(self, identity: Identity, verb: Verb, namespace: str, name: str) -> Decision:
-        """See `Authorizer.decide`."""
-        return Decision(self.allows, "a whim")
-
-    def known_to_read(self, identity: Identity, namespace: str, name: str) -> bool:
-        """See `Authorizer.known_to_read`."""
-        return self.allows
 
 
 class BlockingQueryTests(WaitingTestCase):

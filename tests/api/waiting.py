@@ -10,6 +10,8 @@ from sre_server.model import (
     Deployment,
     Progress,
 )
+from sre_server.security.authorization import AnyClient, Decision, Verb
+from sre_server.security.identity import Identity
 from tests.day.test_autoscalers import listed
 from tests.fakes import deployment, namespace
 from tests.memory_client import Wire
@@ -31,6 +33,22 @@ def at(version: int, replicas: int, total: int, **more: Any) -> Deployment:
     fields = {name: more.pop(name) for name in list(more) if name in Progress.__struct_fields__}
     seen = replace(WEB, resource_version=str(version), replicas=replicas, progress=replace(progress, **fields))
     return replace(seen, **more)
+
+
+class Fickle(AnyClient):
+    """Lets everybody do everything, until it does not."""
+
+    allows = True
+
+    def decide(self, identity: Identity, verb: Verb, namespace: str, name: str) -> Decision:
+        """See `Authorizer.decide`."""
+        return Decision(self.allows, "a whim")
+
+    preview = decide
+
+    def known_to_read(self, identity: Identity, namespace: str, name: str) -> bool:
+        """See `Authorizer.known_to_read`."""
+        return self.allows
 
 
 class WaitingTestCase(SynchronousTestCase):
