@@ -100,6 +100,11 @@ class Intake:
         while self._received:
             self._process_piece()
 
+    def forget(self) -> None:
+        """Forget what waits, and read on."""
+        self._received = b""
+        self._process_waiting()
+
     def stopProducing(self) -> None:
         """Forget what waits, as the connection is gone."""
         self._received, self._dropped = b"", True

@@ -62,12 +62,17 @@ class FairTLSTransport(ShortcutTLSTransport):
             super().decrypt(data)
 
     def peer_ended(self) -> bool:
-        """Answer all that came before the peer's close_notify."""
+        """Answer all that came before the peer's close_notify, and ignore what came after it."""
         self.wrappedProtocol.process_collected()
-        if self.wrappedProtocol.is_done:
-            return False
+        if self.wrappedProtocol.is_done and self._all_has_arrived():
+            return False  # Twisted's way is enough, and costs less
+        self._intake.forget()
         self.wrappedProtocol.readConnectionLost()
         return not self.disconnecting
+
+    def _all_has_arrived(self) -> bool:
+        unacknowledged = getattr(self.transport, "unacknowledged", None)
+        return unacknowledged is not None and unacknowledged() == 0
 
     def pauseProducing(self) -> None:
         """Stop reading, as the channel wants."""

@@ -114,9 +114,8 @@ class ShortcutTLSTransport(BufferingTLSTransport):
         self.write_now = self.records.write_now
 
     def decrypt(self, data: bytes) -> None:
-        """Decrypt what was received in Twisted's way; what comes after a close_notify is ignored (RFC 8446, 6.1)."""
-        if not self._goes_on:
-            super().dataReceived(data)
+        """Decrypt what was received in Twisted's way."""
+        super().dataReceived(data)
         if self._handshakeDone and not self._aborted and not self._goes_on:
             self.records.begin(self.getHandle(), self._aggregator.flush)
 
@@ -134,6 +133,7 @@ class ShortcutTLSTransport(BufferingTLSTransport):
         self._goes_on = has_ended and not self.disconnecting and self.peer_ended()
         if self._goes_on:
             self.records.end()
+            self.dataReceived = _ignore  # type: ignore[method-assign, assignment]  # as Twisted's own `write`
         else:
             self._aggregator.flush()
             super()._shutdownTLS()
@@ -173,3 +173,7 @@ class ShortcutTLSTransport(BufferingTLSTransport):
 def record_length(data: bytes) -> int:
     """Return how long the record is that `data` begins with, header included; 5 if the header is not whole yet."""
     return _HEADER_BYTES + int.from_bytes(data[3:_HEADER_BYTES])
+
+
+def _ignore(_: bytes) -> None:
+    """Ignore what comes after a close_notify (RFC 8446, 6.1)."""

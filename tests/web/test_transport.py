@@ -218,16 +218,23 @@ class DecryptingTests(TransportTests):
         self.assertEqual([line.status for line in self.server.audit.records], [200, 200])
 
     def test_what_comes_after_a_close_notify(self) -> None:
-        """It is not kept while an answer is waited for, however much comes, and takes no part in it."""
-        waiting: Deferred[Written | State] = Deferred()
-        self.server.outcome = waiting
+        """It is not kept while an answer is waited for, however much comes, and does not keep the connection open."""
+        junk = b"\x17\x03\x03\x40\x00" * (1 << 16)
         for together in (True, False):
-            client = self.end(PUT, together=together)
+            waiting: Deferred[Written | State] = Deferred()
+            self.server.outcome = waiting
+            client = self.client = self.shake_hands()
+            sent = self.records(PUT, 1 << 14)
+            client.end.shutdown()
+            sent += client.end.bio_read(1 << 16)
+            client.send(sent + junk if together else sent)
+            self.server.site.turns.spend(ALICE.name, 1)
             with mock.patch.object(SSL.Connection, "bio_write") as kept:
-                for size in (1, 100, 1 << 12, 1 << 16):
-                    client.send(b"\x17\x03\x03\x40\x00" * size)
+                client.send(junk)
+                client.send(junk[:100])
             self.assertEqual((kept.called, client.closed), (False, False))
-            client.protocol.connectionLost(Failure(ConnectionDone()))
+            waiting.callback(Written(deployment("web", "shop", replicas=5)))
+            self.assertEqual(self.last_answers(client), [200])
 
     def test_a_long_answer_amid_which_a_close_notify_comes(self) -> None:
         """It is sent to its end, as the client reads on."""
