@@ -4,6 +4,7 @@ Twisted's `MultiService` stops its children without waiting between them; here e
 bound, before the next one's begins, so that the last response is out before the watch ends.
 """
 
+import signal
 from collections.abc import Sequence
 from typing import Final
 
@@ -42,6 +43,7 @@ class OrderedServices(Service):
     def stopService(self) -> Deferred[None]:
         """Stop every service, last first; what fails or hangs is logged and left behind."""
         super().stopService()
+        _let_signals_be(self._reactor)
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
@@ -51,6 +53,14 @@ class OrderedServices(Service):
                 await stopped.addTimeout(STOP_SECONDS + DRAIN_SECONDS, self._reactor)
             except Exception:  # noqa: BLE001  # the others must still be stopped
                 self.log.failure("{service} did not stop in order", service=type(service).__name__)
+
+
+def _let_signals_be(reactor: IReactorTime) -> None:
+    """Do nothing upon a second SIGTERM or Ctrl-C: the stop is under way, and Twisted would log a traceback."""
+    for number, name in ((signal.SIGINT, "sigInt"), (signal.SIGTERM, "sigTerm")):
+        handler = getattr(reactor, name, None)
+        if handler is not None and signal.getsignal(number) == handler:
+            signal.signal(number, lambda *_: None)
 
 
 class Unreadiness(Service):

@@ -33,10 +33,13 @@ class ShutdownTests(SimulatedTestCase):
         self.daemon.send_signal(signal.SIGTERM)
         self.daemon.wait_for(lambda: self._ready_status() == 503, "unready")
         self.assertRaises(OSError, self.daemon.get, "/deployments")
+        for number in (signal.SIGTERM, signal.SIGINT):  # which change nothing
+            self.daemon.send_signal(number)
         writing.join(10)
         self.assertEqual(answers[0].status, 200)
         self.assertEqual(answers[0].headers["connection"], "close")
         self.daemon.wait(8)
+        self.assertNotIn("Traceback", self.daemon.output())
 
     def _ready_status(self) -> int:
         try:
