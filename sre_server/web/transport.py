@@ -121,4 +121,5 @@ class MutualTLSEndpoint:
         """Listen, and speak TLS before anything else."""
         if not isinstance(protocolFactory, APISite):
             raise TypeError("a site is what this endpoint is for")
-        return self._endpoint.listen(FairTLSFactory(self._tls, protocolFactory)).addCallback(poll_together)
+        listening = self._endpoint.listen(FairTLSFactory(self._tls, protocolFactory))
+        return listening.addCallback(poll_together, protocolFactory.turns.begin)

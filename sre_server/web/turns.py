@@ -27,6 +27,10 @@ class Turns:
         self._next: IDelayedCall | None = None
         self.now = reactor.seconds
 
+    def begin(self) -> None:
+        """Begin a turn of the reactor, where it is known that one begins; who waits already is still served first."""
+        self._used.clear()
+
     def has_time(self, client: str) -> bool:
         """Tell whether a request of this client would be served at once."""
         return client not in self._waiting and self._used.get(client, 0.0) < SLICE_SECONDS

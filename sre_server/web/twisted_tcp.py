@@ -33,7 +33,9 @@ from zope.interface import implementer, implementer_only
 
 PRIVATE: Final = ("dataBuffer", "offset", "_tempDataBuffer", "_tempDataLen", "_writeDisconnected", "_aborting")
 BATCH: Final = 32
-"""So many connections are heard before others on the reactor have their turn, and before what they are told is sent."""
+"""So many connections are heard before others on the reactor have their turn."""
+TOGETHER: Final = 8
+"""So many are heard before what they are told is sent: their clients read that while the next ones are heard."""
 SHORT_BYTES: Final = 4096
 """What is longer is sent when it is written, so that a peer that does not read is noticed then."""
 _LOST: Final[Mapping[object, Failure]] = {why: Failure(why) for why in (CONNECTION_DONE, CONNECTION_LOST)}
@@ -45,12 +47,14 @@ class ConnectionPoll:
 
     log = Logger()
 
-    def __init__(self, reactor: IReactorFDSet) -> None:
+    def __init__(self, reactor: IReactorFDSet, begin: Callable[[], object]) -> None:
+        """Poll on a reactor; `begin` is called whenever it is the turn of these connections."""
         self._epoll = select.epoll()
+        self._begin = begin
         self._connections: dict[int, PromptServer] = {}
         self._answered: list[PromptServer] = []
         self.collects = False
-        """Whether short answers are kept until all who were heard have been answered."""
+        """Whether short answers are kept until some more were heard, and answered."""
         reactor.addReader(self)
 
     def fileno(self) -> int:
@@ -75,13 +79,21 @@ class ConnectionPoll:
             self._epoll.unregister(number)
 
     def answered(self, connection: "PromptServer") -> None:
-        """Have a connection send what it has kept, once all others were heard."""
+        """Have a connection send what it has kept, once the others were heard."""
         self._answered.append(connection)
 
     def doRead(self) -> None:
-        """Hear the connections that have something to say, and then send what they are told."""
+        """Hear the connections that have something to say, and send what they are told, some at a time."""
+        self._begin()
+        for _ in range(BATCH // TOGETHER):
+            if self._hear() < TOGETHER:
+                break
+
+    def _hear(self) -> int:
+        """Hear some, and then send what they are told; return how many there were."""
         self.collects = True
-        for number, _ in self._epoll.poll(0, BATCH):
+        ready = self._epoll.poll(0, TOGETHER)
+        for number, _ in ready:
             connection = self._connections.get(number)
             if connection is not None:  # else it has paused, or was lost, since
                 self._try(connection, connection.doRead)
@@ -89,6 +101,7 @@ class ConnectionPoll:
         answered, self._answered = self._answered, []
         for connection in answered:
             self._try(connection, connection.send_kept)
+        return len(ready)
 
     def _try(self, connection: "PromptServer", step: Callable[[], object]) -> None:
         """Take a step with one; should that fail, or end it, the others still have theirs."""
@@ -172,13 +185,16 @@ class PromptServer(Server):
             return 0
 
 
-def poll_together(port: IListeningPort) -> IListeningPort:
-    """Have the connections that a TCP port accepts from now on polled together; any other port is left as it is."""
+def poll_together(port: IListeningPort, begin: Callable[[], object]) -> IListeningPort:
+    """Have the connections that a TCP port accepts from now on polled together; any other port is left as it is.
+
+    `begin` is called whenever it is their turn on the reactor.
+    """
     if isinstance(port, Port) and port.transport is Server and hasattr(select, "epoll"):
         reactor = port.reactor
 
         class Polled(PromptServer):
-            poll = ConnectionPoll(reactor)
+            poll = ConnectionPoll(reactor, begin)
 
         port.transport = Polled
     return port

@@ -1,18 +1,23 @@
 """TLS before a site, in memory: what counts as a handshake, and at whose expense bytes are decrypted."""
 
 import contextlib
+import select
 from itertools import count, pairwise
-from unittest import mock
+from unittest import mock, skipUnless
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from OpenSSL import SSL
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IStreamServerEndpoint
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import Clock
+from twisted.internet.tcp import Port
+from twisted.internet.testing import MemoryReactorClock
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
 from sre_server.model import State, Written
 from sre_server.security.limits import Rate
@@ -20,6 +25,7 @@ from sre_server.security.tls import ServerTLS, TLSFiles
 from sre_server.web.channel import HANDSHAKE_SECONDS, Channel
 from sre_server.web.connections import ConnectionLimits
 from sre_server.web.intake import PIECE_BYTES, Intake
+from sre_server.web.transport import MutualTLSEndpoint
 from sre_server.web.turns import SLICE_SECONDS, Turns
 from sre_server.web.twisted_tls import Records, ShortcutTLSTransport
 from tests.fakes import deployment, namespace
@@ -62,6 +68,32 @@ class TransportTests(FolderTests):
         """How many handshakes were refused."""
         labels = {"reason": "handshakes"}
         return self.server.metrics.registry.get_sample_value("sre_server_connections_refused_total", labels) or 0
+
+
+@implementer(IStreamServerEndpoint)
+class PortEndpoint:
+    """Makes a TCP port that does not listen."""
+
+    def listen(self, factory: IProtocolFactory) -> Deferred[IListeningPort]:
+        """See `IStreamServerEndpoint`."""
+        return succeed(Port(0, factory, reactor=MemoryReactorClock()))
+
+
+class EndpointTests(TransportTests):
+    """A port for a site."""
+
+    @skipUnless(hasattr(select, "epoll"), "this system has no epoll")
+    def test_turns(self) -> None:
+        """When it is the turn of the port's connections, each client has its slice anew."""
+        self.serve()
+        turns = self.server.site.turns
+        port = self.successResultOf(MutualTLSEndpoint(PortEndpoint(), self.tls).listen(self.server.site))
+        polled = port.transport.poll  # type: ignore[attr-defined]
+        self.addCleanup(polled.connectionLost, Failure(ConnectionDone()))
+        turns.spend("alice", SLICE_SECONDS)
+        self.assertFalse(turns.has_time("alice"))
+        polled.doRead()
+        self.assertTrue(turns.has_time("alice"))
 
 
 def hello(client: TLSClient) -> bytes:

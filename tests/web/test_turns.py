@@ -38,6 +38,21 @@ class TurnsTests(SynchronousTestCase):
         self.clock.advance(0)
         self.assertEqual(self.served[3:], ["mallory"] * 3)
 
+    def test_a_turn_that_begins(self) -> None:
+        """Where it is known when, a client has its slice anew, whatever it used of those before."""
+        for _ in range(5):
+            self.take("alice")
+            self.turns.begin()
+        self.assertEqual((self.served, self.clock.getDelayedCalls()), (["alice"] * 5, []))
+
+    def test_a_turn_that_begins_while_some_wait(self) -> None:
+        """They are served first: nothing overtakes what the same client has asked before."""
+        self.take(*["mallory"] * 3)
+        self.turns.begin()
+        self.assertFalse(self.turns.has_time("mallory"))
+        self.clock.advance(0)
+        self.assertEqual((self.served, self.turns.has_time("mallory")), (["mallory"] * 3, True))
+
     def test_order_is_kept(self) -> None:
         """A client's requests are served in the order in which it asked, even when its slice is new."""
         done: list[int] = []

@@ -15,7 +15,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from sre_server.web import twisted_tcp
-from sre_server.web.twisted_tcp import BATCH, SHORT_BYTES, ConnectionPoll, PromptServer, poll_together
+from sre_server.web.twisted_tcp import BATCH, SHORT_BYTES, TOGETHER, ConnectionPoll, PromptServer, poll_together
 
 LONG = b"x" * (SHORT_BYTES + 1)
 
@@ -48,8 +48,12 @@ class ConnectionPollTests(SynchronousTestCase):
     def setUp(self) -> None:
         """Make the poll."""
         self.reactor = MemoryReactorClock()
-        self.poll = ConnectionPoll(self.reactor)
+        self.begun = 0
+        self.poll = ConnectionPoll(self.reactor, self._begin)
         self.addCleanup(self.poll.connectionLost, Failure(ConnectionDone()))
+
+    def _begin(self) -> None:
+        self.begun += 1
 
     def talker(self, connection: PromptServer) -> Talker:
         """The protocol of a connection, which Twisted takes from it when it is lost."""
@@ -101,6 +105,21 @@ class ConnectionPollTests(SynchronousTestCase):
         self.assertEqual([self.received(peer) for peer in peers], [b"answer to 0", b"answer to 1", b"answer to 2"])
         self.poll.doRead()
         self.assertEqual(([self.received(peer) for peer in peers], list(self.reactor.writers)), ([b""] * 3, []))
+
+    def test_some_are_answered_before_others_are_heard(self) -> None:
+        """Their clients go on with what they were told while the others are heard, within one turn of the reactor."""
+        sent: list[int] = []
+
+        def look(talker: Talker, data: bytes) -> None:
+            talker.write(data)
+            sent.append(sum(bool(self.received(peer)) for peer in peers))
+
+        peers = [self.connect(look)[1] for _ in range(2 * TOGETHER)]
+        for peer in peers:
+            peer.send(b"a")
+        self.poll.doRead()
+        self.assertEqual(sent, [0] * TOGETHER + [TOGETHER] + [0] * (TOGETHER - 1))
+        self.assertEqual((sum(bool(self.received(peer)) for peer in peers), self.begun), (TOGETHER, 1))
 
     def test_many(self) -> None:
         """More than a batch are heard in several turns of the reactor."""
@@ -297,7 +316,7 @@ class ConnectionPollTests(SynchronousTestCase):
         (ours,) = self.reactor.readers
         ours.connectionLost(Failure(ConnectionDone()))
         self.assertEqual((self.received(peer), talker.ended is not None), (b"END", True))
-        self.poll = ConnectionPoll(self.reactor)
+        self.poll = ConnectionPoll(self.reactor, self._begin)
 
 
 class PortTests(SynchronousTestCase):
@@ -305,7 +324,7 @@ class PortTests(SynchronousTestCase):
 
     def transport_of(self, port: IListeningPort) -> object:
         """What makes a port's connections."""
-        return poll_together(port).transport  # type: ignore[attr-defined]
+        return poll_together(port, int).transport  # type: ignore[attr-defined]
 
     @skipUnless(hasattr(select, "epoll"), "this system has no epoll")
     def test_ports(self) -> None:
