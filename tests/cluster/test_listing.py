@@ -6,7 +6,7 @@ from twisted.logger import LogLevel, capturedLogs
 
 from sre_server.cluster.transport import PAGE_SECONDS
 from sre_server.errors import BadAnswer, ClusterBroke, ClusterRefused, ClusterTimedOut, ClusterUnreachable, Expired
-from sre_server.news import Put
+from sre_server.news import Occasion, Put
 from tests.fakes import FakeReply, deployment
 from tests.reflecting import ReflectorTestCase, changes_of, lists_of
 from tests.wire import bookmark_line, event_line, refusal
@@ -110,7 +110,9 @@ class PeriodicListTests(ReflectorTestCase):
             self.emitted.clear()
             self.reflector.cycle(self.emitted.append)
             self.cluster.script.clear()
-            listed_at += [listed.started_at for listed in lists_of(self.emitted)]
+            for listed in lists_of(self.emitted):
+                listed_at.append(listed.started_at)
+                self.assertEqual(listed.occasion, Occasion.CHECK)
         gaps = [later - earlier for earlier, later in pairwise(listed_at)]
         self.assertTrue(all(600 <= gap <= 920 for gap in gaps), gaps)
         self.assertGreater(len(set(gaps)), 3)

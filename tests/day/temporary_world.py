@@ -212,9 +212,11 @@ class Pod:
     def _scale(
         self, client: str, namespace: str, name: str, replicas: int, expected: Expected
     ) -> Deferred[Written | State]:
+        assert (namespace, name) == ("shop", "cart"), "of no other Deployment"
         return self._ask(client, "scale", lambda: self.world.scale(self.name, replicas, expected))
 
     def _look(self, client: str, namespace: str, name: str, *, count: bool) -> Deferred[State]:
+        assert (namespace, name, count) == ("shop", "cart", True), "of no other Deployment"
         return self._ask(client, "look", self.world.look)
 
     def _begin(self, uid: str, note: Note, late: timedelta) -> "Account":

@@ -55,6 +55,16 @@ class ChangesTests(SynchronousTestCase):
         """Tell lines of the watch."""
         self.changes.applied(Changed(EVERYWHERE, self.clock.seconds(), [Put(item) for item in items]))
 
+    def test_our_own_write_is_certain(self) -> None:
+        """What an Event says of who made it, which anybody may create, does not change that."""
+        self.put(web(5, 11))
+        self.tell(web(5, 11), 5, ALICE)
+        self.hear(scaled(11, Author("bob", None, "another", before=3)))
+        self.tell(web(7, 12), 7, replace(ALICE, before=5))
+        self.put(web(7, 12))
+        self.hear(scaled(12, Author("bob", None, "another", before=5)))
+        self.assertEqual([change.by for change in self.noted], ["alice", "alice"])
+
     def test_a_cache_tells_of_them(self) -> None:
         """What is made for a cache learns of its news, and each change is noted."""
         cache = ClusterCache(self.clock.seconds, [EVERYWHERE], 1e9)

@@ -242,6 +242,8 @@ class FileTests(SynchronousTestCase):
         self.assertEqual(load_guardrails(self.path), Guardrails())
         self.path.write_text("autoscaler: off\nmass: {count: 20}\n")
         self.assertEqual(load_guardrails(self.path), Guardrails(autoscaler=False, mass=Mass(20, 10)))
+        self.path.write_text("minimum: 5\nmaximum: 5\n")
+        self.assertEqual(load_guardrails(self.path), Guardrails(minimum=5, maximum=5))
         for mode in ("warn", "refuse", '"off"'):
             self.path.write_text(f"autoscaler: {mode}\n")
             self.assertEqual(load_guardrails(self.path).autoscaler, mode.strip('"'))

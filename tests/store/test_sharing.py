@@ -4,9 +4,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from sre_server.errors import StoreRefused
 from sre_server.model import Deployment
-from sre_server.news import Change, sources_of
+from sre_server.news import Change, Changed, Listed, sources_of
 from sre_server.store import mirror
-from tests.store.memory import KEYS, Pod, Watcher, World
+from tests.store.memory import KEYS, SEAL, Pod, Watcher, World
 from tests.store.test_sharing_properties import Play
 
 
@@ -91,6 +91,30 @@ class SharingTests(SynchronousTestCase):
         self.world.leader = standby
         self.rounds(3, standby)
         self.assertTrue(self.pod.cache.has_reached("500"))
+
+    def test_news_are_no_lists(self) -> None:
+        """Each source is listed once; all that follows are changes, or that there are none."""
+        self.rounds()
+        self.change("web", 7)
+        self.rounds(3)
+        kinds = [type(event) for event in self.pod.events]
+        self.assertEqual((kinds.count(Listed), kinds[-1]), (len({event.source for event in self.pod.events}), Changed))
+
+    def test_a_lease_that_is_not_fresh(self) -> None:
+        """A watcher that leads, and is not certain of that, does not begin to publish; it does once it is."""
+        self.watcher.fresh = lambda: False  # type: ignore[method-assign]
+        self.assertTrue(self.watcher.publisher.step(self.world.redis, KEYS, SEAL))
+        self.assertEqual(self.world.redis.log, [])
+        self.watcher.fresh = lambda: True  # type: ignore[method-assign]
+        self.assertTrue(self.watcher.publisher.step(self.world.redis, KEYS, SEAL))
+        self.assertNotEqual(self.world.redis.log, [])
+
+    def test_how_long_an_append_takes(self) -> None:
+        """It is measured from when it begins; here it takes no time."""
+        self.rounds(3)
+        sample = self.watcher.metrics.registry.get_sample_value
+        self.assertGreater(sample("sre_server_store_append_duration_seconds_count") or 0, 0)
+        self.assertEqual(sample("sre_server_store_append_duration_seconds_sum"), 0)
 
     def test_standing_by_is_no_lag(self) -> None:
         """A watcher that stands by shows no lag and no pending changes; one that cannot publish shows both."""
