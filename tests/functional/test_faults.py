@@ -26,6 +26,8 @@ class FaultTests(SimulatedTestCase):
 
     def test_reads_cost_nothing(self) -> None:
         """A thousand reads of every kind cause no request to the cluster."""
+        watched = {f"watch {what}" for what in ("namespaces", "deployments", "horizontalpodautoscalers", "events")}
+        self.daemon.wait_for(lambda: watched <= set(self.simulator.counts()), "watching all that it watches")
         before = self.simulator.counts()
         connection = self.daemon.connect()
         self.addCleanup(connection.close)
