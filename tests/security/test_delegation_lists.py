@@ -60,6 +60,15 @@ class ListTests(DelegationTests):
         self.assertEqual(self.successResultOf(self.view()), view)
         self.assertIsNone(view.extent("one that came later"))
 
+    def test_two_clients_at_once(self) -> None:
+        """Each sees what it may itself, though both look at the same moment."""
+        found = self.view()
+        others = self.authorizer.view(BOB, self.NAMESPACES)
+        assert isinstance(others, Deferred)
+        while self.asked:
+            self.answer(self.asked[0][0].user == ALICE.name)
+        self.assertEqual((self.seen(found), self.seen(others)), (set(self.NAMESPACES), set()))
+
     def test_one_namespace(self) -> None:
         """A list of one namespace asks for all, then for that one, and for no name."""
         found = self.view(["shop"])
