@@ -183,13 +183,18 @@ class Gate:
         self._identified(write.asked(None), write.request.identify_again)
 
     async def may_still(self, write: Permitted) -> bool:
-        """Tell whether a client might write now what it has written, and so may know what came of that."""
-        decided = self._authorizer.preview(write.identity, Verb.SCALE, write.namespace, write.name)
-        decision = await decided if isinstance(decided, Deferred) else decided
+        """Tell whether a client might write now what it has written, and so may know what came of that.
+
+        Where that cannot be found out it may not; the write is done, so that nothing of this is an error.
+        """
         try:
+            decided = self._authorizer.preview(write.identity, Verb.SCALE, write.namespace, write.name)
+            decision = await decided if isinstance(decided, Deferred) else decided
             write.request.identify_again()
         except NotIdentified:
             write.request.close_afterwards()
+            return False
+        except SreServerError:
             return False
         return decision.allowed
 

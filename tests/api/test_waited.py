@@ -9,7 +9,7 @@ from sre_server.model import Guards, State, Surroundings, Swapped
 from sre_server.news import Listed
 from sre_server.security.authorization import EVERYTHING
 from tests.api.temporary import URL, TemporaryTestCase
-from tests.api.test_gate import BODY, PUT_A, PUT_B, READS_A, LateAuthorizer, filled
+from tests.api.test_gate import BODY, PUT_A, PUT_B, READS_A, FailingAuthorizer, LateAuthorizer, filled
 from tests.api.waiting import WEB, Fickle, WaitingTestCase, at
 from tests.fakes import namespace
 from tests.memory_client import Wire
@@ -134,6 +134,18 @@ class OutcomeTests(WaitingTestCase):
         self.server.tell(at(1001, 5, 5))
         (answer,) = wire.answers()
         self.assertEqual((answer.status, list(answer.json())), (200, ["message"]))
+
+    def test_a_cluster_that_cannot_say(self) -> None:
+        """The write is no failure of which a client would think that nothing was done: it is answered as well."""
+        authorizer = Fickle()
+        self.server = MemoryServer(authorizer=authorizer)
+        self.server.sync(namespace(), WEB)
+        wire = self.put(5)
+        failing = FailingAuthorizer()
+        authorizer.preview = failing.preview  # type: ignore[method-assign, assignment]
+        self.server.tell(at(1001, 5, 5))
+        (answer,) = wire.answers()
+        self.assertEqual((answer.status, list(answer.json()), wire.closing), (200, ["message"], False))
 
 
 class NotedTests(TemporaryTestCase):
