@@ -59,13 +59,14 @@ class Permitted(Struct, frozen=True):
     name: str
     at: float
 
-    def asked(self, identity: Identity | None) -> Asked:
-        """Return what was asked for, by the client or by nobody who is known."""
-        return Asked(self.request, identity, Verb.SCALE, self.namespace, self.name)
+    @property
+    def asked(self) -> Asked:
+        """What was asked for."""
+        return Asked(self.request, self.identity, Verb.SCALE, self.namespace, self.name)
 
     def record(self, **known: str | int | None) -> Record:
         """Return the audit line of it, with what else is known."""
-        return self.asked(self.identity).record(None, **known)
+        return self.asked.record(None, **known)
 
 
 def reason_of(request: APIRequest) -> str | None:

@@ -129,7 +129,10 @@ class Gate:
 
     def admit_again(self, request: APIRequest, namespace: str | None, name: str | None = None) -> None:
         """Raise NotIdentified if whoever was admitted to a read is nobody any more, now that it has waited for news."""
-        self._identified(Asked(request, None, Verb.READ, namespace, name), request.identify_again)
+        self._identify_again(Asked(request, None, Verb.READ, namespace, name))
+
+    def _identify_again(self, asked: Asked) -> None:
+        self._identified(asked.by(None), asked.request.identify_again)
 
     def _identified(self, asked: Asked, identify: Callable[[], Identity]) -> Identity:
         try:
@@ -180,7 +183,7 @@ class Gate:
         """Raise NotPermitted or NotIdentified unless a client may still write, now that the cluster is to be asked."""
         if self._now() - write.at > STANDS_SECONDS:
             await self.permit_write(write.request, write.identity, write.namespace, write.name)
-        self._identified(write.asked(None), write.request.identify_again)
+        self._identify_again(write.asked)
 
     async def may_still(self, write: Permitted) -> bool:
         """Tell whether a client might write now what it has written, and so may know what came of that.
@@ -202,7 +205,7 @@ class Gate:
         """Use what was decided; if that took a while, whoever asked must still be somebody by then."""
 
         def later(decided: _T) -> _R:
-            self._identified(asked.by(None), asked.request.identify_again)
+            self._identify_again(asked)
             return use(decided)
 
         return decided.addCallback(later) if isinstance(decided, Deferred) else use(decided)

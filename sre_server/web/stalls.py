@@ -1,7 +1,8 @@
 """Peers that do not take what they are sent: they are cut, and a peer on a slow line is not."""
 
+from collections.abc import Callable
 from functools import partial
-from typing import Final, Protocol, cast
+from typing import Final
 
 from twisted.internet.interfaces import ITCPTransport
 
@@ -12,14 +13,10 @@ TAKEN_BYTES: Final = 65_536
 """Less than this is no progress, so that nobody keeps a connection by reading a byte now and then."""
 
 
-class Sending(Protocol):
-    """A transport that knows how much of what was written is still to arrive."""
-
-    def unacknowledged(self) -> int:
-        """Return how many bytes the peer has not acknowledged yet."""
-
-    def abortConnection(self) -> None:
-        """Cut the connection."""
+def unacknowledged(transport: ITCPTransport) -> int | None:
+    """Return how many bytes of what was written have yet to arrive; None where the transport cannot tell."""
+    count: Callable[[], int] | None = getattr(transport, "unacknowledged", None)
+    return count() if count is not None else None
 
 
 def cut_when_stalled(clocks: Clocks, name: str, seconds: float, transport: ITCPTransport) -> None:
@@ -28,18 +25,23 @@ def cut_when_stalled(clocks: Clocks, name: str, seconds: float, transport: ITCPT
     What is written is in the kernel's hands long before a peer on a slow line has it. Where the transport cannot tell
     how much that is, time is all that counts.
     """
-    if not hasattr(transport, "unacknowledged"):
+
+    def look(left: float, before: int) -> None:
+        now = unacknowledged(transport) or 0
+        if before and now <= max(0, before - TAKEN_BYTES):
+            left, before = seconds, now  # since some moment after the last look
+        wait(left - LOOK_SECONDS, before)
+
+    def wait(left: float, before: int) -> None:
+        if left > 0:
+            clocks.start(name, LOOK_SECONDS, partial(look, left, before))
+        else:
+            transport.abortConnection()
+
+    if name in clocks:
+        return
+    before = unacknowledged(transport)
+    if before is None:
         clocks.start(name, seconds, transport.abortConnection)
-    elif name not in clocks:
-        sending = cast("Sending", transport)
-        _look(clocks, name, seconds, sending, seconds, sending.unacknowledged())
-
-
-def _look(clocks: Clocks, name: str, seconds: float, sending: Sending, left: float, before: int) -> None:
-    now = sending.unacknowledged()
-    if before and now <= max(0, before - TAKEN_BYTES):
-        left, before = seconds - LOOK_SECONDS, now  # that was some time since the last look
-    if left > 0:
-        clocks.start(name, LOOK_SECONDS, partial(_look, clocks, name, seconds, sending, left - LOOK_SECONDS, before))
     else:
-        sending.abortConnection()
+        wait(seconds, before)

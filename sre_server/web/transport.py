@@ -19,6 +19,7 @@ from zope.interface import implementer
 from sre_server.web.channel import Channel
 from sre_server.web.intake import Intake, IStream
 from sre_server.web.site import APISite
+from sre_server.web.stalls import unacknowledged
 from sre_server.web.twisted_tcp import poll_together
 from sre_server.web.twisted_tls import ShortcutTLSTransport, record_length
 
@@ -64,15 +65,11 @@ class FairTLSTransport(ShortcutTLSTransport):
     def peer_ended(self) -> bool:
         """Answer all that came before the peer's close_notify, and ignore what came after it."""
         self.wrappedProtocol.process_collected()
-        if self.wrappedProtocol.is_done and self._all_has_arrived():
+        if self.wrappedProtocol.is_done and unacknowledged(self.transport) == 0:
             return False  # Twisted's way is enough, and costs less
         self._intake.forget()
         self.wrappedProtocol.readConnectionLost()
         return not self.disconnecting
-
-    def _all_has_arrived(self) -> bool:
-        unacknowledged = getattr(self.transport, "unacknowledged", None)
-        return unacknowledged is not None and unacknowledged() == 0
 
     def pauseProducing(self) -> None:
         """Stop reading, as the channel wants."""
