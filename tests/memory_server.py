@@ -303,10 +303,10 @@ class MemoryServer:
         """Open a connection."""
         return Wire(self.site)
 
-    def call(
+    def send(
         self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str | bytes] | None = None
-    ) -> Answer:
-        """Make one request on a connection of its own, and check what is promised of every answer."""
+    ) -> Wire:
+        """Make one request on a connection of its own; return that, on which it is answered now or later."""
         all_headers: dict[str, str | bytes] = {"Host": "localhost"}
         if body is not None:
             all_headers |= {"Content-Type": "application/json", "Content-Length": str(len(body))}
@@ -316,6 +316,13 @@ class MemoryServer:
             lines.append(name.encode() + b": " + (value if isinstance(value, bytes) else value.encode()))
         wire = self.connect()
         wire.write(b"\r\n".join([*lines, b"", body or b""]))
+        return wire
+
+    def call(
+        self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str | bytes] | None = None
+    ) -> Answer:
+        """Make one request on a connection of its own, and check what is promised of every answer."""
+        wire = self.send(method, path, body, headers)
         (answer,) = wire.answers(head=method == "HEAD")
         wire.hang_up()
         return answer.check(head=method == "HEAD")

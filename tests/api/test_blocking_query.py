@@ -19,15 +19,9 @@ class BlockingQueryTests(WaitingTestCase):
 
     def picture(self, tag: str | None = None, prefer: str | None = "wait=60", **headers: str) -> Wire:
         """Ask for the picture, and return the connection on which it is to come."""
-        wire = self.server.connect()
-        fields = {"Host": "localhost", **headers}
-        if tag is not None:
-            fields["If-None-Match"] = tag
-        if prefer is not None:
-            fields["Prefer"] = prefer
-        lines = ["GET /deployments/shop/web HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items()), "", ""]
-        wire.write("\r\n".join(lines).encode())
-        return wire
+        asked = {"If-None-Match": tag, "Prefer": prefer, **headers}
+        fields = {name: value for name, value in asked.items() if value is not None}
+        return self.server.send("GET", "/deployments/shop/web", headers=fields)
 
     def answer(self, wire: Wire) -> Answer:
         """Return the answer, which has come."""

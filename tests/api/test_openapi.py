@@ -129,11 +129,7 @@ class Server(MemoryServer):
 
     def ask(self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None) -> Answer:
         """Make one request; none of what `MemoryServer.call` checks, as metrics are not JSON."""
-        json = {"Content-Type": "application/json"} if body else {}
-        given = {"Host": "localhost", "Content-Length": str(len(body)), **json, **(headers or {})}
-        lines = [f"{method} {path} HTTP/1.1", *(f"{name}: {value}" for name, value in given.items()), "", ""]
-        wire = self.connect()
-        wire.write("\r\n".join(lines).encode() + body)
+        wire = self.send(method, path, body or None, headers)
         (answer,) = wire.answers(head=method == "HEAD")
         return answer
 

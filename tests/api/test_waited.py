@@ -18,15 +18,6 @@ from tests.memory_server import ALICE, MemoryServer
 REVOKED = NotIdentified("The client certificate has been revoked.")
 
 
-def ask(server: MemoryServer, method: str, path: str, body: bytes = b"", **headers: str) -> Wire:
-    """Send a request, and return the connection on which it is answered."""
-    wire = server.connect()
-    fields = {"Host": "a", "Content-Length": str(len(body)), **headers}
-    lines = [f"{method} {path} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items()), "", ""]
-    wire.write("\r\n".join(lines).encode() + body)
-    return wire
-
-
 def statuses(wire: Wire) -> list[int]:
     """What has been answered."""
     return [answer.status for answer in wire.answers()]
@@ -44,7 +35,7 @@ class ReviewTests(SynchronousTestCase):
         """They are 401, and the connection is closed, though the client may read."""
         for path in (READS_A[2], READS_A[0], READS_A[1], "/metrics"):
             self.server.clients.who = ALICE
-            wire = ask(self.server, "GET", path)
+            wire = self.server.send("GET", path)
             self.server.clients.who = REVOKED
             if self.authorizer.views:
                 self.authorizer.views.pop().callback(EVERYTHING)
@@ -56,7 +47,7 @@ class ReviewTests(SynchronousTestCase):
         """They are refused as those of nobody, and the cluster is asked for nothing."""
         for path, body, status in ((PUT_A, BODY, 401), (PUT_B, b"", 403)):
             self.server.clients.who = ALICE
-            wire = ask(self.server, "PUT", path, body)
+            wire = self.server.send("PUT", path, body)
             self.server.clients.who = REVOKED
             self.authorizer.answer(allowed=True)
             self.assertEqual((statuses(wire), wire.closing, self.server.writes), ([status], True, []), path)
@@ -84,7 +75,7 @@ class WriteTests(SynchronousTestCase):
         """A write that waited for long enough is 403, and so is a plan; each is one line in the audit log."""
         for method, path in (("PUT", "/deployments/shop/new/replicas"), ("POST", "/deployments/shop/web/plan")):
             self.serve()
-            wire = ask(self.server, method, path, BODY)
+            wire = self.server.send(method, path, BODY)
             self.authorizer.allows = False
             self.server.clock.advance(STANDS_SECONDS + 0.1)
             self.found.callback(State("u", 3, Guards()))
@@ -95,7 +86,7 @@ class WriteTests(SynchronousTestCase):
     def test_who_was_permitted_just_now(self) -> None:
         """The cluster's RBAC is not asked twice for a write that hardly waited."""
         self.serve()
-        wire = ask(self.server, "PUT", "/deployments/shop/new/replicas", BODY)
+        wire = self.server.send("PUT", "/deployments/shop/new/replicas", BODY)
         self.authorizer.allows = False
         self.server.clock.advance(STANDS_SECONDS)
         self.found.callback(State("u", 3, Guards()))
@@ -105,7 +96,7 @@ class WriteTests(SynchronousTestCase):
         """However short the wait was, a client whose certificate has ended is 401."""
         for method, path in (("PUT", "/deployments/shop/new/replicas"), ("POST", "/deployments/shop/web/plan")):
             self.serve()
-            wire = ask(self.server, method, path, BODY)
+            wire = self.server.send(method, path, BODY)
             self.server.clients.who = REVOKED
             self.found.callback(State("u", 3, Guards()))
             self.surveyed.callback(None)
@@ -115,7 +106,7 @@ class WriteTests(SynchronousTestCase):
     def test_who_may_still(self) -> None:
         """It is asked again, and carried out."""
         self.serve()
-        wire = ask(self.server, "PUT", "/deployments/shop/new/replicas", BODY)
+        wire = self.server.send("PUT", "/deployments/shop/new/replicas", BODY)
         self.server.clock.advance(9)
         self.found.callback(State("u", 3, Guards()))
         self.assertEqual((statuses(wire), self.server.writes), ([200], [("shop", "new", 20)]))
@@ -167,7 +158,7 @@ class NotedTests(TemporaryTestCase):
         authorizer = Fickle()
         self.serve(authorizer=authorizer)
         held = self.noted_slowly()
-        wire = ask(self.server, "PUT", URL, b'{"replicas":20,"for":"1h"}')
+        wire = self.server.send("PUT", URL, b'{"replicas":20,"for":"1h"}')
         authorizer.allows = False
         self.server.clock.advance(STANDS_SECONDS + 0.1)
         held.callback(None)
@@ -176,11 +167,11 @@ class NotedTests(TemporaryTestCase):
 
     def test_an_end_by_who_is_nobody_any_more(self) -> None:
         """The temporary count stays."""
-        ask(self.server, "PUT", URL, b'{"replicas":20,"for":"1h"}')
+        self.server.send("PUT", URL, b'{"replicas":20,"for":"1h"}')
         found: Deferred[State] = Deferred()
         self.server.present["shop", "web"] = found
         self.server.cache.apply(Listed(self.server.sources[1], "900", self.server.clock.seconds()))
-        wire = ask(self.server, "DELETE", URL)
+        wire = self.server.send("DELETE", URL)
         self.assertEqual(statuses(wire), [])
         self.server.clients.who = REVOKED
         found.callback(State(WEB.uid, 20, Guards()))

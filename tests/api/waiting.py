@@ -63,13 +63,8 @@ class WaitingTestCase(SynchronousTestCase):
 
     def put(self, replicas: int, prefer: str | None = "wait=60", headers: Mapping[str, str] | None = None) -> Wire:
         """Send a PUT, and return the connection on which its answer is to come."""
-        wire, body = self.server.connect(), b'{"replicas":%d}' % replicas
-        fields = {"Host": "localhost", "Content-Length": str(len(body)), **(headers or {})}
-        if prefer is not None:
-            fields["Prefer"] = prefer
-        lines = [f"PUT {REPLICAS} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items()), "", ""]
-        wire.write("\r\n".join(lines).encode() + body)
-        return wire
+        fields = {**(headers or {}), **({"Prefer": prefer} if prefer is not None else {})}
+        return self.server.send("PUT", REPLICAS, b'{"replicas":%d}' % replicas, fields)
 
     def told(self, wire: Wire) -> dict[str, Any] | None:
         """Return what is answered beside the message, checked for what every such answer has; None before it comes."""
