@@ -1,0 +1,246 @@
+"""Watchers, a Redis and followers, step by step, in memory: what readers are promised, whatever happens in between."""
+
+from sre_server.errors import StoreRefused
+from sre_server.model import Deployment
+from sre_server.news import sources_of
+from tests.store.memory import KEYS, Pod, Watcher
+from tests.store.sharing import SharingTestCase
+from tests.store.test_sharing_properties import Play
+
+
+class LossTests(SharingTestCase):
+    """Watchers and data that are lost, and come back as something else."""
+
+    def test_a_fresh_pod_of_a_dead_watcher(self) -> None:
+        """It loads, and is not synced: nobody can tell how old that is."""
+        self.rounds()
+        self.world.leader = None
+        self.world.advance(100)
+        pod = Pod(self.world, zero=0)
+        for _ in range(5):
+            pod.step()
+        self.assertFalse(pod.synced)
+
+    def test_takeover(self) -> None:
+        """The next watcher goes on from where the last one ended: followers load nothing again."""
+        standby = self.standby()
+        self.rounds()
+        self.change("web", 5, self.watcher, standby)
+        self.world.leader = standby
+        self.change("api", 1, standby)
+        self.rounds(4, standby)
+        self.assertEqual(self.pod.deployments(), self.world.deployments)
+        self.assertEqual(self.reloads(), 0)
+        self.world.leader = self.watcher
+
+    def reloads(self, *names: str) -> float:
+        """How often the pod has loaded everything again, for one of these reasons, or for any."""
+        names = names or ("forged", "incomplete")
+        value = self.pod.metrics.registry.get_sample_value
+        return sum(value("sre_server_store_reloads_total", {"reason": name}) or 0 for name in names)
+
+    def test_a_standby_that_has_heard_less(self) -> None:
+        """What it has not heard of yet is not taken back from readers."""
+        standby, late = self.standby_behind()
+        self.world.leader = standby
+        self.rounds(3, standby)
+        self.assertEqual(self.pod.deployments(), self.world.deployments)
+        standby.hear(*late)
+        self.rounds(2, standby)
+        self.assertEqual(self.pod.deployments(), self.world.deployments)
+
+    def test_a_standby_that_has_listed_earlier(self) -> None:
+        """What it has not heard of one source, where nothing happened, does not keep back what it hears of another."""
+        standby = self.standby()
+        self.world.version += 50
+        self.watcher.list()
+        self.rounds()
+        self.world.leader = standby
+        self.change("web", 9, standby)
+        self.rounds(2, standby)
+        self.assertEqual(self.pod.deployments(), self.world.deployments)
+
+    def test_a_lost_answer(self) -> None:
+        """Done or not, an append whose answer was lost is in the log once."""
+        self.rounds()
+        for done in (True, False):
+            self.change("web", 10 + done)
+            self.world.redis.lose_answer = done
+            self.rounds(3)
+            self.assertEqual(self.pod.deployments(), self.world.deployments)
+        self.assertEqual(self.reloads(), 0)
+
+    def test_a_failover_that_loses_writes(self) -> None:
+        """What Redis confirmed and lost is appended again under its ids: a pod that had it notices nothing."""
+        self.rounds()
+        kept = self.world.redis.kept()
+        self.change("web", 11)
+        self.rounds(2)
+        self.world.redis.fail_over(kept)
+        self.rounds(3)
+        self.assertEqual(self.pod.deployments(), self.world.deployments)
+        self.assertEqual(self.reloads(), 0)
+
+    def test_a_failover_that_loses_too_much(self) -> None:
+        """A minute's writes are appended again; rows of what is older are not kept, and all is published anew."""
+        self.rounds()
+        self.change("web", 11)
+        self.rounds(1)
+        kept = self.world.redis.kept()
+        self.rounds(59)
+        self.world.redis.fail_over(kept)
+        self.rounds(3)
+        self.assertEqual(self.reloads(), 0)
+        kept = self.world.redis.kept()
+        self.rounds(65)
+        self.world.redis.fail_over(kept)
+        self.rounds(20)
+        self.assertGreater(self.reloads(), 0)
+        self.assertEqual(self.pod.deployments(), self.world.deployments)
+
+    def test_a_failover_that_the_pod_sees_first(self) -> None:
+        """A pod that is back before the watcher waits for what is missing; past ten seconds it loads what there is."""
+        self.rounds()
+        for late in (False, True):
+            kept = self.world.redis.kept()
+            self.change("web", 13 + late)
+            self.rounds(2)
+            self.world.redis.fail_over(kept)
+            self.pod.follower.reconnected()
+            for _ in range(8 if late else 4):
+                self.pod.step()
+            self.assertEqual(self.reloads(), late)
+            self.assertEqual(self.pod.deployments(), self.world.deployments)
+            self.rounds(4)
+            self.assertEqual(self.pod.deployments(), self.world.deployments)
+
+    def test_flushall(self) -> None:
+        """Everything is published anew, and the pod loads it; meanwhile it shows what it knew."""
+        self.rounds()
+        self.world.redis.flush()
+        self.change("web", 12)
+        self.pod.step()
+        self.assertEqual(self.pod.deployments()["shop", "web"].replicas, 3)
+        self.rounds(8)
+        self.assertEqual(self.pod.deployments(), self.world.deployments)
+        self.assertGreater(self.reloads(), 0)
+
+    def test_another_scope(self) -> None:
+        """A pod that serves other namespaces than the watcher hears of is refused, and told which."""
+        self.rounds()
+        pod = Pod(self.world, zero=9, sources=sources_of(["bank", "shop"]))
+        with self.assertRaises(StoreRefused) as raised:
+            pod.reader.load()
+        self.assertEqual(
+            str(raised.exception),
+            "'sre:1:{cluster:default}:head' in Redis has namespaces, deployments, this server serves namespaces in "
+            "bank, deployments in bank, namespaces in shop, deployments in shop: give watchers and api pods the same "
+            "--namespace, or another --cache-name.",
+        )
+
+    def test_holes_and_forgeries(self) -> None:
+        """An entry that is missing or not sealed is found out, and what it said is read from the snapshot."""
+        for hurt in ("hole", "forged"):
+            self.rounds()
+            self.change("web", self.world.version)
+            self.watcher.step()
+            at, body = self.world.redis.log.pop()
+            if hurt == "forged":
+                self.world.redis.log.append((at, body[:-1] + b"?"))
+            reason = "forged" if hurt == "forged" else "incomplete"
+            before = self.reloads(reason)
+            for _ in range(70):
+                self.rounds(1)
+            self.assertGreater(self.reloads(reason), before)
+            self.assertEqual(self.pod.deployments(), self.world.deployments)
+
+    def test_a_missing_chunk(self) -> None:
+        """A pod that follows does not care; one that loads waits for the rotation."""
+        self.rounds()
+        del self.world.redis.strings[KEYS.chunks[1000]]
+        self.rounds(1)
+        fresh = Pod(self.world, zero=9)
+        self.assertFalse(fresh.step())
+        self.rounds(70)
+        for _ in range(3):
+            fresh.step()
+            self.rounds(1)
+        self.assertEqual(fresh.deployments(), self.world.deployments)
+        self.assertEqual(self.reloads(), 0)
+
+    def test_a_watcher_that_was_paused(self) -> None:
+        """Whoever wakes up after another has begun is fenced, and publishes no more."""
+        self.rounds()
+        standby = Watcher(self.world, zero=70)
+        standby.list()
+        self.world.leader = standby
+        standby.step()
+        self.change("web", 99, standby)
+        standby.step()
+        self.world.leader = self.watcher  # it has yet to look at its Lease
+        self.assertFalse(self.watcher.step())
+        self.world.leader = standby
+        self.rounds(3, standby, self.watcher)
+        self.assertEqual(self.pod.deployments(), self.world.deployments)
+
+    def test_a_restored_cluster(self) -> None:
+        """When the cluster itself goes back, so do readers."""
+        self.rounds()
+        self.change("web", 42)
+        self.rounds(1)
+        self.world.version = 50
+        self.world.deployments["shop", "web"] = Deployment("shop", "web", "uid-101", "49", 1)
+        self.watcher.list()
+        self.rounds(8)
+        self.assertEqual(self.pod.deployments(), self.world.deployments)
+
+    def test_the_log_is_trimmed(self) -> None:
+        """After five minutes entries go, and a fresh pod still makes a whole of what there is."""
+        self.rounds(400)
+        self.assertTrue(290 < len(self.world.redis.log) < 320, len(self.world.redis.log))
+        fresh = Pod(self.world, zero=9)
+        for _ in range(3):
+            fresh.step()
+            self.rounds(1)
+        self.assertEqual(fresh.deployments(), self.world.deployments)
+
+    def test_writes_that_were_lost_bound_no_clock(self) -> None:
+        """What is appended again says nothing of when it was appended first: a pod would take itself for younger."""
+        self.rounds()
+        kept = self.world.redis.kept()
+        self.watcher.step()
+        self.world.advance(1)
+        self.watcher.step()
+        self.world.redis.fail_over(kept)
+        self.pod.follower.reconnected()
+        self.world.advance(60)
+        self.pod.step()
+        for _ in range(3):
+            self.watcher.step()
+            self.pod.step()
+            self.assertGreaterEqual(self.pod.cache.age(), self.world.time)
+            self.world.advance(1)
+
+    def test_all_is_lost_and_the_next_watcher_has_heard_less(self) -> None:
+        """What it publishes anew is shown once it has caught up with what readers saw."""
+        standby, late = self.standby_behind()
+        self.world.redis.flush()
+        self.world.leader = standby
+        self.rounds(10, standby)
+        self.assertEqual(self.pod.deployments(), self.world.deployments)
+        standby.hear(*late)
+        self.rounds(3, standby)
+        self.assertEqual(self.pod.deployments(), self.world.deployments)
+        self.assertLessEqual(self.pod.cache.age(), 7)
+
+    def test_all_lost_at_once(self) -> None:
+        """A reign that begins just after another one was lost is another one: who followed that reads all again."""
+        play = Play(1.0)
+        for what in ("publish", "change", "read", "delete", "fail_over"):
+            play.world.advance(0.1)
+            getattr(play, what)(0 if what != "change" else 1)
+        for _ in range(20):
+            play.publish()
+            play.read(0)
+            play.wait(1)
+        self.assertEqual(play.pods[0].deployments(), play.world.deployments)
