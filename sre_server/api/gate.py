@@ -127,11 +127,8 @@ class Gate:
             raise self._refused(asked.by(identity), error, "too many requests") from None
         return identity
 
-    def admit_again(self, request: APIRequest, namespace: str | None, name: str | None = None) -> None:
-        """Raise NotIdentified if whoever was admitted to a read is nobody any more, now that it has waited for news."""
-        self._identify_again(Asked(request, None, Verb.READ, namespace, name))
-
     def _identify_again(self, asked: Asked) -> None:
+        """Raise NotIdentified if whoever was admitted is nobody any more, as it has waited."""
         self._identified(asked.by(None), asked.request.identify_again)
 
     def _identified(self, asked: Asked, identify: Callable[[], Identity]) -> Identity:
@@ -183,7 +180,8 @@ class Gate:
         """Raise NotPermitted or NotIdentified unless a client may still write, now that the cluster is to be asked."""
         if self._now() - write.at > STANDS_SECONDS:
             await self.permit_write(write.request, write.identity, write.namespace, write.name)
-        self._identify_again(write.asked)
+        else:
+            self._identify_again(write.asked)
 
     async def may_still(self, write: Permitted) -> bool:
         """Tell whether a client might write now what it has written, and so may know what came of that.
@@ -202,13 +200,13 @@ class Gate:
         return decision.allowed
 
     def _use(self, asked: Asked, decided: _T | Deferred[_T], use: Callable[[_T], _R]) -> _R | Deferred[_R]:
-        """Use what was decided; if that took a while, whoever asked must still be somebody by then."""
+        """Use what was decided, now or later; whoever asked must still be somebody by then."""
 
-        def later(decided: _T) -> _R:
+        def of_somebody(decided: _T) -> _R:
             self._identify_again(asked)
             return use(decided)
 
-        return decided.addCallback(later) if isinstance(decided, Deferred) else use(decided)
+        return map_now_or_later(decided, of_somebody)
 
     def _enforce(self, asked: Asked, decision: Decision) -> None:
         if not decision.allowed:

@@ -88,8 +88,7 @@ def read_route(app: Klein, reads: list[Read], rule: str, *, blocking: bool = Fal
                 return map_now_or_later(family.gate.permit(request, identity, Verb.READ, namespace, name), then)
 
             def after(waiting: Deferred[None] | None, then: Callable[[None], object]) -> object:
-                waited = _admit_again(family, request, waiting, namespace, name)
-                return then(None) if waited is None else waited.addCallback(lambda _: permitted(then))
+                return then(None) if waiting is None else waiting.addCallback(lambda _: permitted(then))
 
             def wait(_: None) -> object:
                 return after(family.newness.wait(wanted), hold if blocking else serve)
@@ -156,7 +155,7 @@ def list_route(
                     family.gate.charge(request, body.extra_tokens())
                 return body
 
-            return map_now_or_later(_admit_again(family, request, family.newness.wait(wanted), namespace), view)
+            return map_now_or_later(family.newness.wait(wanted), view)
 
         def look(family: Family, view: View, *named: object) -> Body | Deferred[Body]:
             return cast("Body | Deferred[Body]", handler(family, view, *named))
@@ -188,15 +187,6 @@ def write_route(app: Klein, rule: str, method: str = "PUT", *charged: Verb) -> C
         return handler
 
     return decorate
-
-
-def _admit_again(
-    family: Family, request: APIRequest, waiting: Deferred[None] | None, namespace: str | None, name: str | None = None
-) -> Deferred[None] | None:
-    """Have a wait come to an error for a client whose certificate has ended meanwhile."""
-    if waiting is not None:
-        waiting.addCallback(lambda _: family.gate.admit_again(request, namespace, name))
-    return waiting
 
 
 def _read(rule: str, look: Callable[..., object]) -> Read:
