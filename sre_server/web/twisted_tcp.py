@@ -91,8 +91,8 @@ class ConnectionPoll:
 
     def _hear(self) -> int:
         """Hear some, and then send what they are told; return how many there were."""
-        self.collects = True
         ready = self._epoll.poll(0, TOGETHER)
+        self.collects = True
         for number, _ in ready:
             connection = self._connections.get(number)
             if connection is not None:  # else it has paused, or was lost, since
