@@ -90,6 +90,15 @@ class Process:
             if found := compiled.search(news):
                 return found
 
+    def wait_for(self, condition: Callable[[], bool], what: str, seconds: float = START_SECONDS) -> None:
+        """Poll until the condition holds: what other processes do has no signal that reaches us."""
+        pause = threading.Event()
+        for _ in range(int(seconds / 0.05)):
+            if condition():
+                return
+            pause.wait(0.05)
+        raise AssertionError(f"not {what} within {seconds:.0f} s:\n" + "\n".join(self.said().splitlines()[-30:]))
+
     def output(self) -> str:
         """Return everything that the process has written, once it has ended."""
         self._reader.join(EXIT_SECONDS)
@@ -222,12 +231,3 @@ class Daemon(Process):
     def wait_until_ready(self) -> None:
         """Wait until the first lists are in."""
         self.wait_for(lambda: self.ops("/readyz").status == 200, "ready")
-
-    def wait_for(self, condition: Callable[[], bool], what: str, seconds: float = START_SECONDS) -> None:
-        """Poll until the condition holds: what other processes do has no signal that reaches us."""
-        pause = threading.Event()
-        for _ in range(int(seconds / 0.05)):
-            if condition():
-                return
-            pause.wait(0.05)
-        raise AssertionError(f"not {what} within {seconds:.0f} s:\n" + "\n".join(self.said().splitlines()[-30:]))

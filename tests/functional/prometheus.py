@@ -30,7 +30,7 @@ def tool(test: SynchronousTestCase, name: str) -> str:
 
 
 class Prometheus(Process):
-    """A running Prometheus; `targets` are the addresses of each job, `rules` a file of alerts that it evaluates."""
+    """A Prometheus that has seen its targets, the ports of each job; `rules` is a file of alerts that it evaluates."""
 
     def __init__(self, program: str, folder: Path, targets: Mapping[str, Sequence[int]], rules: Path) -> None:
         jobs = [
@@ -57,6 +57,8 @@ class Prometheus(Process):
         super().__init__(command, environment(), folder)
         try:
             self.wait_for_line("Server is ready to receive web requests")
+            seen = f"sum(up) == {sum(map(len, targets.values()))}"  # `up` is stored along with what a scrape brought
+            self.wait_for(lambda: bool(self.query(seen)), "scraped")
         except BaseException:
             self.close()
             raise

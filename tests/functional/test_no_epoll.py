@@ -1,5 +1,6 @@
 """A system without epoll, such as macOS: the API port is Twisted's own there."""
 
+import contextlib
 import os
 import signal
 from pathlib import Path
@@ -42,5 +43,8 @@ class NoEpollTests(SynchronousTestCase):
 
 def descriptors(pid: int) -> str:
     """Tell what the descriptors of a process are, where that can be known."""
-    folder = Path(f"/proc/{pid}/fd")
-    return " ".join(str(each.readlink()) for each in folder.iterdir()) if folder.exists() else ""
+    folder, found = Path(f"/proc/{pid}/fd"), []
+    for each in folder.iterdir() if folder.exists() else ():
+        with contextlib.suppress(FileNotFoundError):  # it has been closed since
+            found.append(str(each.readlink()))
+    return " ".join(found)
