@@ -135,10 +135,8 @@ class ClusterCache(Freshness):
     @staticmethod
     def _list_includes(listed: Listed, written: _Written) -> bool:
         """Tell whether the list was taken after the write; one asked for later was, even if the cluster went back."""
-        ours = written.deployment
-        theirs = listed.deployments.get(ours.namespace, {}).get(ours.name)
-        version = theirs.resource_version if theirs else listed.resource_version
-        return listed.started_at > written.at or at_least_as_new(version, ours.resource_version)
+        ours = written.deployment.resource_version
+        return listed.started_at > written.at or at_least_as_new(listed.resource_version, ours)
 
     def _change(self, change: Change) -> None:
         match change:

@@ -17,7 +17,7 @@ from zope.interface import implementer
 
 from sre_server.cache import ClusterCache
 from sre_server.cluster.workers import IThreadingReactor
-from sre_server.errors import ClusterError
+from sre_server.errors import BadAnswer, ClusterError
 from sre_server.model import Deployment, Namespace
 
 
@@ -142,8 +142,11 @@ class FakeReply:
             yield chunk
 
     def read(self, limit: int, seconds: float) -> bytes:
-        """Return the whole body."""
-        return b"".join(self.chunks())
+        """Return the whole body, within its bounds."""
+        body = b"".join(self.chunks())
+        if len(body) > limit or seconds <= 0:
+            raise BadAnswer(f"{len(body)} bytes, of {limit} in {seconds} s")
+        return body
 
     def __enter__(self) -> Self:
         """Leave the reply open."""

@@ -119,7 +119,7 @@ def make_api(
         )
 
     def tell_all(deployment: Deployment, asked: int, author: Author) -> None:
-        waiting.waits.written(deployment, author.identity)
+        waiting.waits.touch((deployment.namespace, deployment.name))
         tell(deployment, asked, author)
 
     def writer(statuses: StatusTable, gate: Gate) -> Writer:

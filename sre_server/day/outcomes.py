@@ -18,7 +18,7 @@ from sre_server.day.changes import Changes
 from sre_server.day.owners import setter_of
 from sre_server.day.record import OURS
 from sre_server.day.rollout import has_settled
-from sre_server.day.waits import BY, Key
+from sre_server.day.waits import Key
 from sre_server.errors import NotFound, Unavailable
 from sre_server.model import Deployment, Unreadable
 from sre_server.news import Change, Deleted, Put
@@ -89,8 +89,7 @@ class Settling:
         if isinstance(change, Deleted):
             return self._deleted() if change.object.uid == self._written.uid else None
         if isinstance(change, Put) and isinstance(change.object, Deployment):
-            by = shared.get(BY)
-            return self._judge(change.object, heard=by is None, by=f" ({by})" if by else "")
+            return self._judge(change.object, heard=True)
         try:
             known = self._knows.cache.deployment(*self._key)
         except NotFound:
@@ -102,7 +101,7 @@ class Settling:
     def _deleted(self, cause: str = "") -> Verdict:
         return Verdict(Outcome.DELETED, None, cause=cause)
 
-    def _judge(self, now: Deployment, *, heard: bool, by: str = "") -> Verdict | None:
+    def _judge(self, now: Deployment, *, heard: bool) -> Verdict | None:
         """Judge what the Deployment is now, as the cluster told it, or (not `heard`) as a write of ours left it."""
         written = self._written
         if isinstance(now, Unreadable) or not at_least_as_new(now.resource_version, written.resource_version):
@@ -110,9 +109,9 @@ class Settling:
         if now.uid != written.uid:
             return self._deleted("Another Deployment has its name now.")
         if now.replicas != written.replicas:
-            setter = setter_of(now, self._knows.autoscalers.of(*self._key)) if heard else f"{OURS}{by}"
+            setter = setter_of(now, self._knows.autoscalers.of(*self._key)) if heard else OURS
             verdict = Verdict(Outcome.SUPERSEDED, now.replicas, by=setter)
-            if by or (now.owners is not None and now.owners.manager not in ("", OURS) and heard):
+            if heard and now.owners is not None and now.owners.manager not in ("", OURS):
                 return verdict
             self._superseded = (verdict, now.resource_version, self._knows.now())
             self._knows.later(AUTHOR_SECONDS + _LITTLE, self._key)

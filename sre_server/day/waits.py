@@ -13,14 +13,12 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from sre_server.model import Autoscaler, Deployment, Notes, ScaledEvent
-from sre_server.news import Change, Event, Listed, Put, Resource
+from sre_server.news import Change, Event, Listed, Resource
 
 PER_CLIENT: Final = 64
 TOTAL: Final = 1024
 """Each holds a connection, too, of which there are four times as many by default."""
 STOPPING: Final = "the server is shutting down"
-BY: Final = "by"
-"""In what is shared: the name of the client that changed a Deployment, where that was one of ours."""
 Key = tuple[str, str]
 """The namespace and the name of a Deployment."""
 
@@ -98,12 +96,8 @@ class Waits:
                     self._look_in(None, shared)
 
     def touch(self, key: Key) -> None:
-        """Have all look who wait for this Deployment, as something beside it changed."""
+        """Have all look who wait for this Deployment: something beside it changed, or a write of ours is answered."""
         self._look(self._of_key.get(key, ()), None, {})
-
-    def written(self, deployment: Deployment, identity: str) -> None:
-        """Tell all who wait for a Deployment of a write through this server, ahead of the cluster's news of it."""
-        self._look(self._of_key.get((deployment.namespace, deployment.name), ()), Put(deployment), {BY: identity})
 
     def stop(self) -> None:
         """Let everybody go at once, and nobody wait any more."""

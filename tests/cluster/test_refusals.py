@@ -108,7 +108,9 @@ class RefusalTests(SynchronousTestCase):
     def test_what_the_cluster_did_not_say(self) -> None:
         """A page of a proxy's, of whatever status, is neither admission's nor about a Deployment."""
         for status in (400, 401, 403, 404, 409, 422):
-            error = self.refused(ClusterRefused, FakeReply(status, [b"<html>no</html>"]))
+            error = self.refused(ClusterRefused, FakeReply(status, [b"<html>no</html>"], retry_after=9))
+            assert isinstance(error, ClusterRefused)
+            self.assertEqual((error.status, error.retry_after), (status, 9))
             self.assertIn(f"({status}): it gave no reason", str(error))
 
     def test_unavailable(self) -> None:

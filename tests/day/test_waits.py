@@ -6,7 +6,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from sre_server.day.waits import BY, PER_CLIENT, STOPPING, TOTAL, Key, Waits
+from sre_server.day.waits import PER_CLIENT, STOPPING, TOTAL, Key, Waits
 from sre_server.model import Autoscaler, Notes, ScaledEvent
 from sre_server.news import Change, Changed, Deleted, Event, Listed, Put, Resource, Source
 from tests.fakes import deployment
@@ -104,7 +104,7 @@ class WaitsTests(SynchronousTestCase):
         self.assertEqual(looker.told, [None])
 
     def test_shared(self) -> None:
-        """Those who look at one moment share what they found out; a write says by whom it was."""
+        """Those who look at one moment share what they found out."""
         first, second = Looker(), Looker()
         self.wait(first)
         self.wait(second)
@@ -112,8 +112,6 @@ class WaitsTests(SynchronousTestCase):
         self.assertIs(first.shared[-1], second.shared[-1])
         self.waits.touch(WEB)
         self.assertIsNot(first.shared[-1], first.shared[-2])
-        self.waits.written(deployment(), "bob")
-        self.assertEqual((first.told[-1], first.shared[-1]), (Put(deployment()), {BY: "bob"}))
 
     def test_time_is_up(self) -> None:
         """After its time a wait ends, and not before."""

@@ -1,6 +1,6 @@
 """Watchers, a Redis and followers, step by step, in memory: what readers are promised, whatever happens in between."""
 
-from sre_server.errors import StoreRefused
+from sre_server.errors import StoreIncomplete, StoreRefused
 from sre_server.model import Deployment
 from sre_server.news import sources_of
 from tests.store.memory import KEYS, Pod, Watcher
@@ -161,6 +161,8 @@ class LossTests(SharingTestCase):
         self.rounds(1)
         fresh = Pod(self.world, zero=9)
         self.assertFalse(fresh.step())
+        missing = str(self.assertRaises(StoreIncomplete, fresh.reader.load))
+        self.assertIn(f"'{KEYS.chunks[1000]}' is not in Redis: the watcher writes it again", missing)
         self.rounds(70)
         for _ in range(3):
             fresh.step()

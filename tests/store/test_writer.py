@@ -24,11 +24,13 @@ class CountingRedis(MemoryRedis):
     def __init__(self) -> None:
         super().__init__()
         self.wrote: list[Sequence[str]] = []
+        self.seconds: list[float] = []
 
     def call(self, *command: Any, seconds: float = 0) -> Any:
         """Run a command."""
         if command[:2] in (("EVAL", scripts.OPEN), ("EVAL", scripts.APPEND)):
             self.wrote.append(command[5 : 3 + command[2]])
+            self.seconds.append(seconds)
         return super().call(*command, seconds=seconds)
 
 
@@ -53,6 +55,10 @@ class WriterTests(SynchronousTestCase):
         pieces = self.redis.wrote[:-2]
         self.assertEqual({len(each) for each in pieces}, {OPEN_CHUNKS})
         self.assertEqual([key for each in pieces for key in each], KEYS.chunks)
+
+    def test_found_out_in_time(self) -> None:
+        """A Redis that does not answer an entry is found out within 5 s, with the second between two entries."""
+        self.assertLessEqual(max(self.redis.seconds[-2:]) + 1, 5)
 
     def test_another_reign(self) -> None:
         """Once another watcher has begun one, this one can neither append nor go on after a broken connection."""
