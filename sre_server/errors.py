@@ -33,7 +33,11 @@ class NotIdentified(SreServerError):
 
 
 class NotPermitted(SreServerError):
-    """The client is known, and may not do this."""
+    """The client is known, and may not do this; `rule` is what decided so, if that is known."""
+
+    def __init__(self, message: str, rule: str | None = None) -> None:
+        super().__init__(message)
+        self.rule = rule
 
 
 class PreconditionFailed(SreServerError):

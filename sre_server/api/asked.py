@@ -3,13 +3,17 @@
 from typing import Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
+from sre_server.errors import NotIdentified, NotPermitted
 from sre_server.security.audit import Record, timestamp
 from sre_server.security.authorization import Verb
 from sre_server.security.identity import Identity
 from sre_server.web.request import APIRequest
 
 REASON_LENGTH: Final = 256
+NOT_IDENTIFIED: Final = "not identified"
+NOT_PERMITTED: Final = "not permitted"
 
 
 class Asked(Struct, frozen=True):
@@ -20,10 +24,12 @@ class Asked(Struct, frozen=True):
     verb: Verb
     namespace: str | None
     name: str | None
+    has_line: bool = False
+    """Whether whoever asks tells the audit log of a refusal, in a line that has more to say."""
 
     def by(self, identity: Identity | None) -> "Asked":
         """Return the same, wanted by somebody who is known, or is not."""
-        return Asked(self.request, identity, self.verb, self.namespace, self.name)
+        return replace(self, identity=identity)
 
     def __str__(self) -> str:
         """Say it in words."""
@@ -59,14 +65,20 @@ class Permitted(Struct, frozen=True):
     name: str
     at: float
 
-    @property
-    def asked(self) -> Asked:
-        """What was asked for."""
-        return Asked(self.request, self.identity, Verb.SCALE, self.namespace, self.name)
+    def asked(self, *, has_line: bool = False) -> Asked:
+        """Return what was asked for."""
+        return Asked(self.request, self.identity, Verb.SCALE, self.namespace, self.name, has_line)
 
     def record(self, **known: str | int | None) -> Record:
         """Return the audit line of it, with what else is known."""
-        return self.asked.record(None, **known)
+        return self.asked().record(None, **known)
+
+
+def outcome_of(error: Exception) -> str:
+    """Return the outcome of a write that an error ended, as the audit log has it."""
+    if isinstance(error, NotPermitted):
+        return NOT_PERMITTED
+    return NOT_IDENTIFIED if isinstance(error, NotIdentified) else type(error).__name__
 
 
 def reason_of(request: APIRequest) -> str | None:

@@ -12,7 +12,7 @@ from typing import Final, TypeVar
 
 from twisted.internet.defer import Deferred
 
-from sre_server.api.asked import Asked, Permitted
+from sre_server.api.asked import NOT_IDENTIFIED, NOT_PERMITTED, Asked, Permitted, outcome_of
 from sre_server.api.statuses import StatusTable, status_of
 from sre_server.errors import NotFound, NotIdentified, NotPermitted, NotTemporary, SreServerError, TooManyRequests
 from sre_server.security.audit import AuditLog
@@ -136,7 +136,7 @@ class Gate:
             return identify()
         except NotIdentified as error:
             asked.request.close_afterwards()
-            raise self._refused(asked, error, "not identified") from None
+            raise self._refused(asked, error, NOT_IDENTIFIED) from None
 
     def charge_read(self, request: APIRequest) -> None:
         """Take a read's token for what anybody may ask, unless one was taken; raises TooManyRequests."""
@@ -166,22 +166,37 @@ class Gate:
         self, request: APIRequest, identity: Identity, verb: Verb, namespace: str, name: str
     ) -> Deferred[None] | None:
         """Raise NotPermitted (or fail with it) unless the client may do this."""
+        decided = self._authorizer.decide(identity, verb, namespace, name)
         asked = Asked(request, identity, verb, namespace, name)
-        return self._use(asked, self._authorizer.decide(identity, verb, namespace, name), partial(self._enforce, asked))
+        return self._use(asked, decided, partial(self._enforce, asked))
 
     async def permit_write(self, request: APIRequest, identity: Identity, namespace: str, name: str) -> Permitted:
-        """Return what a client that was admitted may go on with; raises NotPermitted or NotIdentified."""
-        permitted = self.permit(request, identity, Verb.SCALE, namespace, name)
-        if permitted is not None:
-            await permitted
+        """Return what a client that was admitted may go on with.
+
+        Raises NotPermitted, NotIdentified, or whatever keeps that from being found out.
+        """
+        await self._permit_write(Asked(request, identity, Verb.SCALE, namespace, name), identity, namespace, name)
         return Permitted(request, identity, namespace, name, self._now())
 
-    async def permit_again(self, write: Permitted) -> None:
-        """Raise NotPermitted or NotIdentified unless a client may still write, now that the cluster is to be asked."""
+    async def permit_again(self, write: Permitted, *, has_line: bool = False) -> None:
+        """Raise what `permit_write` does unless a client may still write, now that the cluster is to be asked.
+
+        That is told to the audit log, unless the write `has_line` there.
+        """
+        asked = write.asked(has_line=has_line)
         if self._now() - write.at > STANDS_SECONDS:
-            await self.permit_write(write.request, write.identity, write.namespace, write.name)
+            await self._permit_write(asked, write.identity, write.namespace, write.name)
         else:
-            self._identify_again(write.asked)
+            self._identify_again(asked)
+
+    async def _permit_write(self, asked: Asked, identity: Identity, namespace: str, name: str) -> None:
+        try:
+            decided = self._authorizer.decide(identity, Verb.SCALE, namespace, name)
+            decision = await decided if isinstance(decided, Deferred) else decided
+        except SreServerError as error:
+            self._tell(asked, error, outcome_of(error))
+            raise
+        self._use(asked, decision, partial(self._enforce, asked))
 
     async def may_still(self, write: Permitted) -> bool:
         """Tell whether a client might write now what it has written, and so may know what came of that.
@@ -211,8 +226,8 @@ class Gate:
     def _enforce(self, asked: Asked, decision: Decision) -> None:
         if not decision.allowed:
             who = asked.identity.name if asked.identity else ""
-            error = NotPermitted(f"'{who}' may not {asked}: {decision.rule}.")
-            raise self._refused(asked, error, "not permitted", decision.rule)
+            error = NotPermitted(f"'{who}' may not {asked}: {decision.rule}.", decision.rule)
+            raise self._refused(asked, error, NOT_PERMITTED)
 
     def permit_everything(self, request: APIRequest, identity: Identity) -> Deferred[None] | None:
         """Raise NotPermitted (or fail with it) unless the client may read everything."""
@@ -228,7 +243,7 @@ class Gate:
 
         def enforce(view: View) -> View:
             if namespace is not None and view.extent(namespace) is None:
-                raise self._refused(asked, NotPermitted(f"'{identity.name}' may not {asked}."), "not permitted")
+                raise self._refused(asked, NotPermitted(f"'{identity.name}' may not {asked}."), NOT_PERMITTED)
             return view
 
         try:
@@ -250,15 +265,22 @@ class Gate:
         """Return what would be decided, for a client that asks what it may do."""
         return self._authorizer.preview(identity, verb, namespace, name)
 
-    def _refused(self, asked: Asked, error: Refusal, outcome: str, rule: str | None = None) -> Refusal:
-        """Count and audit a refusal; return the error, to be raised."""
+    def _refused(self, asked: Asked, error: Refusal, outcome: str) -> Refusal:
+        """Count a refusal and tell of it; return the error, to be raised."""
         self._metrics.denied.labels(outcome).inc()
         if asked.identity is not None or isinstance(error, NotIdentified):
             self._metrics.by_identity.refused(asked.identity.name if asked.identity else None, outcome)
+        self._tell(asked, error, outcome)
+        return error
+
+    def _tell(self, asked: Asked, error: SreServerError, outcome: str) -> None:
+        """Put what came to nothing into the audit log."""
+        if asked.has_line:
+            return
         status = int(status_of(error, self._statuses))
         certificate = error.certificate_sha256 if isinstance(error, NotIdentified) else None
+        rule = error.rule if isinstance(error, NotPermitted) else None
         self._audit.write(asked.record(certificate, outcome=outcome, rule=rule, status=status))
-        return error
 
 
 @lru_cache(256)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -216,8 +217,8 @@ class TemporaryCounts:
         if known is None:
             raise _none(namespace, name)
         await writer.permit_again(permitted)
-        begin = self._ends.asked_for(permitted)
-        ended = await shielded(returning.end(state.uid, known, begin, wanted.client))
+        begin, may = self._ends.asked_for(permitted), partial(writer.permit_again, permitted)
+        ended = await shielded(returning.end(state.uid, known, begin, wanted.client, may))
         if ended.end in (End.DELETED, End.RECREATED):
             raise NotFound(f"The Deployment '{name}' does not exist in the namespace '{namespace}' any more.")
         if ended.end is End.SUPERSEDED:

@@ -8,14 +8,22 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from sre_server.api.asked import Permitted
+from sre_server.api.asked import Permitted, outcome_of
 from sre_server.api.conditional import Conditions
 from sre_server.api.counts import confirmed_in
 from sre_server.api.judging import Judge, Wanted
 from sre_server.api.planning import Planner
 from sre_server.api.statuses import StatusTable, status_of
 from sre_server.cache import ClusterCache
-from sre_server.errors import AdmissionRefused, Conflict, GuardrailRefused, NotFound, SreServerError
+from sre_server.errors import (
+    AdmissionRefused,
+    Conflict,
+    GuardrailRefused,
+    NotFound,
+    NotIdentified,
+    NotPermitted,
+    SreServerError,
+)
 from sre_server.model import Author, Deployment, Expected, State, Written
 from sre_server.security.audit import AuditLog, Entry, Record
 from sre_server.telemetry.metrics import Metrics
@@ -45,8 +53,13 @@ class TellScaled(Protocol):
 
 Overrule = Callable[[Deployment, str], Awaitable[Sequence[str]]]
 """Is told of a count that a client has set for good; returns the values of Warning fields about that."""
-PermitAgain = Callable[[Permitted], Awaitable[None]]
-"""Raises NotPermitted or NotIdentified unless a client may still write; see `sre_server.api.gate.Gate.permit_again`."""
+
+
+class PermitAgain(Protocol):
+    """Asks once more; see `sre_server.api.gate.Gate.permit_again`."""
+
+    async def __call__(self, write: Permitted, *, has_line: bool = False) -> None:
+        """Raise NotPermitted or NotIdentified unless a client may still write."""
 
 
 class Writer:
@@ -89,13 +102,13 @@ class Writer:
             state = await self._judge.state(wanted)
             record = _seen(record, state)
             expected = self._judge.judge(wanted, state)
+            await self.permit_again(permitted, has_line=True)
         except SreServerError as error:
             self.refused(record, error)
             raise
-        await self.permit_again(permitted)
         entry = self._audit.begin(record)
         try:
-            written = await shielded(self._scaled(wanted, state, expected, entry, record))
+            written = await shielded(self._scaled(permitted, wanted, state, expected, entry, record))
         except AdmissionRefused as error:
             _warn(permitted.request, error.warnings)
             raise
@@ -119,23 +132,28 @@ class Writer:
 
         To be shielded. Raises as `scale` does.
         """
-        await self.permit_again(permitted)
-        return await self._carried_out(
-            wanted, state, self._judge.judge(wanted, state), self._audit.begin(record), record
-        )
+        try:
+            await self.permit_again(permitted, has_line=True)
+            expected = self._judge.judge(wanted, state)
+        except SreServerError as error:
+            self.refused(record, error)
+            raise
+        return await self._carried_out(permitted, wanted, state, expected, self._audit.begin(record), record)
 
     def refused(self, record: Record, error: Exception) -> None:
         """Tell of a write that came to nothing before the cluster was asked."""
         self._audit.write(self._failed(record, error))
 
-    async def _scaled(self, wanted: Wanted, state: State, expected: Expected, entry: Entry, record: Record) -> Written:
+    async def _scaled(
+        self, permitted: Permitted, wanted: Wanted, state: State, expected: Expected, entry: Entry, record: Record
+    ) -> Written:
         """Set a count for good: one that was there for a time only is forgotten."""
-        written = await self._carried_out(wanted, state, expected, entry, record)
+        written = await self._carried_out(permitted, wanted, state, expected, entry, record)
         warnings = await self._overrule(written.deployment, wanted.client)
         return replace(written, warnings=[*written.warnings, *warnings])
 
     async def _carried_out(
-        self, wanted: Wanted, state: State, expected: Expected, entry: Entry, record: Record
+        self, permitted: Permitted, wanted: Wanted, state: State, expected: Expected, entry: Entry, record: Record
     ) -> Written:
         """Ask the cluster; leave the outcome in the audit log, the metrics, the cache and the cluster's Events."""
 
@@ -146,7 +164,9 @@ class Writer:
             outcome = await ask(expected)
             if isinstance(outcome, State):  # nothing was changed: once more, on what it is now
                 state, record = outcome, _seen(record, outcome)
-                outcome = await ask(self._judge.judge(wanted, state))
+                expected = self._judge.judge(wanted, state)
+                await self.permit_again(permitted, has_line=True)
+                outcome = await ask(expected)
             if isinstance(outcome, State):
                 record = _seen(record, outcome)
                 self._give_up(wanted, outcome)
@@ -181,12 +201,15 @@ class Writer:
     def _failed(self, record: Record, error: Exception) -> Record:
         """Count a write that failed, and return its audit line."""
         status = int(status_of(error, self._statuses))
+        if isinstance(error, NotPermitted | NotIdentified):  # counted by the gate
+            rule = error.rule if isinstance(error, NotPermitted) else None
+            return replace(record, outcome=outcome_of(error), rule=rule, status=status)
         if isinstance(error, GuardrailRefused):
             self._metrics.guardrail_denials.labels(error.rule).inc()
             self._metrics.by_identity.refused(record.identity, "guardrail")
             return replace(record, outcome="refused by a guardrail", rule=error.rule, status=status)
         rule = _cut(str(error)) if isinstance(error, AdmissionRefused) else None
-        record = replace(record, outcome=type(error).__name__, rule=rule, status=status)
+        record = replace(record, outcome=outcome_of(error), rule=rule, status=status)
         self._count(record)
         return record
 

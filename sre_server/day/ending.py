@@ -1,6 +1,6 @@
 """What is done about one temporary count: it is claimed, set back and forgotten, or its write is looked into."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Awaitable, Callable, Collection
 from datetime import datetime, timedelta
 from enum import Enum
 from typing import Final, Protocol
@@ -80,6 +80,10 @@ Begin = Callable[[str, Note, timedelta], Account]
 """Begins to tell of an attempt, and of how late it is; raises Unavailable if that cannot be, so that none is made."""
 
 
+May = Callable[[], Awaitable[object]]
+"""Raises a SreServerError if whoever asked for an end may no longer have it, now that the count is to be set."""
+
+
 class Overtaken(Conflict):
     """Somebody else has changed the note, or is about to."""
 
@@ -124,8 +128,13 @@ class Endings:
         """Forget the ends of all notes but these."""
         self._ended = {uid: text for uid, text in self._ended.items() if uid in present}
 
-    async def bring_back(self, uid: str, known: Known, begin: Begin, client: str) -> Ended:
-        """Claim a note, set the count back, and remove the note; raises Overtaken if somebody else changed it first."""
+    async def bring_back(
+        self, uid: str, known: Known, begin: Begin, client: str = CLIENT, may: May | None = None
+    ) -> Ended:
+        """Claim a note, set the count back, and remove the note; raises Overtaken if somebody else changed it first.
+
+        If `may` raises, the claim is given up.
+        """
         self._claims += 1
         # What is claimed is due, whoever goes on with it.
         until = min(known.note.until, self._wall())
@@ -133,6 +142,12 @@ class Endings:
         claimed = replace(known.note, claim=f"{self._me}/{self._claims}", until=until, before=None)
         asked_at, text = self._clock.seconds(), claimed.text()
         await self._change(uid, known.text, text, client)
+        if may is not None:
+            try:
+                await may()
+            except SreServerError:
+                await self._give_up(uid, text, known.text, client)
+                raise
         if self._clock.seconds() - asked_at > FRESH_SECONDS:
             raise Unavailable("The claim took too long to be acted upon.", 1)
         account = begin(uid, claimed, late)
@@ -148,6 +163,12 @@ class Endings:
         except SreServerError as error:
             self.log.info("a temporary count that has ended is still noted: {error}", error=error)
         return ended
+
+    async def _give_up(self, uid: str, claimed: str, before: str, client: str) -> None:
+        try:
+            await self._change(uid, claimed, before, client)
+        except SreServerError as error:
+            self.log.warn("a temporary count is not to end yet, and may: {error}", error=error)
 
     async def _set_back(self, uid: str, note: Note, client: str) -> Ended:
         try:

@@ -19,7 +19,7 @@ from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
-from sre_server.day.ending import CLIENT, Begin, Ended, Endings, Overtaken
+from sre_server.day.ending import Begin, Ended, Endings, May, Overtaken
 from sre_server.day.temporary import CLAIM_SECONDS, PENDING_SECONDS, Known, Temporaries
 from sre_server.errors import SreServerError
 
@@ -148,19 +148,19 @@ class Returning(Service):
             self._troubles.pop(uid, None)
 
     async def _return(self, uid: str, known: Known) -> None:
-        await self._endings.bring_back(uid, known, self._begin, CLIENT)
+        await self._endings.bring_back(uid, known, self._begin)
 
-    async def end(self, uid: str, known: Known, begin: Begin, client: str) -> Ended:
+    async def end(self, uid: str, known: Known, begin: Begin, client: str, may: May) -> Ended:
         """End a temporary count now, for a client that wants it so.
 
-        Raises Overtaken if somebody else is about to, or was faster; whatever else is raised, the count is due from now
-        on, and it will be tried again.
+        Raises Overtaken if somebody else is about to, or was faster, and whatever `may` raises, once the count is to be
+        set; whatever else is raised, the count is due from now on, and it will be tried again.
         """
         if known.note.before is not None or self.is_being_changed(uid, known):
             raise Overtaken
         done = self._busy[uid] = Deferred()
         try:
-            return await self._endings.bring_back(uid, known, begin, client)
+            return await self._endings.bring_back(uid, known, begin, client, may)
         finally:
             del self._busy[uid]
             done.callback(None)

@@ -10,7 +10,7 @@ from sre_server.news import Listed
 from sre_server.security.authorization import EVERYTHING
 from tests.api.temporary import URL, TemporaryTestCase
 from tests.api.test_gate import BODY, PUT_A, PUT_B, READS_A, FailingAuthorizer, LateAuthorizer, filled
-from tests.api.waiting import WEB, Fickle, WaitingTestCase, at
+from tests.api.waiting import REPLICAS, WEB, Fickle, WaitingTestCase, at
 from tests.fakes import namespace
 from tests.memory_client import Wire
 from tests.memory_server import ALICE, MemoryServer
@@ -103,6 +103,35 @@ class WriteTests(SynchronousTestCase):
             self.assertEqual((statuses(wire), wire.closing, self.server.writes), ([401], True, []), path)
             self.assertEqual(self.outcomes(), [("not identified", 401)])
 
+    def test_who_may_no_more_the_second_time(self) -> None:
+        """A write that met another state than it was judged on is asked about again, and is one line."""
+        self.serve()
+        self.server.outcome = met = MemoryServer.pending()
+        wire = self.server.send("PUT", REPLICAS, BODY)
+        self.authorizer.allows = False
+        self.server.clock.advance(STANDS_SECONDS + 0.1)
+        self.server.outcome = None
+        met.callback(State(WEB.uid, 4, Guards()))
+        self.assertEqual((statuses(wire), len(self.server.writes)), ([403], 1))
+        self.assertEqual(self.outcomes(), [("not permitted", 403)])
+        (line,) = self.server.audit.records
+        self.assertEqual((line.old_replicas, line.new_replicas, line.rule), (4, 20, "a whim"))
+
+    def test_a_cluster_that_cannot_say(self) -> None:
+        """A write that came to nothing since nobody could say whether it may be, at first or again, is one line."""
+        failing = FailingAuthorizer()
+        self.serve()
+        self.authorizer.decide = failing.decide  # type: ignore[method-assign, assignment]
+        self.assertEqual(statuses(self.server.send("PUT", REPLICAS, BODY)), [503])
+        self.assertEqual(self.outcomes(), [("Unavailable", 503)])
+        self.serve()
+        wire = self.server.send("PUT", "/deployments/shop/new/replicas", BODY)
+        self.authorizer.decide = failing.decide  # type: ignore[method-assign, assignment]
+        self.server.clock.advance(STANDS_SECONDS + 0.1)
+        self.found.callback(State("u", 3, Guards()))
+        self.assertEqual((statuses(wire), self.server.writes), ([503], []))
+        self.assertEqual(self.outcomes(), [("Unavailable", 503)])
+
     def test_who_may_still(self) -> None:
         """It is asked again, and carried out."""
         self.serve()
@@ -164,6 +193,22 @@ class NotedTests(TemporaryTestCase):
         held.callback(None)
         self.assertEqual((statuses(wire), self.data, self.present["web"].replicas), ([403], {}, 3))
         self.assertEqual([line.outcome for line in self.server.audit.records], ["not permitted"])
+
+    def test_an_end_by_who_may_no_more(self) -> None:
+        """A client that may no more once the end is noted, or is nobody, ends nothing; the note is what it was."""
+        for refused, status in (("not permitted", 403), ("not identified", 401)):
+            authorizer = Fickle()
+            self.serve(authorizer=authorizer)
+            self.server.send("PUT", URL, b'{"replicas":20,"for":"1h"}')
+            before = dict(self.data)
+            held = self.noted_slowly()
+            wire = self.server.send("DELETE", URL)
+            authorizer.allows = status != 403
+            self.server.clients.who = ALICE if status == 403 else REVOKED
+            self.server.clock.advance(STANDS_SECONDS + 0.1)
+            held.callback(None)
+            self.assertEqual((statuses(wire), self.data, self.present["web"].replicas), ([status], before, 20))
+            self.assertEqual([line.outcome for line in self.server.audit.records], ["changed", refused])
 
     def test_an_end_by_who_is_nobody_any_more(self) -> None:
         """The temporary count stays."""

@@ -16,7 +16,7 @@ from sre_server.day.ending import End, Ended, Endings
 from sre_server.day.returning import Returning
 from sre_server.day.setting import Setting
 from sre_server.day.temporary import Known, Note, Temporaries
-from sre_server.errors import ClusterTimedOut, ClusterUnreachable, NotFound
+from sre_server.errors import ClusterTimedOut, ClusterUnreachable, NotFound, SreServerError
 from sre_server.model import Deployment, Expected, Notes, State, Swapped, Written
 from sre_server.news import Changed, Listed, Put, Resource, Source
 
@@ -191,9 +191,14 @@ class Pod:
         before = self.temporaries.text(UID)
         return Deferred.fromCoroutine(self.setting.set(UID, note, before, write, "alice"))
 
-    def end(self, known: Known) -> Deferred[Ended]:
-        """End a temporary count now."""
-        return Deferred.fromCoroutine(self.returning.end(UID, known, self._begin, "bob"))
+    def end(self, known: Known, refusal: SreServerError | None = None) -> Deferred[Ended]:
+        """End a temporary count now, for a client that once it comes to it is refused, or not."""
+
+        async def may() -> None:
+            if refusal is not None:
+                raise refusal
+
+        return Deferred.fromCoroutine(self.returning.end(UID, known, self._begin, "bob", may))
 
     def answer(self, request: Request, outcome: Any) -> None:
         """Let an answer arrive."""

@@ -3,12 +3,13 @@
 from itertools import pairwise
 
 from msgspec.structs import replace
+from twisted.logger import LogLevel, capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from sre_server.day.ending import CLIENT, End, Overtaken
 from sre_server.day.returning import AT_ONCE
 from sre_server.day.temporary import read_note
-from sre_server.errors import ClusterTimedOut, ClusterUnreachable, Unavailable
+from sre_server.errors import ClusterTimedOut, ClusterUnreachable, NotPermitted, Unavailable
 from tests.day.temporary_world import UID, Pod, World, ends
 
 
@@ -196,6 +197,30 @@ class ReturningTests(SynchronousTestCase):
         self.world.carry_out()
         error = self.failureResultOf(done, Unavailable).value
         self.assertEqual((str(error), error.retry_after), ("The claim took too long to be acted upon.", 1))
+
+    def test_ended_early_by_who_may_no_more(self) -> None:
+        """A client that is refused once the claim is written ends nothing, and the count comes back when it is due."""
+        known = self.second.temporaries.of(UID)
+        assert known is not None
+        done = self.second.end(known, NotPermitted("no"))
+        self.world.settle(3)
+        self.failureResultOf(done, NotPermitted)
+        self.assertEqual((self.world.replicas, self.world.data), (20, {UID: known.text}))
+        self.world.settle(50)
+        self.assertEqual((self.world.replicas, self.world.writes), (20, []))
+        self.world.settle(10)
+        self.assertEqual((self.world.replicas, ends(self.world)), (3, [End.RETURNED]))
+
+    def test_ended_early_by_who_may_no_more_in_vain(self) -> None:
+        """Where the claim cannot be given up, the client is told why it was refused, and the log that the end is due."""
+        known = self.second.temporaries.of(UID)
+        assert known is not None
+        done = self.second.end(known, NotPermitted("no"))
+        self.world.carry_out()
+        with capturedLogs() as logged:
+            self.world.refuse(0)
+        self.failureResultOf(done, NotPermitted)
+        self.assertEqual([event["log_level"] for event in logged], [LogLevel.warn])
 
     def test_ended_after_a_failure(self) -> None:
         """Who has claimed it in vain may end it at once; for others its claim stands."""
