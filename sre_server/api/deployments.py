@@ -149,7 +149,7 @@ class DeploymentsAPI:
         identity = self.gate.admit(request, Verb.READ, namespace, name, Verb.READ, Verb.SCALE)
         answer: dict[str, object] = {"namespace": namespace, "deployment": name, "identity": identity.name}
         for verb in Verb:
-            decided = self.gate.preview(identity, verb, namespace, name)
+            decided = self.gate.preview(request, identity, verb, namespace, name)
             decision = await decided if isinstance(decided, Deferred) else decided
             answer[verb.value] = {"allowed": decision.allowed, "rule": decision.rule}
         return answer

@@ -261,9 +261,12 @@ class Gate:
             return error
         return NotFound(f"The Deployment '{name}' does not exist in the namespace '{namespace}'.")
 
-    def preview(self, identity: Identity, verb: Verb, namespace: str, name: str) -> Decision | Deferred[Decision]:
-        """Return what would be decided, for a client that asks what it may do."""
-        return self._authorizer.preview(identity, verb, namespace, name)
+    def preview(
+        self, request: APIRequest, identity: Identity, verb: Verb, namespace: str, name: str
+    ) -> Decision | Deferred[Decision]:
+        """Return what would be decided, for a client that asks what it may do; raises NotIdentified."""
+        decided = self._authorizer.preview(identity, verb, namespace, name)
+        return self._use(Asked(request, identity, verb, namespace, name), decided, lambda decision: decision)
 
     def _refused(self, asked: Asked, error: Refusal, outcome: str) -> Refusal:
         """Count a refusal and tell of it; return the error, to be raised."""

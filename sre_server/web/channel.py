@@ -233,14 +233,9 @@ class Channel(BoundedChannel):
             self.transport.abortConnection()
 
     def loseConnection(self) -> None:
-        """Close in good order, or by force after 5 s if the peer does not answer (twisted#7926).
-
-        An answer that the peer has not read yet keeps the time that it has for that.
-        """
-        unread = "write" in self._clocks
+        """Close in good order, or by force 5 s after the peer has read all, if it does not answer (twisted#7926)."""
         super().loseConnection()
-        if not unread:
-            cut_when_stalled(self._clocks, "close", CLOSE_SECONDS, self.transport)
+        cut_when_stalled(self._clocks, "close", self.transport, WRITE_SECONDS, CLOSE_SECONDS)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Count the connection out and stop its clocks."""
@@ -261,7 +256,7 @@ class Channel(BoundedChannel):
         super().pauseProducing()
         if self.persistent:
             self.pause_parsing()
-        cut_when_stalled(self._clocks, "write", WRITE_SECONDS, self.transport)
+        cut_when_stalled(self._clocks, "write", self.transport, WRITE_SECONDS)
 
     def resumeProducing(self) -> None:
         """Go on, as the peer has read."""

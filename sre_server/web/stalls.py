@@ -19,22 +19,28 @@ def unacknowledged(transport: ITCPTransport) -> int | None:
     return count() if count is not None else None
 
 
-def cut_when_stalled(clocks: Clocks, name: str, seconds: float, transport: ITCPTransport) -> None:
+def cut_when_stalled(
+    clocks: Clocks, name: str, transport: ITCPTransport, seconds: float, then: float | None = None
+) -> None:
     """Start a clock that cuts a connection whose peer takes next to nothing of what it was sent for so many seconds.
 
-    What is written is in the kernel's hands long before a peer on a slow line has it. Where the transport cannot tell
-    how much that is, time is all that counts.
+    Once it has taken all it is cut after `then`, the same time unless given. What is written is in the kernel's hands
+    long before a peer on a slow line has it; where the transport cannot tell how much that is, only `then` counts.
     """
 
-    def look(left: float, before: int) -> None:
-        now = unacknowledged(transport) or 0
-        if before and now <= max(0, before - TAKEN_BYTES):
-            left, before = seconds, now  # since some moment after the last look
-        wait(left - LOOK_SECONDS, before)
+    def limit(left: int) -> float:
+        return seconds if left or then is None else then
 
-    def wait(left: float, before: int) -> None:
-        if left > 0:
-            clocks.start(name, LOOK_SECONDS, partial(look, left, before))
+    def look(time: float, before: int) -> None:
+        now = unacknowledged(transport) or 0
+        if now <= before - TAKEN_BYTES or (before and not now):
+            wait(limit(now), now)
+        else:
+            wait(time - LOOK_SECONDS, max(before, now))
+
+    def wait(time: float, before: int) -> None:
+        if time > 0:
+            clocks.start(name, LOOK_SECONDS, partial(look, time, before))
         else:
             transport.abortConnection()
 
@@ -42,6 +48,6 @@ def cut_when_stalled(clocks: Clocks, name: str, seconds: float, transport: ITCPT
         return
     before = unacknowledged(transport)
     if before is None:
-        clocks.start(name, seconds, transport.abortConnection)
+        clocks.start(name, limit(0), transport.abortConnection)
     else:
-        wait(seconds, before)
+        wait(limit(before), before)

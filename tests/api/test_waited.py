@@ -33,7 +33,7 @@ class ReviewTests(SynchronousTestCase):
 
     def test_reads(self) -> None:
         """They are 401, and the connection is closed, though the client may read."""
-        for path in (READS_A[2], READS_A[0], READS_A[1], "/metrics"):
+        for path in (READS_A[2], READS_A[0], READS_A[1], "/metrics", "/deployments/shop/web/permissions"):
             self.server.clients.who = ALICE
             wire = self.server.send("GET", path)
             self.server.clients.who = REVOKED

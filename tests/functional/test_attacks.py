@@ -127,7 +127,7 @@ class SlowTests(Attacks):
 
 
 class SlowLineTests(Attacks):
-    """Clients that read all the time, 100 kB a second."""
+    """Clients that read all the time, 100 kB a second, and one that rests for a while."""
 
     options = ("--simulated-deployments=100000",)
 
@@ -142,10 +142,21 @@ class SlowLineTests(Attacks):
                         pause(0.05)
             return received
 
+    def _read_after_a_rest(self, request: bytes) -> bytes:
+        with connect_tls(self.daemon, receive_buffer=4096) as connection:
+            connection.sendall(request)
+            received = connection.recv(1 << 16)
+            pause(7)
+            with contextlib.suppress(ConnectionResetError):
+                while piece := connection.recv(1 << 16):
+                    received += piece
+            return received
+
     def test_long_answers(self) -> None:
         """They are whole, of however much the kernel has taken what, and whoever is to close afterwards."""
         close = b"GET /deployments HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
-        for received in together(partial(self._read, close), partial(self._read, LIST + b"Connection: close\r\n\r\n")):
+        reads = (partial(self._read, close), partial(self._read, LIST + b"Connection: close\r\n\r\n"))
+        for received in together(*reads, partial(self._read_after_a_rest, close)):
             (answer,) = read_answers(received)
             self.assertGreater(len(answer.body), SLOWLY_READ)
         self.assert_unharmed("slow lines")

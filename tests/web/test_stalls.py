@@ -37,10 +37,10 @@ class StallsTests(SynchronousTestCase):
         self.clock = Clock()
         self.clocks = Clocks(cast("CallLater", self.clock.callLater))
 
-    def cut_after(self, takes: Callable[[float], int], size: int = 2**20) -> float | None:
+    def cut_after(self, takes: Callable[[float], int], size: int = 2**20, then: float | None = None) -> float | None:
         """When a peer is cut that has taken so much by each second; None within ten minutes."""
         sent = Sent(self.clock, size, takes)
-        cut_when_stalled(self.clocks, "write", 10, cast("ITCPTransport", sent))
+        cut_when_stalled(self.clocks, "write", cast("ITCPTransport", sent), 10, then)
         began = self.clock.seconds()
         self.clock.pump([1.0] * 600)
         self.clocks.stop_all()
@@ -53,18 +53,33 @@ class StallsTests(SynchronousTestCase):
 
     def test_a_peer_on_a_slow_line(self) -> None:
         """It may take as long as it takes, and then as long as anybody to close."""
-        self.assertEqual(self.cut_after(lambda at: int(at * TAKEN_BYTES / 8)), 128 + 9)
+        self.assertEqual(self.cut_after(lambda at: int(at * TAKEN_BYTES / 8)), 128 + 10)
+
+    def test_a_peer_that_is_to_close(self) -> None:
+        """While it takes what it is sent it has as long for that as ever, and then less."""
+        self.assertEqual(self.cut_after(lambda _: 0, 2**20, 5), 10)
+        self.assertEqual(self.cut_after(lambda _: 0, 0, 5), 5)
+        began = self.clock.seconds()
+        self.assertEqual(self.cut_after(lambda at: int((at - began) * TAKEN_BYTES / 8), then=5), 128 + 5)
+
+    def test_a_peer_that_is_sent_more(self) -> None:
+        """What comes later counts like what was there at first, and its coming is no progress."""
+        began = self.clock.seconds()
+        self.assertEqual(self.cut_after(lambda at: -(2**20) if at - began > 3 else 0), 10)
+        began = self.clock.seconds()
+        taken = self.cut_after(lambda at: int((at - began - 4) * TAKEN_BYTES / 8), 1)
+        self.assertEqual(taken, 4 + 1 + 10)
 
     def test_a_peer_that_stops_halfway(self) -> None:
         """The time counts from when it took the last."""
         began = self.clock.seconds()
-        self.assertEqual(self.cut_after(lambda at: int(min(at - began, 6) * TAKEN_BYTES)), 6 + 9)
+        self.assertEqual(self.cut_after(lambda at: int(min(at - began, 6) * TAKEN_BYTES)), 6 + 10)
 
     def test_a_peer_that_takes_next_to_nothing(self) -> None:
         """A byte now and then does not count; the last ones do, however few they are."""
         self.assertEqual(self.cut_after(int), 10)
         began = self.clock.seconds()
-        self.assertEqual(self.cut_after(lambda at: int((at - began) * 100), 700), 7 + 9)
+        self.assertEqual(self.cut_after(lambda at: int((at - began) * 100), 700), 7 + 10)
 
     def test_a_transport_that_cannot_tell(self) -> None:
         """The time is all that counts."""
@@ -74,16 +89,18 @@ class StallsTests(SynchronousTestCase):
             def abortConnection(transport) -> None:  # noqa: N805  # `self` is the test
                 cut.append(self.clock.seconds())
 
-        cut_when_stalled(self.clocks, "write", 10, cast("ITCPTransport", Silent()))
-        self.clock.pump([1.0] * 600)
-        self.assertEqual(cut, [10])
+        for then, after in ((None, 10), (5, 5)):
+            began = self.clock.seconds()
+            cut_when_stalled(self.clocks, "write", cast("ITCPTransport", Silent()), 10, then)
+            self.clock.pump([1.0] * 600)
+            self.assertEqual(cut.pop() - began, after)
 
     def test_one_that_runs(self) -> None:
         """A clock that runs is left alone, and one that is stopped cuts nothing."""
         sent = Sent(self.clock, 2**20, lambda _: 0)
-        cut_when_stalled(self.clocks, "write", 10, cast("ITCPTransport", sent))
+        cut_when_stalled(self.clocks, "write", cast("ITCPTransport", sent), 10)
         self.clock.pump([1.0] * 9)
-        cut_when_stalled(self.clocks, "write", 10, cast("ITCPTransport", sent))
+        cut_when_stalled(self.clocks, "write", cast("ITCPTransport", sent), 10)
         self.assertIsNone(sent.cut_after)
         self.clocks.stop("write")
         self.clock.pump([1.0] * 600)
