@@ -27,7 +27,9 @@ FINDINGS = printf '\n%s\n\n' "Will it hold, and what came of it?"; for try in \
 	"-X PUT -H 'Prefer: wait=60' -d '{\"replicas\": 3}' https://localhost:$(PORT)/deployments/monitoring/grafana/replicas" \
 	"-X PUT -d '{\"replicas\": 10, \"for\": \"2h\"}' https://localhost:$(PORT)/deployments/shop/cart/temporary"; \
 	do echo "  $(CURL) -H 'Content-Type: application/json' $$try"; done
-CLUSTER := $(if $(KUBECONFIG),--cluster=kubeconfig,--cluster=simulated)
+# A cluster is one that make's command line names: what a shell exports for kubectl may be production.
+CHOSEN := $(if $(filter command,$(origin KUBECONFIG)),$(KUBECONFIG))
+CLUSTER := $(if $(CHOSEN),--cluster=kubeconfig,--cluster=simulated)
 EXTRAS ?= test,lint
 # Tests of load are in the group "load", so that none of them runs beside another.
 PYTEST = $(BIN)/python -m pytest -q -rs --numprocesses=auto --dist=loadgroup
@@ -86,19 +88,20 @@ export BUILDAH_FORMAT := docker
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z_-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-run: $(VENV)/.installed certs ## Serve the simulated cluster, or that of $KUBECONFIG, on https://localhost:8443 (PORT=)
-	@echo "sre-server on https://localhost:$(PORT), $(if $(KUBECONFIG),cluster of $(KUBECONFIG),simulated cluster)."
+run: $(VENV)/.installed certs ## Serve a simulated cluster, or that of KUBECONFIG=, on https://localhost:8443 (PORT=)
+	@echo "sre-server on https://localhost:$(PORT), $(if $(CHOSEN),cluster of $(CHOSEN),simulated cluster)."
+	@$(if $(CHOSEN),,$(if $(KUBECONFIG),echo "Your own cluster is served by: make run KUBECONFIG='$(KUBECONFIG)'"))
 	@echo "Stop it with Ctrl-C. In another terminal, from this folder:"
 	@echo
 	@echo "  $(CURL) https://localhost:$(PORT)/deployments"
 	@echo "  $(CURL) https://localhost:$(PORT)/namespaces"
-	@$(if $(KUBECONFIG),,echo "  $(CURL) https://localhost:$(PORT)/deployments/shop/cart/replicas")
-	@$(if $(KUBECONFIG),,echo "  $(CURL) -X PUT -H 'Content-Type: application/json' -d '{\"replicas\": 5}' https://localhost:$(PORT)/deployments/shop/cart/replicas")
-	@$(if $(KUBECONFIG),,$(FINDINGS))
+	@$(if $(CHOSEN),,echo "  $(CURL) https://localhost:$(PORT)/deployments/shop/cart/replicas")
+	@$(if $(CHOSEN),,echo "  $(CURL) -X PUT -H 'Content-Type: application/json' -d '{\"replicas\": 5}' https://localhost:$(PORT)/deployments/shop/cart/replicas")
+	@$(if $(CHOSEN),,$(FINDINGS))
 	@echo
 	@exec $(BIN)/twistd -n --pidfile= sre-server --listen=tcp:$(PORT):interface=127.0.0.1 $(CLUSTER) \
 		--tls-certificate=$(CERTIFICATE) --tls-private-key=$(KEY) --tls-client-ca=$(CERTIFICATE) \
-		$(if $(KUBECONFIG),,--temporary-store=default/temporary-counts)
+		$(if $(CHOSEN),,--temporary-store=default/temporary-counts)
 
 run-scaled: $(VENV)/.installed certs ## The same, scaled out: a watcher and two api processes that share a cache in redis-server
 	@command -v redis-server >/dev/null || { echo "redis-server is not installed; it is in Debian's and Homebrew's \
@@ -133,8 +136,8 @@ image-python: ## Run the same, and the tests of TLS, on the Python that the imag
 test: $(VENV)/.installed ## Run every test that needs neither a cluster nor Go
 	$(PYTEST) tests
 
-integration-tests: $(VENV)/.installed ## Run against $KUBECONFIG's cluster, or a real control plane built from Go modules
-	$(BIN)/python -m tests.controlplane
+integration-tests: $(VENV)/.installed ## Run against a real control plane built from Go modules, or the cluster of KUBECONFIG=
+	@$(if $(CHOSEN),,env -u KUBECONFIG) $(BIN)/python -m tests.controlplane
 
 histories: $(VENV)/.installed ## Ten minutes of calls and faults on that control plane, judged by a checker (MINUTES=, SEED=)
 	@PATH="$$(.ci/redis):$$PATH" $(BIN)/python -m tests.controlplane.histories --minutes=$(MINUTES) --seed=$(SEED)
@@ -186,20 +189,20 @@ build: need-docker ## Build the image, sre-server:VERSION and sre-server:latest
 
 # The container's user is nobody here: it may read the files in .run/, mounted one by one, though not the folder. A
 # kubeconfig is copied there with all that it refers to.
-local-run: need-docker$(if $(KUBECONFIG),+kubectl) build certs ## Run the image as in production: simulated cluster, or that of $KUBECONFIG
-	@$(if $(KUBECONFIG),kubectl config view --flatten --minify --raw >$(CERTS)/kubeconfig && chmod 644 $(CERTS)/kubeconfig)
+local-run: need-docker$(if $(CHOSEN),+kubectl) build certs ## Run the image as in production: simulated cluster, or that of KUBECONFIG=
+	@$(if $(CHOSEN),kubectl config view --flatten --minify --raw >$(CERTS)/kubeconfig && chmod 644 $(CERTS)/kubeconfig)
 	@echo "sre-server $(VERSION) on https://localhost:$(PORT); stop it with Ctrl-C. In another terminal, from this folder:"
 	@echo
 	@echo "  $(CURL) https://localhost:$(PORT)/deployments"
 	@echo
 	$(DOCKER) run --rm --name=sre-server --read-only --cap-drop=ALL --security-opt=no-new-privileges \
-		$(if $(KUBECONFIG),--network=host,--publish=127.0.0.1:$(PORT):8443) \
+		$(if $(CHOSEN),--network=host,--publish=127.0.0.1:$(PORT):8443) \
 		--volume="$(CURDIR)/$(CERTIFICATE):/run/sre-server/certificate.pem:ro" \
 		--volume="$(CURDIR)/$(KEY):/run/sre-server/key.pem:ro" \
-		$(if $(KUBECONFIG),--volume="$(CURDIR)/$(CERTS)/kubeconfig:/run/sre-server/kubeconfig:ro") \
+		$(if $(CHOSEN),--volume="$(CURDIR)/$(CERTS)/kubeconfig:/run/sre-server/kubeconfig:ro") \
 		$(RUN_OPTIONS) $(IMAGE):$(VERSION) \
 		--tls-certificate=/run/sre-server/certificate.pem --tls-private-key=/run/sre-server/key.pem \
-		--tls-client-ca=/run/sre-server/certificate.pem $(if $(KUBECONFIG),--kubeconfig=/run/sre-server/kubeconfig \
+		--tls-client-ca=/run/sre-server/certificate.pem $(if $(CHOSEN),--kubeconfig=/run/sre-server/kubeconfig \
 		--listen=tcp:$(PORT):interface=127.0.0.1,--cluster=simulated) $(SERVER_OPTIONS)
 
 image-check: need-podman+debootstrap+unshare $(VENV)/.installed ## Build and try the image without Docker or a registry; as root, on Linux

@@ -5,6 +5,7 @@ bound, before the next one's begins, so that the last response is out before the
 """
 
 import signal
+import sys
 from collections.abc import Sequence
 from typing import Final
 
@@ -37,6 +38,7 @@ class OrderedServices(Service):
     def startService(self) -> None:
         """Start every service."""
         super().startService()
+        _live_through_hangups(self._reactor)
         for service in self._services:
             service.startService()
 
@@ -53,6 +55,16 @@ class OrderedServices(Service):
                 await stopped.addTimeout(STOP_SECONDS + DRAIN_SECONDS, self._reactor)
             except Exception:  # noqa: BLE001  # the others must still be stopped
                 self.log.failure("{service} did not stop in order", service=type(service).__name__)
+
+
+def _live_through_hangups(reactor: IReactorTime) -> None:
+    """Go on upon a SIGHUP, which daemons are sent to read their files again: these are looked at anyway.
+
+    Where it means that the terminal has gone, stop in order, as upon Ctrl-C.
+    """
+    stop = getattr(reactor, "sigInt", None)
+    if stop is not None and signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:
+        signal.signal(signal.SIGHUP, stop if sys.stdin is not None and sys.stdin.isatty() else lambda *_: None)
 
 
 def _let_signals_be(reactor: IReactorTime) -> None:

@@ -240,6 +240,8 @@ class Options(UsageOptions):
 
     def _audit_log(self) -> str | None:
         where = self["audit-log"]
+        if where == "":
+            raise UsageError("--audit-log is a file, or - for stdout, and has no name")
         return where if where in (None, "-") else str(Path(where).absolute())
 
     def _authorization(self) -> tuple[Authorization, Path | None]:
@@ -258,8 +260,8 @@ class Options(UsageOptions):
 
     def _duration(self, name: str) -> timedelta:
         text = self[name]
-        number, unit = (text[:-1], text[-1]) if text[-1:] in tuple(_UNITS) else (text, "s")
-        if not number.isdecimal() or len(number) > 9:
+        number, unit = text[:-1], text[-1:]
+        if unit not in _UNITS or not number.isdecimal() or len(number) > 9:
             raise UsageError(f"--{name} is a number with s, m, h or d, such as 7d, not '{text}'")
         return int(number) * _UNITS[unit]
 

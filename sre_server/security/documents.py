@@ -71,6 +71,8 @@ def parse(raw: bytes, shape: type[T], name: str, mistakes: Callable[[T], Iterabl
         unknown = _UNKNOWN_FIELD.search(text)
         line = _line_of(node, where.rstrip("`"), unknown[1] if unknown else None)
         raise DocumentError(f"{name}:{line}: {text}") from error
+    if value is None:  # as a file is for a moment that somebody is writing
+        raise DocumentError(f"{name}:1: says nothing; what leaves every default is {{}}")
     for where, text in mistakes(document):
         raise DocumentError(f"{name}:{_line_of(node, where)}: {text}")
     return document

@@ -1,5 +1,8 @@
 """Starting and stopping in order, with services and endpoints that misbehave, on a clock that the test moves."""
 
+import signal
+import sys
+
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.task import Clock
@@ -100,6 +103,41 @@ class OrderedServicesTests(SynchronousTestCase):
         self.assertEqual(self.journal, ["stop b", "stop a"])
         self.successResultOf(stopped)
         self.assertEqual(len(self.flushLoggedErrors()), 1)
+
+
+class HangupTests(SynchronousTestCase):
+    """SIGHUP, of which Twisted's reactor says nothing."""
+
+    def handler(self, *, terminal: bool, before: object = signal.SIG_DFL) -> object:
+        """What is called upon one, once services are started with or without a terminal."""
+
+        class Terminal:
+            def isatty(self) -> bool:
+                return terminal
+
+        class StoppingClock(Clock):
+            sigInt = "stop"
+
+        handlers = {signal.SIGHUP: before}
+        self.patch(signal, "getsignal", handlers.get)
+        self.patch(signal, "signal", handlers.__setitem__)
+        self.patch(sys, "stdin", Terminal())
+        OrderedServices(StoppingClock(), []).startService()
+        return handlers[signal.SIGHUP]
+
+    def test_a_daemon(self) -> None:
+        """It goes on."""
+        handler = self.handler(terminal=False)
+        assert callable(handler)
+        self.assertIsNone(handler(signal.SIGHUP, None))
+
+    def test_a_terminal_that_has_gone(self) -> None:
+        """What was started from it stops, as upon Ctrl-C."""
+        self.assertEqual(self.handler(terminal=True), "stop")
+
+    def test_what_somebody_else_decided(self) -> None:
+        """A signal that is ignored, as by nohup, stays so."""
+        self.assertEqual(self.handler(terminal=True, before=signal.SIG_IGN), signal.SIG_IGN)
 
 
 class UnreadinessTests(SynchronousTestCase):

@@ -290,6 +290,8 @@ class UsageErrorTests(OptionsTests):
         for name, values in {
             "max-staleness": ("", "soon", "0", "-1", "nan", "inf", "1e9", "0x10"),
             "simulated-deployments": ("", "many", "-1", "1.5", "200001", "1e3"),
+            "expiry-warning": ("", "d", "7", "7w", "-7d", "0x7d"),
+            "audit-log": ("",),
         }.items():
             for value in values:
                 self.assertIn(f"--{name}", self.refusal("--cluster=simulated", f"--{name}={value}"), value)

@@ -212,7 +212,7 @@ class ReturningTests(SynchronousTestCase):
         self.assertEqual((self.world.replicas, ends(self.world)), (3, [End.RETURNED]))
 
     def test_ended_early_by_who_may_no_more_in_vain(self) -> None:
-        """Where the claim cannot be given up, the client is told its refusal, and the log that the count may end early."""
+        """Where the claim cannot be given up, the client is told of its refusal, and the log of what may happen."""
         known = self.second.temporaries.of(UID)
         assert known is not None
         done = self.second.end(known, NotPermitted("no"))

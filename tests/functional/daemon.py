@@ -56,8 +56,9 @@ class Process:
     def __init__(self, command: Sequence[str], env: Mapping[str, str], cwd: Path) -> None:
         self.lines: list[str] = []
         self._news: Queue[str | None] = Queue()
+        null, pipe, same = subprocess.DEVNULL, subprocess.PIPE, subprocess.STDOUT
         self._process = subprocess.Popen(
-            command, env=env, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+            command, env=env, cwd=cwd, stdin=null, stdout=pipe, stderr=same, text=True, errors="replace"
         )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()

@@ -100,6 +100,21 @@ class TargetTests(SynchronousTestCase):
         self.assertEqual(listed, targets)
         self.assertLess(set(NEEDS), listed)
 
+    def test_a_cluster_is_named(self) -> None:
+        """What a shell exports for kubectl, which may be production, is neither served nor tested in."""
+        for target, named, exported in (
+            ("run", "--cluster=kubeconfig", "--cluster=simulated"),
+            ("local-run", "--kubeconfig=", "--cluster=simulated"),
+            ("integration-tests", "\n.venv/bin/python -m tests.", "env -u KUBECONFIG .venv/bin/python -m tests."),
+        ):
+            for arguments, environ, expected in (
+                (["KUBECONFIG=/home/me/.kube/config"], {}, named),
+                ([], {"KUBECONFIG": "/home/me/.kube/production"}, exported),
+                ([], {}, exported),
+            ):
+                ended = self.makefile.make("-n", target, *GIVEN, *arguments, **environ)
+                self.assertIn(expected, ended.stdout, (target, arguments, environ))
+
     def test_dry_runs(self) -> None:
         """`make -n` of every target works without its tools, and changes nothing."""
         before = sorted(self.makefile.folder.iterdir())
@@ -175,7 +190,7 @@ class CallTests(SynchronousTestCase):
 
     def test_local_run_against_a_cluster(self) -> None:
         """With a kubeconfig the container gets one that stands alone, and reaches what this machine reaches."""
-        _, view, call = self._calls("local-run", KUBECONFIG="/home/me/.kube/config")
+        _, view, call = self._calls("local-run", "KUBECONFIG=/home/me/.kube/config")
         self.assertEqual(view, ["kubectl", "config", "view", "--flatten", "--minify", "--raw"])
         self.assertIn("--network=host", call)
         self.assertIn("--kubeconfig=/run/sre-server/kubeconfig", call)

@@ -59,6 +59,14 @@ class ShutdownTests(SimulatedTestCase):
         self.daemon.wait(10)
         self.assertLess(time.monotonic() - started, 10)
 
+    def test_hangup(self) -> None:
+        """SIGHUP, which many daemons are sent to read their files again, ends nothing."""
+        connection = self.daemon.connect()
+        self.addCleanup(connection.close)
+        self.daemon.send_signal(signal.SIGHUP)
+        self.assertEqual(self.daemon.request("GET", "/deployments", connection=connection).status, 200)
+        self.assertIsNone(self.daemon.poll())
+
     def test_interrupt(self) -> None:
         """Ctrl-C ends it as SIGTERM does."""
         self.daemon.send_signal(signal.SIGINT)

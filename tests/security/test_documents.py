@@ -54,9 +54,10 @@ class DocumentTests(SynchronousTestCase):
         self.assertEqual(shared.items, (Item(("a",)), Item(("a",))))
 
     def test_an_empty_file(self) -> None:
-        """A file that says nothing leaves every default, where the shape has one for everything."""
-        for text in (b"", b"\n\n", b"# nothing yet\n", b"---\n", b"null"):
-            self.assertEqual(parse(text, Document, "f.yaml"), Document())
+        """A file that is not written yet, or was emptied, is a mistake; `{}` leaves every default that there is."""
+        for text in ("", "\n\n", "# nothing yet\n", "---\n", "null"):
+            self.assertEqual(self.mistake(text), (1, "says nothing; what leaves every default is {}"))
+        self.assertEqual(parse(b"{}", Document, "f.yaml"), Document())
 
     def test_a_wrong_type_deep_inside(self) -> None:
         """The line is that of the value, however deep it stands."""
@@ -116,7 +117,7 @@ class DocumentTests(SynchronousTestCase):
         """A file of more than a mebibyte is refused before it is read as YAML."""
         said = str(self.assertRaises(DocumentError, parse, b"#" * (MAX_BYTES + 1), Document, "f.yaml"))
         self.assertIn("larger than", said)
-        self.assertEqual(parse(b"#" * MAX_BYTES, Document, "f.yaml"), Document())
+        self.assertEqual(parse(b"{}".ljust(MAX_BYTES), Document, "f.yaml"), Document())
 
     def test_deep_nesting(self) -> None:
         """Nesting without end is a mistake, not a crash."""

@@ -238,7 +238,7 @@ class FileTests(SynchronousTestCase):
             maximum=200, largest_step=50, zero_needs_confirmation=True, protected=(Protected(names=("dns",)),)
         )
         self.assertEqual(rails, expected)
-        self.path.write_text("")
+        self.path.write_text("{}")
         self.assertEqual(load_guardrails(self.path), Guardrails())
         self.path.write_text("autoscaler: off\nmass: {count: 20}\n")
         self.assertEqual(load_guardrails(self.path), Guardrails(autoscaler=False, mass=Mass(20, 10)))
