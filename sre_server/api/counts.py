@@ -38,7 +38,7 @@ def confirmed_in(request: APIRequest) -> frozenset[str]:
     confirmed = frozenset(value for _, value in given)
     if unknown := sorted(confirmed - CONFIRMATIONS):
         known = ", ".join(f"'{value}'" for value in sorted(CONFIRMATIONS))
-        raise Malformed(f"'confirm' knows {known}, and not '{unknown[0][:80]}'; nothing was changed.")
+        raise Malformed(f"'confirm' is one of {known}, and not '{unknown[0][:80]}'; nothing was changed.")
     return confirmed
 
 

@@ -134,7 +134,7 @@ class DeploymentsAPI:
         """`PUT /deployments/{ns}/{name}/temporary` with `{"replicas": 20, "for": "2h"}`: set a count for a time."""
         done = await self._temporary.set(permitted, self._writer)
         permitted.request.setResponseCode(HTTPStatus.CREATED if done.created else HTTPStatus.OK)
-        return {"message": UPDATED + " for a time", **shown(done.note)}
+        return {"message": UPDATED + " for a time", **shown(done.note, done.note.count)}
 
     @write_route(_app, "/deployments/<namespace:namespace>/<deployment:name>/temporary", "DELETE")
     async def end_temporary(self, permitted: Permitted) -> object:

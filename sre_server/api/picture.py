@@ -45,7 +45,7 @@ class Pictures:
             "paused": progress.paused if progress else None,
             "autoscaler": _bounds(autoscaler) if autoscaler else None,
             "managed_by": managed_by(deployment, autoscaler),
-            "temporary": temporary_shown(temporary.note) if temporary else None,
+            "temporary": temporary_shown(temporary.note, deployment.replicas) if temporary else None,
             "last_change": shown(changes[-1]) if changes else None,
             "not_known": unknown,
         }

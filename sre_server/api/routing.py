@@ -94,7 +94,9 @@ def json_app(statuses: StatusTable) -> Klein:
             allowed = ", ".join(sorted(failure.value.valid_methods or ()))
             request.setHeader(b"Allow", allowed.encode("ascii"))
             return _error(request, HTTPStatus.METHOD_NOT_ALLOWED, f"This URL knows the methods {allowed}.")
-        return _error(request, HTTPStatus.NOT_FOUND, "This server has no such URL; its README lists those that it has.")
+        return _error(
+            request, HTTPStatus.NOT_FOUND, "There is no such URL here; /openapi.json lists those that there are."
+        )
 
     @app.handle_errors(Exception)  # type: ignore[arg-type]  # the site makes APIRequests only
     def bug(_: object, request: APIRequest, failure: Failure) -> bytes | Deferred[Any]:

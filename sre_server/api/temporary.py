@@ -98,10 +98,11 @@ class TemporaryCounts:
     def one(self, namespace: str, name: str) -> Body:
         """`GET /deployments/{ns}/{name}/temporary`; raises NotTemporary if there is none."""
         self._temporaries.check()
-        known = self._temporaries.of(self._cache.deployment(namespace, name).uid)
+        deployment = self._cache.deployment(namespace, name)
+        known = self._temporaries.of(deployment.uid)
         if known is None:
             raise _none(namespace, name)
-        return _body({"namespace": namespace, "deployment": name, **shown(known.note)})
+        return _body(_placed(known.note, deployment))
 
     def all(self, view: View) -> Body:
         """`GET /temporary`: those of the Deployments that a client may read, in the order in which they end."""
@@ -110,10 +111,9 @@ class TemporaryCounts:
         for uid, known in self._temporaries:
             deployment = self._cache.find(known.note.namespace, known.note.name)
             if deployment is not None and deployment.uid == uid and _sees(view, deployment):
-                listed.append(known.note)
-        listed.sort(key=lambda note: (note.until, note.namespace, note.name))
-        drawn = [{"namespace": note.namespace, "deployment": note.name, **shown(note)} for note in listed]
-        return _body({"temporary": drawn})
+                listed.append((known.note, deployment))
+        listed.sort(key=lambda each: (each[0].until, each[0].namespace, each[0].name))
+        return _body({"temporary": [_placed(*each) for each in listed]})
 
     def said(self, namespace: str, name: str) -> str | None:
         """Say in words which temporary count a Deployment has; None if it has none, or none that is known."""
@@ -244,9 +244,11 @@ class TemporaryCounts:
         return [warning(text).decode()]
 
 
-def shown(note: Note) -> dict[str, Any]:
-    """Draw a temporary count, but for the Deployment that has it."""
-    state = "returning" if note.claim else "in force" if note.before is None else "unconfirmed"
+def shown(note: Note, replicas: int) -> dict[str, Any]:
+    """Draw a temporary count, but for the Deployment that has it, whose count is `replicas` now."""
+    state = "in force" if replicas == note.count else "superseded"
+    if note.claim or note.before is not None:
+        state = "returning" if note.claim else "unconfirmed"
     return {
         "replicas": note.count,
         "original": note.original,
@@ -255,6 +257,10 @@ def shown(note: Note) -> dict[str, Any]:
         "reason": note.reason,
         "state": state,
     }
+
+
+def _placed(note: Note, deployment: Deployment) -> dict[str, Any]:
+    return {"namespace": note.namespace, "deployment": note.name, **shown(note, deployment.replicas)}
 
 
 def _none(namespace: str, name: str) -> NotTemporary:

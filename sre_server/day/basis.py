@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from hashlib import blake2b
 from typing import Final
 
-from sre_server.day.owners import applier_of
+from sre_server.day.owners import applier_of, perhaps_applier_of
 from sre_server.model import Autoscaler, Deployment, Guards, Owners, Quota
 
 NOT_KNOWN: Final = "?"
@@ -42,7 +42,7 @@ def basis_of(
         for text in (
             bounds if autoscalers_known else NOT_KNOWN,
             str(progress.paused) if progress else NOT_KNOWN,
-            repr((owners.controller, applier_of(owners))),
+            repr((owners.controller, applier_of(owners), perhaps_applier_of(owners))),
             allowed,
             repr((guardrails, deployment.guards or Guards())),
             temporary or "",

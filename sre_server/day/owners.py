@@ -33,6 +33,15 @@ def applier_of(owners: Owners) -> str | None:
     return None
 
 
+def perhaps_applier_of(owners: Owners) -> str | None:
+    """Name who applies a Deployment whose count was set through `/scale`: whether a count is applied shows no more.
+
+    An autoscaler's count is no sign of that: with one, no count should be written down elsewhere.
+    """
+    through_scale = owners.subresource == "scale" and owners.manager != CONTROLLERS
+    return owners.appliers[0] if through_scale and owners.appliers else None
+
+
 def managed_by(deployment: Deployment, autoscaler: Autoscaler | None) -> list[str]:
     """Name everybody who sets the count beside users, the most certain first."""
     owners = deployment.owners or Owners()

@@ -6,7 +6,7 @@ from enum import Enum
 
 from msgspec import Struct
 
-from sre_server.day.owners import SERVER_SIDE, applier_of
+from sre_server.day.owners import SERVER_SIDE, applier_of, perhaps_applier_of
 from sre_server.day.rollout import Rollout, rollout_of
 from sre_server.model import Budget, Deployment, Limit, Owners, Quota, Surroundings
 
@@ -47,6 +47,9 @@ def findings_of(deployment: Deployment, replicas: int, around: Surroundings | No
         yield Finding("controller", what, Verdict.MAY_NOT_HOLD)
     if applier := applier_of(owners):
         yield Finding("apply", _applied(applier, replicas), Verdict.MAY_NOT_HOLD)
+    elif applier := perhaps_applier_of(owners):
+        what = f"If what {applier} applies from the server's side has a count, that comes back the next time."
+        yield Finding("apply", what, Verdict.MAY_NOT_HOLD)
     yield from _rollout(deployment)
     around = around if around is not None and around.uid == deployment.uid else None
     more = replicas - (around.pods if around else deployment.replicas)

@@ -11,7 +11,7 @@ from twisted.logger import Logger
 
 from sre_server.day.ending import Overtaken, Swap
 from sre_server.day.temporary import Note, Temporaries
-from sre_server.errors import ClusterBroke, ClusterRefused, ClusterTimedOut, SreServerError
+from sre_server.errors import ClusterBroke, ClusterTimedOut, Conflict, SreServerError
 from sre_server.model import Written
 
 _log: Final = Logger(namespace="sre_server.day")
@@ -29,8 +29,9 @@ class Setting:
     ) -> Note:
         """Note a temporary count in the place of the text `before`, then `write` it; return the note as it then is.
 
-        Raises Overtaken if that text is not there, and whatever `write` raises. If that leaves the outcome unknown the
-        note stays, for `Endings.settle`; if nothing was changed, the text `before` is put back.
+        Raises Overtaken if that text is not there, Conflict if the note has gone since, and whatever `write` raises. If
+        that leaves the outcome unknown the note stays, for `Endings.settle`; if nothing was changed, the text `before`
+        is put back.
         """
         if not await self._change(uid, before, note.text(), client):
             raise Overtaken
@@ -48,8 +49,10 @@ class Setting:
             _log.info("a temporary count was set, and is not confirmed yet: {error}", error=error)
             return done
         if not confirmed and self._temporaries.text(uid) is None:
-            raise ClusterRefused(
-                "The count was set, and somebody removed the note of it: it will not be set back by itself.", 409
+            raise Conflict(
+                "The count was set, and somebody has set another one since, or removed the note of this one: "
+                "it will not be set back by itself.",
+                409,
             )
         return done
 

@@ -49,6 +49,10 @@ class Protected(Struct, frozen=True, forbid_unknown_fields=True):
         in_namespaces = any(fnmatchcase(namespace, glob) for glob in self.namespaces)
         return in_namespaces and any(fnmatchcase(name, glob) for glob in self.names)
 
+    def __str__(self) -> str:
+        """Say it in words."""
+        return f"{', '.join(self.names)} in {', '.join(self.namespaces)}"
+
 
 CONFIRMATIONS: Final = frozenset({"zero", "step", "autoscaler", "mass"})
 """The rules that a client may overrule by saying that it means it."""
@@ -85,8 +89,11 @@ class Guardrails(Struct, frozen=True, forbid_unknown_fields=True):
     def check(self, write: "Write") -> None:
         """Raise GuardrailRefused, naming the rule and the way around it if there is one, unless the write passes."""
         own = write.guards
-        if any(rule.covers(write.namespace, write.name) for rule in self.protected):
-            raise GuardrailRefused("protected", f"{write} is refused: the guardrails protect this Deployment.")
+        for rule in self.protected:
+            if rule.covers(write.namespace, write.name):
+                raise GuardrailRefused(
+                    "protected", f"{write} is refused: the guardrails protect {rule}, and nothing confirms that away."
+                )
         if own.protected and own.protected.strip().lower() not in ("false", "no", "0"):
             raise _by_annotation("protected", write, f"its annotation {PROTECTED_ANNOTATION} protects it")
         minimum = _annotated(own.minimum, MIN_ANNOTATION, write)

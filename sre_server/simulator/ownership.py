@@ -41,11 +41,11 @@ def left_by(manager: str, deployment: Object, since: str) -> Object:
 def after_scaling(entries: list[Object], manager: str, replicas: int) -> list[Object]:
     """Return managedFields after a write of the count through the Scale.
 
-    It takes the count from whoever had it. A Scale leaves out a count of 0, which then has no owner at all, and what is
-    written through one has no time.
+    It takes the count from whoever had it. A Scale leaves out a count of 0, which then has no owner at all, nor has
+    what is written through one after that. What is written so has no time.
     """
     rest = [each for each in (_without_count(each) for each in entries) if each]
-    if replicas == 0:
+    if replicas == 0 or rest == entries:
         return rest
     return [*rest, entry(manager, "Update", _COUNT, subresource="scale")]
 

@@ -36,6 +36,8 @@ class APIRequest(Request):
 
     defaultContentType = JSON
     channel: Connection  # type: ignore[assignment]  # no more of Twisted's channel than that
+    _connection: Connection
+    """The same, once the request is here whole: Twisted forgets it when the client leaves, and work goes on."""
     site: Host  # type: ignore[assignment]
     content: BytesIO
     route = "none"
@@ -74,6 +76,7 @@ class APIRequest(Request):
 
     def process(self) -> None:
         """Refuse what is ambiguous, then hand over to the resource."""
+        self._connection = self.channel
         self.started_at = self.channel.site.now()
         self.begun = True
         self.channel.site.began(self)
@@ -198,12 +201,12 @@ class APIRequest(Request):
         return self.identity
 
     def identify_again(self) -> Identity:
-        """Return who is at the other end now, after a wait; raises NotIdentified."""
-        return self.channel.identify()
+        """Return who is, or was, at the other end now, after a wait; raises NotIdentified."""
+        return self._connection.identify()
 
     def close_afterwards(self) -> None:
         """Close the connection after this answer, and say so in it."""
-        self.channel.persistent = 0
+        self._connection.persistent = 0
         self.setHeader(b"Connection", b"close")
 
     def hold_back(self) -> None:
@@ -219,7 +222,7 @@ class APIRequest(Request):
     @property
     def address(self) -> str:
         """The address that the request came from."""
-        return self.channel.address if self.channel is not None else "-"
+        return self._connection.address
 
     @property
     def request_id(self) -> str:

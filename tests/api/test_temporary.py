@@ -12,7 +12,7 @@ from sre_server.security.authorization import AnyClient, Decision, Verb
 from sre_server.security.guardrails import Guardrails
 from sre_server.security.identity import Identity
 from tests.api.temporary import STORE, URL, WEB, TemporaryTestCase
-from tests.fakes import namespace
+from tests.fakes import deployment, namespace
 from tests.memory_server import ALICE, START, MemoryServer
 
 # Set, and seen.
@@ -45,6 +45,15 @@ class TemporaryTests(TemporaryTestCase):
         (line,) = self.server.audit.records
         self.assertEqual((line.action, line.outcome, line.old_replicas, line.new_replicas), ("scale", "changed", 3, 20))
         self.assertEqual([(told[1], told[2].before) for told in self.server.told], [(20, 3)])
+
+    def test_superseded(self) -> None:
+        """Once somebody has set another count, that is said wherever it is shown."""
+        self.set()
+        self.server.tell(deployment(replicas=4, version="900"))
+        seen = self.server.get(URL).json()
+        self.assertEqual((seen["replicas"], seen["state"]), (20, "superseded"))
+        self.assertEqual(self.server.get("/temporary").json(), {"temporary": [seen]})
+        self.assertEqual(self.server.get("/deployments/shop/web").json()["temporary"]["state"], "superseded")
 
     def test_none(self) -> None:
         """Without one there is nothing to see, or to end; a Deployment that does not exist is another matter."""

@@ -130,5 +130,5 @@ class EndTests(TemporaryTestCase):
 
         self.server.scaler = scale
         answer = self.set()
-        self.assertEqual(answer.status, 502)
+        self.assertEqual(answer.status, 409)
         self.assertIn("will not be set back", answer.json()["message"])

@@ -194,6 +194,25 @@ class NotedTests(TemporaryTestCase):
         self.assertEqual((statuses(wire), self.data, self.present["web"].replicas), ([403], {}, 3))
         self.assertEqual([line.outcome for line in self.server.audit.records], ["not permitted"])
 
+    def test_who_leaves(self) -> None:
+        """What a client asked that leaves meanwhile is done, unless it may no more, and its address is told."""
+        for who, outcome, count in ((ALICE, "changed", 20), (REVOKED, "not identified", 3)):
+            self.serve()
+            held = self.noted_slowly()
+            wire = self.server.send("PUT", URL, b'{"replicas":20,"for":"1h"}')
+            wire.hang_up()
+            self.server.clients.who = who
+            held.callback(None)
+            self.assertEqual((self.present["web"].replicas, len(self.data)), (count, count == 20))
+            self.assertEqual([line.outcome for line in self.server.audit.records], [outcome])
+        self.serve()
+        self.server.send("PUT", URL, b'{"replicas":20,"for":"1h"}')
+        held = self.noted_slowly()
+        self.server.send("DELETE", URL).hang_up()
+        held.callback(None)
+        self.assertEqual((self.present["web"].replicas, self.data), (3, {}))
+        self.assertEqual(*(line.address for line in self.server.audit.records))
+
     def test_an_end_by_who_may_no_more(self) -> None:
         """A client that may no more once the end is noted, or is nobody, ends nothing; the note is what it was."""
         for refused, status in (("not permitted", 403), ("not identified", 401)):

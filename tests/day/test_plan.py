@@ -71,6 +71,17 @@ class OwnersTests(FindingsTestCase):
         self.find(0, replace(WEB, owners=Owners("kubectl-client-side-apply", "Update", applied=True)))
         self.assertNotIn("silently", self.message)
 
+    def test_perhaps_an_applier(self) -> None:
+        """Once a count was set through `/scale`, managedFields say no more whether an applier has one."""
+        for owner, found in (
+            (Owners("sre-server", "Update", "scale", ("flux",)), [("apply", Verdict.MAY_NOT_HOLD)]),
+            (Owners("kube-controller-manager", "Update", "scale", ("flux",)), []),
+            (Owners("kubectl-edit", "Update", "", ("flux",)), []),
+            (Owners("kubectl", "Update", "scale"), []),
+        ):
+            self.assertEqual(self.find(6, replace(WEB, owners=owner)), found)
+            self.assertTrue(not found or "If what flux applies from the server's side has a count" in self.message)
+
 
 class RolloutTests(FindingsTestCase):
     """What the Deployment itself is at."""

@@ -219,7 +219,7 @@ class OwnershipTests(ControllersTestCase):
         self.assertIn('"replicas":3', annotations["kubectl.kubernetes.io/last-applied-configuration"])
 
     def test_after_scaling(self) -> None:
-        """A write through the Scale takes the count, and one of 0 leaves it without an owner."""
+        """A write through the Scale takes the count, and one of 0 leaves it without an owner, also later on."""
         scale = "/apis/apps/v1/namespaces/shop/deployments/catalog/scale"
         self.wire.patch(f"{scale}?fieldManager=sre-server", {"spec": {"replicas": 6}})
         self.assertEqual(self.owner("catalog"), ("sre-server", "Update", "scale"))
@@ -230,4 +230,7 @@ class OwnershipTests(ControllersTestCase):
         self.assertIsNone(self.owner("catalog"))
         form = {"Content-Type": "application/merge-patch+json", "User-Agent": "kubectl/v1.36.3 (linux/amd64)"}
         self.wire.request("PATCH", scale, {"spec": {"replicas": 2}}, headers=form)
-        self.assertEqual(self.owner("catalog"), ("kubectl", "Update", "scale"))
+        self.assertIsNone(self.owner("catalog"))
+        scale = scale.replace("catalog", "checkout")
+        self.wire.request("PATCH", scale, {"spec": {"replicas": 2}}, headers=form)
+        self.assertEqual(self.owner("checkout"), ("kubectl", "Update", "scale"))
