@@ -14,6 +14,7 @@ from sre_server.api.gate import Gate
 from sre_server.api.health import Health, HealthAPI, Permissions
 from sre_server.api.judging import Judge, Look
 from sre_server.api.lane import FastLane
+from sre_server.api.limiting import RateLimits
 from sre_server.api.lists import ListBodies, counts_in, names_in
 from sre_server.api.metrics import MetricsAPI
 from sre_server.api.namespaces import NamespacesAPI
@@ -104,7 +105,7 @@ def make_api(
     keeps it from being so, `warnings` what should be mended; `refresh` brings those metrics up to date that are read
     off something else.
     """
-    limits = {verb: TokenBuckets(rate, reactor.seconds) for verb, rate in guards.limits.items()}
+    limits = RateLimits({verb: TokenBuckets(rate, reactor.seconds) for verb, rate in guards.limits.items()}, metrics)
 
     def gate(statuses: StatusTable) -> Gate:
         return Gate(

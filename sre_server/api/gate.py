@@ -4,8 +4,7 @@ In that order, since a limit needs a name, and nothing is looked up for somebody
 is counted and, but for the reads that come too often, put into the audit log.
 """
 
-import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache, partial
 from typing import Final, TypeVar
@@ -13,16 +12,15 @@ from typing import Final, TypeVar
 from twisted.internet.defer import Deferred
 
 from sre_server.api.asked import NOT_IDENTIFIED, NOT_PERMITTED, Asked, Permitted, outcome_of
+from sre_server.api.limiting import RateLimits
 from sre_server.api.statuses import StatusTable, status_of
 from sre_server.errors import NotFound, NotIdentified, NotPermitted, NotTemporary, SreServerError, TooManyRequests
 from sre_server.security.audit import AuditLog
 from sre_server.security.authorization import EVERYTHING, Authorizer, Decision, Verb, View
 from sre_server.security.identity import Identity
-from sre_server.security.limits import Rate, TokenBuckets
 from sre_server.telemetry.metrics import Metrics
 from sre_server.web.request import APIRequest
 
-_READ: Final = Verb.READ.value
 STANDS_SECONDS: Final = 1.0
 """What was permitted longer ago than this is asked again before a write is sent to the cluster."""
 EXPIRY_HEADER: Final = "X-Client-Certificate-Expires"
@@ -37,7 +35,7 @@ def map_now_or_later(value: _T | Deferred[_T], use: Callable[[_T], _R | Deferred
 
 
 class Gate:
-    """Admits clients and asks `authorizer`; `limits` has a bucket per identity for each verb that is limited.
+    """Admits clients within `limits`, and asks `authorizer`.
 
     `namespaces` are all that there are: the same object for as long as they are the same. `now` is a monotonic clock.
     """
@@ -46,7 +44,7 @@ class Gate:
         self,
         authorizer: Authorizer,
         namespaces: Callable[[], Collection[str]],
-        limits: Mapping[Verb, TokenBuckets],
+        limits: RateLimits,
         audit: AuditLog,
         metrics: Metrics,
         expiry_warning: timedelta,
@@ -55,15 +53,12 @@ class Gate:
     ) -> None:
         self._authorizer = authorizer
         self._namespaces = namespaces
-        self._limits = limits
+        self.limits = limits
         self._audit = audit
         self._metrics = metrics
         self._expiry_warning = expiry_warning
         self._statuses = statuses
         self._now = now
-        self._policies = {verb: _policy(verb, buckets.rate) for verb, buckets in limits.items()}
-        self._reads = limits.get(Verb.READ)
-        self._read_policy = f"RateLimit-Policy: {self._policies.get(Verb.READ)}\r\nRateLimit: "
 
     def known_view(self, identity: Identity, namespace: str | None, name: str | None = None) -> View | None:
         """Return what a read may show, if nobody has to be asked and it is not refused; else None.
@@ -80,24 +75,10 @@ class Gate:
 
         Nothing is taken or counted for whoever gets None; that request has to go through `admit`.
         """
-        headers = ""
-        if (buckets := self._reads) is not None:
-            left, wait = buckets.left_after_one(identity.name), 0.0
-            if left < 0:
-                return None
-            if extra_tokens:
-                allowance = buckets.charge(identity.name, extra_tokens)
-                left, wait = allowance.remaining, allowance.wait
-            headers = f"{self._read_policy}{_left(_READ, left, wait)}\r\n"
-        if self._ends_soon(identity):
+        headers = self.limits.pass_read(identity.name, extra_tokens)
+        if headers is not None and self._ends_soon(identity):
             headers += f"{EXPIRY_HEADER}: {_in_rfc3339(identity.not_after)}\r\n"
         return headers
-
-    def charge(self, request: APIRequest, extra_tokens: int) -> None:
-        """Take the tokens that a read costs beside the one that it took when it was admitted, and say what is left."""
-        if extra_tokens and self._reads is not None and request.identity is not None:
-            allowance = self._reads.charge(request.identity.name, extra_tokens)
-            request.setHeader("RateLimit", _left(_READ, allowance.remaining, allowance.wait))
 
     def _ends_soon(self, identity: Identity) -> bool:
         """Tell whether the client has to be told that its certificate ends, and count it if so."""
@@ -119,7 +100,7 @@ class Gate:
         if self._ends_soon(identity):
             request.setHeader(EXPIRY_HEADER, _in_rfc3339(identity.not_after))
         try:
-            self._limit(request, identity.name, charged or (verb,))
+            self.limits.charge(request, identity.name, charged or (verb,))
         except TooManyRequests as error:
             if verb is Verb.READ:
                 self._metrics.by_identity.refused(identity.name, "too many requests")
@@ -137,30 +118,6 @@ class Gate:
         except NotIdentified as error:
             asked.request.close_afterwards()
             raise self._refused(asked, error, NOT_IDENTIFIED) from None
-
-    def charge_read(self, request: APIRequest) -> None:
-        """Take a read's token for what anybody may ask, unless one was taken; raises TooManyRequests."""
-        if not request.charged:
-            self._limit(request, request.counted_for, (Verb.READ,))
-
-    def _limit(self, request: APIRequest, client: str, verbs: Sequence[Verb]) -> None:
-        """Take a token of each verb, and say what is left (draft-ietf-httpapi-ratelimit-headers-11)."""
-        request.charged = True
-        taken = {verb: self._limits[verb].take(client) for verb in verbs if verb in self._limits}
-        if taken:
-            request.setHeader("RateLimit-Policy", ", ".join(self._policies[verb] for verb in taken))
-            left = [_left(verb.value, allowance.remaining, allowance.wait) for verb, allowance in taken.items()]
-            request.setHeader("RateLimit", ", ".join(left))
-        for verb, allowance in taken.items():
-            if not allowance.allowed:
-                self._metrics.throttled.labels(verb.value).inc()
-                request.hold_back()
-                rate = self._limits[verb].rate
-                what = "reads" if verb is Verb.READ else "writes" + (", as which this counts, too" if verbs[1:] else "")
-                raise TooManyRequests(
-                    f"Too many {what}: {rate.per_second:g} a second are allowed, {rate.burst} at once.",
-                    max(1, math.ceil(allowance.wait)),
-                )
 
     def permit(
         self, request: APIRequest, identity: Identity, verb: Verb, namespace: str, name: str
@@ -289,12 +246,3 @@ class Gate:
 @lru_cache(256)
 def _in_rfc3339(time: datetime) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def _policy(verb: Verb, rate: Rate) -> str:
-    window = max(1, round(rate.burst / rate.per_second))
-    return f'"{verb.value}";q={rate.burst};w={window}'
-
-
-def _left(what: str, remaining: int, wait: float) -> str:
-    return f'"{what}";r={remaining};t={math.ceil(wait)}'

@@ -46,7 +46,7 @@ class OpenAPI:
         """`GET /openapi.json`: the document, for clients to check anew each time, as an upgrade changes it."""
         request.route = "/openapi.json"
         if self.gate is not None:
-            self.gate.charge_read(request)
+            self.gate.limits.charge_read(request)
         request.setHeader(b"Content-Type", JSON)
         request.setHeader(b"Content-Length", b"%d" % len(self._body))
         request.setHeader(b"Cache-Control", b"no-cache")

@@ -152,7 +152,7 @@ def list_route(
 
             def charged(body: Body) -> Body:
                 if not is_known_to(request, body):
-                    family.gate.charge(request, body.extra_tokens())
+                    family.gate.limits.charge_more(request, body.extra_tokens())
                 return body
 
             return map_now_or_later(family.newness.wait(wanted), view)

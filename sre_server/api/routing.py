@@ -111,7 +111,7 @@ def _too_many(api: Served, request: APIRequest) -> TooManyRequests | None:
     """Charge a read for a refusal, such as a 404, unless one was charged; return the error if that is one too many."""
     try:
         if api.gate is not None:
-            api.gate.charge_read(request)
+            api.gate.limits.charge_read(request)
     except TooManyRequests as error:
         return error
     return None
