@@ -13,7 +13,7 @@ AGAIN: Final = (
     "api.test_deployments",
     "api.test_gate",
     "api.test_gate_late",
-    "api.test_gate_limits",
+    "api.test_limiting",
     "api.test_namespaces",
     "api.test_routing",
     "web.test_site",

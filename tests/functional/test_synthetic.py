@@ -157,7 +157,7 @@ class LiveTests(SyntheticTests):
     def test_the_documented_command(self) -> None:
         """The command of docs/observability.md, with the certificates of `make run`, succeeds."""
         documented = (CHECKOUT / "docs/observability.md").read_text()
-        (command,) = re.findall(r"```shell\n(python -m sre_server\.synthetic .*?)```", documented, re.DOTALL)
+        (command,) = re.findall(r"```shell\n(\.venv/bin/python -m sre_server\.synthetic .*?)```", documented, re.DOTALL)
         make = ["make", "--silent", "certs", f"CERTS={self.folder / '.run'}"]
         subprocess.run(make, cwd=CHECKOUT, check=True, capture_output=True)
         pair = Pair(self.folder / ".run/public-certificate.pem", self.folder / ".run/private-key.pem")
