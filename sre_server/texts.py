@@ -1,4 +1,4 @@
-"""What texts Kubernetes would make: names and UIDs; and its resourceVersions, which can be compared."""
+"""What texts Kubernetes would make: names and UIDs; its resourceVersions, which can be compared; addresses in words."""
 
 import re
 from typing import Final
@@ -38,3 +38,8 @@ def is_clean(text: str) -> bool:
 def is_deployment_name(text: str) -> bool:
     """Tell whether Kubernetes would accept `text` as the name of a Deployment (a DNS-1123 subdomain)."""
     return len(text) <= MAX_DEPLOYMENT_NAME and _SUBDOMAIN.fullmatch(text) is not None
+
+
+def server_text(host: str, port: object) -> str:
+    """Write host and port as in a URL, an IPv6 address in brackets (RFC 3986, section 3.2.2)."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -157,9 +157,11 @@ class MakeServiceTests(SynchronousTestCase):
             "unix",
             "ssl:8443:privateKey=/nowhere",
             "systemd:domain=INET:index=0",
+            "tcp:8443:interface=::1",
         ):
             for name, keywords in (("--listen", {"listen": text}), ("--ops-listen", {"ops_listen": text})):
                 line = str(self.assertRaises(SystemExit, self.make, **keywords).code)
                 problem = f"sre-server: {name}: '{text}' is not an endpoint such as tcp:8443"
                 self.assertTrue(line.startswith(problem), line)
                 self.assertEqual(len(line.splitlines()), 1, line)
+                self.assertEqual(line.endswith(r"each colon is written \:"), "::1" in text, line)

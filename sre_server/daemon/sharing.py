@@ -9,7 +9,9 @@ from typing import Final
 from msgspec import Struct
 from twisted.python.usage import UsageError
 
+from sre_server.errors import StoreRefused
 from sre_server.store.options import DEFAULT_NAME, Address, StoreOptions, parse_url
+from sre_server.store.records import Seal
 from sre_server.texts import is_deployment_name, is_namespace_name
 
 MEMORY: Final = "memory"
@@ -90,10 +92,15 @@ def parse_sharing(role: Role, given: Mapping[str, str | None]) -> Sharing | None
     paths = {option: Path(path).absolute() if (path := given[option]) else None for option in _FILES}
     for option, file in paths.items():
         if file is not None and not file.is_file():
-            raise UsageError(f"--{option}: {file} does not exist")
+            raise UsageError(f"--{option}: {file} is not a file, or not there")
+    seal = Path(given["cache-seal"]).absolute()
+    try:
+        Seal.read(seal)
+    except StoreRefused as error:
+        raise UsageError(str(error)) from error
     store = StoreOptions(
         address=address,
-        seal=Path(given["cache-seal"]).absolute(),
+        seal=seal,
         name=name,
         user=given["cache-user"],
         password_file=paths["cache-password-file"],

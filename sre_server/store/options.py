@@ -6,6 +6,8 @@ from urllib.parse import urlsplit
 
 from msgspec import Struct
 
+from sre_server.texts import server_text
+
 DEFAULT_NAME: Final = "default"
 _SENTINEL: Final = "+sentinel"
 _DEFAULT_PORTS: Final = {"redis": 6379, "rediss": 6379, "redis+sentinel": 26379, "rediss+sentinel": 26379}
@@ -26,7 +28,7 @@ class Address(Struct, frozen=True):
     def __str__(self) -> str:
         """Write it as `parse_url` reads it."""
         scheme = ("rediss" if self.encrypted else "redis") + (_SENTINEL if self.master else "")
-        servers = ",".join(named(server) for server in self.servers)
+        servers = ",".join(server_text(*server) for server in self.servers)
         return f"{scheme}://{servers}/" + (f"{self.master}/" if self.master else "") + str(self.database)
 
 
@@ -49,14 +51,8 @@ class StoreOptions(Struct, frozen=True, kw_only=True):
         return str(self.address)
 
 
-def named(server: Server) -> str:
-    """Write host and port as in a URL."""
-    host, port = server
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
 def parse_url(url: str) -> Address:
-    """Read the URL of a Redis server, or of its sentinels; raises ValueError, as for one with a password."""
+    """Read the URL of a Redis server, or of its sentinels; raises ValueError, which quotes nothing of it."""
     scheme, _, rest = url.partition("://")
     if any(sign in rest for sign in "@?#"):
         raise ValueError("the URL has only hosts, ports, names and a database: passwords come from files")
@@ -66,13 +62,17 @@ def parse_url(url: str) -> Address:
     database = path.pop(0) if path else "0"
     several = "," in hosts and not sentinel
     if scheme not in _DEFAULT_PORTS or path or several or sentinel > bool(master) or not database.isdecimal():
-        raise ValueError(f"'{url}' is not {_FORMS}")
+        raise ValueError(f"this is not {_FORMS}")
     servers = tuple(_server(host, _DEFAULT_PORTS[scheme]) for host in hosts.split(","))
     return Address(servers, int(database), scheme.startswith("rediss"), master)
 
 
 def _server(text: str, default_port: int) -> Server:
-    parts = urlsplit(f"//{text}")
-    if not parts.hostname or text != text.strip():
-        raise ValueError(f"'{text}' is not HOST:PORT; an IPv6 address stands in brackets")
-    return parts.hostname, parts.port or default_port
+    try:
+        parts = urlsplit(f"//{text}")
+        port = default_port if parts.port is None else parts.port
+    except ValueError:  # which quotes what is no port
+        port = 0
+    if not port or not parts.hostname or text != text.strip():
+        raise ValueError("a server is HOST:PORT, where an IPv6 address stands in brackets") from None
+    return parts.hostname, port

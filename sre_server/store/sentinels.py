@@ -8,7 +8,8 @@ from redis.sentinel import MasterNotFoundError, Sentinel
 from sre_server.errors import StoreError, StoreRefused, StoreUnreachable
 from sre_server.store.client import kind, settings
 from sre_server.store.interruptible import Interruptible
-from sre_server.store.options import Server, StoreOptions, named
+from sre_server.store.options import Server, StoreOptions
+from sre_server.texts import server_text
 
 SECONDS: Final = 1.0
 """For each step of asking one sentinel: one that does not answer must not keep us from the next."""
@@ -21,7 +22,7 @@ class _Asked(Redis):
 
     def __init__(self, server: Server, pool: ConnectionPool) -> None:
         super().__init__(connection_pool=pool)
-        self.name = named(server)
+        self.name = server_text(*server)
         self.trouble: exceptions.RedisError | None = None
         self.masters: list[str] = []
 

@@ -10,6 +10,7 @@ from twisted.internet.interfaces import IListeningPort, IReactorTime, IStreamSer
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from sre_server.texts import server_text
 from sre_server.web.site import APISite
 
 DRAIN_SECONDS: Final = 5.0
@@ -23,7 +24,8 @@ def endpoint_of(reactor: IReactorTime, description: str, option: str) -> IStream
     try:
         return cast("IStreamServerEndpoint", serverFromString(reactor, description + backlog))
     except (ValueError, TypeError, LookupError, OSError) as error:
-        problem = f"'{description}' is not an endpoint such as tcp:8443 ({error})"
+        hint = r"; in an IPv6 address each colon is written \:" if "::" in description else ""
+        problem = f"'{description}' is not an endpoint such as tcp:8443 ({error}){hint}"
         raise SystemExit(f"sre-server: {option}: {problem}") from error
 
 
@@ -51,7 +53,7 @@ class SiteService(Service):
     def _listening(self, port: IListeningPort) -> None:
         self._port = port
         host = port.getHost()
-        where = f"{getattr(host, 'host', '')}:{getattr(host, 'port', host)}"
+        where = server_text(getattr(host, "host", ""), getattr(host, "port", host))
         self.log.info("{what}: listening on {where}", what=self._what, where=where)
 
     def stopService(self) -> Deferred[None]:
@@ -72,6 +74,6 @@ class SiteService(Service):
 
 def _reason(error: BaseException | None) -> str:
     if isinstance(error, CannotListenError):
-        where = f"{error.interface or '*'}:{error.port}"
+        where = server_text(error.interface or "*", error.port)
         return f"cannot listen on {where}: {getattr(error.socketError, 'strerror', error.socketError)}"
     return str(error)

@@ -8,7 +8,15 @@ from twisted.logger import LogLevel, capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from sre_server.cluster.feed import backoff
-from sre_server.errors import ClusterBroke, ClusterRefused, ClusterUnreachable, Expired, Silent, StoreUnreachable
+from sre_server.errors import (
+    ClusterBroke,
+    ClusterRefused,
+    ClusterUnreachable,
+    Expired,
+    Silent,
+    StoreIncomplete,
+    StoreUnreachable,
+)
 from sre_server.news import Changed, Event, Resource, Source
 from tests.feeding import SOURCE, Constant, FakeCycle, FeedTestCase, Outcome, run
 
@@ -127,8 +135,8 @@ class LoopTests(FeedTestCase):
         self.assertEqual(self.starts_within(120, cycle), [0.0, 0.8, 2.4, 5.6, 12.0, 24.8, 50.4, 80.4, 110.4])
 
     def test_waits_for_a_connection(self) -> None:
-        """A cluster, or a Redis, that cannot be connected to is tried every 5 s, so that its return is noticed."""
-        for error in (ClusterUnreachable("refused"), StoreUnreachable("refused")):
+        """A cluster or a Redis that is not there, or a Redis that lost all, is tried every 5 s, for its return."""
+        for error in (ClusterUnreachable("refused"), StoreUnreachable("refused"), StoreIncomplete("lost")):
             self.setUp()
             cycle = FakeCycle()
             cycle.outcome = error

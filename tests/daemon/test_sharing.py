@@ -74,8 +74,28 @@ class SharingTests(SynchronousTestCase):
         error = self.refusal(cache="redis+sentinel://r/main", cache_sentinel_user="me")
         self.assertIn("--cache-sentinel-user needs --cache-sentinel-password-file", error)
         self.assertIn("--cache-name is of", self.refusal(cache_name="Blue!"))
-        self.assertIn("does not exist", self.refusal(cache_seal="/nowhere"))
+        self.assertIn("is not a file", self.refusal(cache_seal="/nowhere"))
         self.assertIn("all, watcher or api", str(self.assertRaises(UsageError, parse_role, "reader")))
+
+    def test_secrets(self) -> None:
+        """A key that is too short is found out at once, and a password in a mistyped URL is not repeated."""
+        for cache in (
+            "redis:/:secret@r:1/0",
+            "redis:u:secret@r",
+            "u:secret@r:6379",
+            "redis//u:secret@r",
+            "redis://u:secret",
+            "redis://u,secret",
+            "secret://r",
+            "redis://r/secret",
+            "redis://r:0",
+        ):
+            error = self.refusal(cache=cache)
+            self.assertIn("--cache: ", error)
+            self.assertNotIn("secret", error)
+        for text in ("", "short", "a key of the tests\nshort"):
+            self.seal.write_text(text)
+            self.assertIn("needs a key of at least 16 characters", self.refusal())
 
     def test_without_the_extra(self) -> None:
         """Without redis-py one line says how to get it."""

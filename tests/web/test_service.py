@@ -73,7 +73,7 @@ class SiteServiceTests(SynchronousTestCase):
 
     def test_a_port_that_is_taken_ends_the_process_with_one_line(self) -> None:
         """The line names the service, the port and the reason."""
-        for interface, where in (("", "*:8443"), ("127.0.0.1", "127.0.0.1:8443")):
+        for interface, where in (("", "*:8443"), ("127.0.0.1", "127.0.0.1:8443"), ("::1", "[::1]:8443")):
             error = CannotListenError(interface, 8443, OSError(98, "Address already in use"))
             service = SiteService(self.clock, FakeEndpoint(error), self.server.site, "ops port")
             exit_ = self.assertRaises(SystemExit, service.privilegedStartService)
