@@ -94,11 +94,12 @@ class Feed(Service):
 
     @property
     def troubles(self) -> list[str]:
-        """Why the last cycle of a source failed, for each whose did and that was not heard from since.
+        """Why the last cycle of a source failed, for each whose did and that was not heard from since, in their order.
 
         What the cluster forbids is not among it: `Permissions` knows of that.
         """
-        return [f"{source}: {trouble}" for source, trouble in self._troubles.items()]
+        sources = [cycle.source for cycle in self._cycles]
+        return [f"{source}: {self._troubles[source]}" for source in sources if source in self._troubles]
 
     def startService(self) -> None:
         """Start the workers and every loop."""

@@ -11,6 +11,8 @@ from sre_server.web.clocks import Clocks
 LOOK_SECONDS: Final = 1.0
 TAKEN_BYTES: Final = 65_536
 """Less than this is no progress, so that nobody keeps a connection by reading a byte now and then."""
+CLOSE_BYTES: Final = 64
+"""What is no longer than this may be a close_notify, which is not an answer that somebody reads."""
 
 
 def unacknowledged(transport: ITCPTransport) -> int | None:
@@ -24,12 +26,13 @@ def cut_when_stalled(
 ) -> None:
     """Start a clock that cuts a connection whose peer takes next to nothing of what it was sent for so many seconds.
 
-    Once it has taken all it is cut after `then`, the same time unless given. What is written is in the kernel's hands
-    long before a peer on a slow line has it; where the transport cannot tell how much that is, only `then` counts.
+    Once it has taken all but the end it is cut after `then`, the same time unless given. What is written is in the
+    kernel's hands long before a peer on a slow line has it; where the transport cannot tell how much that is, only
+    `then` counts.
     """
 
     def limit(left: int) -> float:
-        return seconds if left or then is None else then
+        return seconds if then is None or left > CLOSE_BYTES else then
 
     def look(time: float, before: int) -> None:
         now = unacknowledged(transport) or 0

@@ -117,6 +117,16 @@ class LoopTests(FeedTestCase):
         self.run_one()
         self.assertEqual(self.ended, ["ClusterUnreachable", "ValueError", "Silent", "ended"])
 
+    def test_the_first_of_several_troubles(self) -> None:
+        """They are told in the order of what is followed, what is needed most first, whichever failed first."""
+        needed, beside = FakeCycle(), FakeCycle(Source(Resource.SCALINGS))
+        feed = self.start(needed, beside)
+        self.pool.pending.rotate()
+        for count in (1, 2):
+            self.run_one()
+            self.assertEqual(len(feed.troubles), count)
+        self.assertEqual([trouble.partition(":")[0] for trouble in feed.troubles], ["deployments", "events"])
+
     def test_what_is_forbidden_is_no_trouble(self) -> None:
         """It is a missing permission, which others tell of; and it takes the place of what was wrong before."""
         cycle = FakeCycle()
