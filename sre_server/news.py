@@ -105,9 +105,10 @@ class Listed(Struct, frozen=True):
 
 
 class Put(Struct, frozen=True, gc=False):
-    """The object was added or modified: this is its state now."""
+    """The object was added or modified: this is its state now; with a `gap`, perhaps in several steps."""
 
     object: Object
+    gap: bool = False
 
 
 class Deleted(Struct, frozen=True, gc=False):

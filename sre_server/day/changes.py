@@ -81,7 +81,7 @@ class Changes:
                 if not isinstance(change.object, Deployment):
                     continue
                 if isinstance(change, Put):
-                    self._take(change.object)
+                    self._take(change.object, gap=change.gap)
                 else:
                     self._forget(change.object)
 

@@ -12,7 +12,7 @@ from typing import Any, Final, Self
 from msgspec.structs import replace
 from redis import exceptions
 
-from sre_server.errors import StoreRefused, StoreUnreachable
+from sre_server.errors import StoreIncomplete, StoreRefused, StoreUnreachable
 from sre_server.store.client import kind, settings
 from sre_server.store.interruptible import Interruptible
 from sre_server.store.options import Address, StoreOptions
@@ -31,6 +31,8 @@ def _translated(where: Address) -> Iterator[None]:
     except exceptions.TimeoutError as error:
         raise StoreUnreachable(f"{where} did not answer in time.") from error
     except exceptions.ResponseError as error:
+        if str(error).startswith("WRONGTYPE"):
+            raise StoreIncomplete(f"{where} has something of another kind there: {error}.") from error
         raise StoreRefused(f"{where} refused: {error}.") from error
     except (exceptions.RedisError, OSError, ValueError) as error:
         raise StoreUnreachable(f"{where} cannot be reached: {str(error).rstrip('.')}.") from error

@@ -84,7 +84,7 @@ class Contents:
         place = place_of(item)
         if row.kind > 0:
             self.set(place, item)
-            return Put(item)
+            return Put(item, row.gap)
         known = self.get(place)
         if known is None or known.uid != item.uid:
             return None

@@ -43,6 +43,8 @@ class _Following:
         self.versions = versions
         self.restored = restored
         self.told = False
+        self.held: list[Change] = []
+        """What the entries so far have of what goes on in the next one."""
 
 
 class Follower:
@@ -152,10 +154,12 @@ class Follower:
         for at, entry in found.entries:
             following.position = follow(following.position, at, entry)
             self._ahead.entry(at, entry.answered)
-            changes = [change for row in entry.rows if (change := following.contents.take(row)) is not None]
+            following.held += [change for row in entry.rows if (change := following.contents.take(row)) is not None]
             check_counts(following.contents, entry.counts)
             following.versions = entry.versions
-            self._tell(following, entry, changes, emit)
+            if not entry.more:
+                changes, following.held = following.held, []
+                self._tell(following, entry, changes, emit)
             self._metrics.store_epoch.set(at.epoch)
             self._metrics.store_position.set(at.seq)
         if found.entries:

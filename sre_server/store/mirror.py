@@ -11,7 +11,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from sre_server.model import Object
+from sre_server.model import Deployment, Object
 from sre_server.news import Event, Listed, Put, Source
 from sre_server.store.contents import Contents, belongs
 from sre_server.store.deciding import BEHIND_SECONDS
@@ -22,12 +22,13 @@ ROWS_AT_ONCE: Final = 5000
 
 
 class Batch(Struct, frozen=True):
-    """What an entry tells: rows, and how the sources are once they are taken in."""
+    """What an entry tells: rows, and how the sources are once all are taken in, those of the next one too if `more`."""
 
     rows: Sequence[Row]
     heard: Sequence[float | None]
     versions: Sequence[str]
     counts: Sequence[int]
+    more: bool = False
 
 
 class _Known(Struct, frozen=True):
@@ -46,6 +47,8 @@ class Mirror:
         self._known: dict[Source, _Known] = {}
         self._told: Sequence[_Known] = ()
         self._pending: dict[Place, Object | None] = {}
+        self._gaps: set[Place] = set()
+        """Those of them that hide a count which was there before, and is not published either."""
         self._published = Contents(sources)
         self._floor: tuple[Sequence[str], float] | None = None
         self._restored = False
@@ -90,7 +93,7 @@ class Mirror:
             if known is not None and place not in items and belongs(place, listed.source):
                 self._set(place, None)
         for place, item in items.items():
-            self._set(place, item)
+            self._set(place, item, gap=True)
 
     def _change(self, place: Place, item: Object, *, gone: bool) -> None:
         if not gone:
@@ -100,12 +103,16 @@ class Mirror:
         if known is not None and known.uid == item.uid:
             self._set(place, None)
 
-    def _set(self, place: Place, item: Object | None) -> None:
+    def _set(self, place: Place, item: Object | None, *, gap: bool = False) -> None:
         """Have an object, or none, in a place: pending if followers know it otherwise."""
         if self._published.get(place) == item:
             self._pending.pop(place, None)
-        else:
-            self._pending[place] = item
+            self._gaps.discard(place)
+            return
+        hidden = self._pending.get(place)
+        if isinstance(item, Deployment) and (gap or _counts(hidden, item)):
+            self._gaps.add(place)
+        self._pending[place] = item
 
     # What the publishing thread does.
 
@@ -116,41 +123,49 @@ class Mirror:
             for place, item in self._pending.items():
                 heard.set(place, item)
             loaded.reuse(heard)
-            self._published, self._pending = loaded, {}
+            self._published, self._pending, self._gaps = loaded, {}, set()
             places = {place for contents in (heard, loaded) for place, _ in contents}
             for place in places:
                 source = loaded.source_of(place)
                 if source is not None and self._sources[source] in self._known:
-                    self._set(place, heard.get(place))
+                    self._set(place, heard.get(place), gap=True)
             self._floor = (versions, now)
+            known = [_Known(None, version) for version in versions]  # an earlier release has fewer sources
+            self._told = [*known, *[_Known()] * (len(self._sources) - len(known))]
 
     def restart(self) -> None:
         """Count everything that was heard as published."""
         with self._lock:
             for place, item in self._pending.items():
                 self._published.set(place, item)
-            self._pending, self._floor = {}, None
+            self._pending, self._gaps, self._floor = {}, set(), None
+            self._told = self._all_known()
 
     def take(self, now: float) -> Batch:
         """Take what is pending, as far as an entry has room; it counts as published from now on."""
         with self._lock:
-            known = [self._known.get(source, _Known()) for source in self._sources]
+            known = self._all_known()
             behind = self._behind(known, now)
             free = (place for place in self._pending if not any(belongs(place, source) for source in behind))
             places, rows = list(islice(free, ROWS_AT_ONCE + 1)), []
             for place in places[:ROWS_AT_ONCE]:
                 item, before = self._pending.pop(place), self._published.get(place)
                 if item is not None:
-                    rows.append(row_of(item))
+                    rows.append(row_of(item, gap=place in self._gaps))
                 elif before is not None:
                     rows.append(row_of(before, deleted=True))
                 self._published.set(place, item)
-            if len(places) <= ROWS_AT_ONCE or not self._told:
+                self._gaps.discard(place)
+            more = len(places) > ROWS_AT_ONCE
+            if not more:
                 self._told = known
             each = list(zip(self._sources, known, self._told, strict=True))
             versions = [behind.get(source, told.version) for source, _, told in each]
             heard = [(newest if source in behind else told).heard_at for source, newest, told in each]
-            return Batch(rows, heard, versions, list(self._published.counts))
+            return Batch(rows, heard, versions, list(self._published.counts), more)
+
+    def _all_known(self) -> list[_Known]:
+        return [self._known.get(source, _Known()) for source in self._sources]
 
     def _behind(self, known: Sequence[_Known], now: float) -> Mapping[Source, str]:
         """Of which sources what was taken over is newer than what we have heard, and its version; see `deciding`."""
@@ -168,3 +183,8 @@ class Mirror:
         """The rows of a chunk, as published."""
         with self._lock:
             return self._published.rows(bucket)
+
+
+def _counts(hidden: Object | None, now: Deployment) -> bool:
+    """Tell whether a state that is not published had another count."""
+    return isinstance(hidden, Deployment) and hidden.replicas != now.replicas

@@ -84,6 +84,8 @@ class Row(Struct, frozen=True, array_like=True, gc=False):
 
     Of the Event of a write, its target, at what version that was left, and what the model has of its author; of notes,
     pairs of key and text."""
+    gap: bool = False
+    """Whether there may have been steps in between that no entry tells of."""
 
 
 class Entry(Struct, frozen=True, array_like=True):
@@ -91,7 +93,8 @@ class Entry(Struct, frozen=True, array_like=True):
 
     `answered` is when the append of the entry before was answered, where that is known. `heard`, `versions` and
     `counts` are those of the sources: when each was last heard, its resourceVersion, the number of its objects. One
-    that is not essential may not have been heard yet: None.
+    that is not essential may not have been heard yet: None. With `more`, what there was to tell goes on in the next
+    entry: until the last one it is half of something.
     """
 
     before: tuple[int, int]
@@ -101,6 +104,7 @@ class Entry(Struct, frozen=True, array_like=True):
     versions: Sequence[str]
     counts: Sequence[int]
     rows: Sequence[Row] = ()
+    more: bool = False
 
 
 class Head(Struct, frozen=True, array_like=True):
@@ -199,8 +203,8 @@ def bucket_of(place: Place) -> int:
     return crc32(f"{place[0]}/{place[1]}".encode()) % CHUNKS
 
 
-def row_of(item: Object, *, deleted: bool = False) -> Row:
-    """Write an object down."""
+def row_of(item: Object, *, deleted: bool = False, gap: bool = False) -> Row:
+    """Write an object down, as it is or was; the steps to a Deployment's state may have a `gap`."""
     sign = -1 if deleted else 1
     if isinstance(item, Namespace):
         return Row(sign * _NAMESPACE, "", item.name, item.uid, item.resource_version)
@@ -217,7 +221,7 @@ def row_of(item: Object, *, deleted: bool = False) -> Row:
     why = item.why if isinstance(item, Unreadable) else ""
     kind = sign * _DEPLOYMENT
     what = (kind, item.namespace, item.name, item.uid, item.resource_version)
-    return Row(*what, item.replicas, guards, why, item.progress, item.owners)
+    return Row(*what, item.replicas, guards, why, item.progress, item.owners, gap=gap)
 
 
 def object_of(row: Row) -> Object | None:

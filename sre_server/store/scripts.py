@@ -1,13 +1,17 @@
 """What Redis does in one step, for a watcher: each checks that nobody else has begun to publish since.
 
 KEYS: head, log, chunks. Whoever claims the log gets an epoch that is higher than every earlier one, also after all was
-lost, as it is at least the time of day. Lua's numbers hold integers up to 2**53.
+lost, as it is at least the time of day. Lua's numbers hold integers up to 2**53. What makes no sense there is as good
+as lost: whoever claims the log next begins anew.
 """
 
 from typing import Final
 
 CLAIM: Final = """
-local last = tonumber(redis.call('HGET', KEYS[1], 'epoch') or '0')
+local found = redis.pcall('HGET', KEYS[1], 'epoch')
+if type(found) == 'table' then redis.call('DEL', KEYS[1]) end
+local last = tonumber(type(found) == 'string' and found or '0')
+if not (last and last < 2^53) then last = 0 end
 local epoch = string.format('%.0f', math.max(last + 1, tonumber(ARGV[1])))
 redis.call('HSET', KEYS[1], 'epoch', epoch, 'seq', '0')
 return epoch
@@ -15,8 +19,8 @@ return epoch
 """ARGV: microseconds since 1970. Returns the epoch that is the caller's from now on."""
 
 _FENCE: Final = """
-local now = redis.call('HMGET', KEYS[1], 'epoch', 'seq')
-if not now[1] then return 'LOST' end
+local now = redis.pcall('HMGET', KEYS[1], 'epoch', 'seq')
+if now.err or not now[1] then return 'LOST' end
 if now[1] ~= ARGV[1] then return 'FENCED' end
 """
 
@@ -37,7 +41,10 @@ APPEND: Final = (
 if now[2] ~= ARGV[2] then return 'MOVED' end
 local added = redis.pcall('XADD', KEYS[2], ARGV[1] .. '-' .. ARGV[3], 'r', ARGV[4])
 if type(added) == 'table' and added.err then
-    return string.find(added.err, 'equal or smaller') and 'LOST' or added
+    for _, lost in ipairs({'equal or smaller', 'exhausted', 'WRONGTYPE'}) do
+        if string.find(added.err, lost) then return 'LOST' end
+    end
+    return added
 end
 redis.call('HSET', KEYS[1], 'seq', ARGV[3], 'body', ARGV[5])
 redis.call('XTRIM', KEYS[2], 'MINID', ARGV[6])
@@ -47,5 +54,5 @@ return 'OK'
 )
 """ARGV: epoch, number of the entry before, number, entry, head, the oldest id to keep, a body for each chunk.
 
-A later id than ours can only stand in the log if somebody else wrote there: then it is as good as lost.
+A later id than ours, or no log at all, can only stand there if somebody else wrote it: then the log is as good as lost.
 """

@@ -71,7 +71,9 @@ class Writer:
     def append(self, caller: Caller, batch: Batch, chunks: dict[int, Sequence[Row]], now: float) -> None:
         """Append an entry, and write chunks that are due; raises StoreFenced, or StoreIncomplete if all was lost."""
         position = Position(self.position.epoch, self.position.seq + 1)
-        entry = Entry(self._before, now, self._answered, batch.heard, batch.versions, batch.counts, batch.rows)
+        entry = Entry(
+            self._before, now, self._answered, batch.heard, batch.versions, batch.counts, batch.rows, batch.more
+        )
         written = _Written(position, entry, now)
         self._written.append(written)
         self._answered = None
@@ -99,7 +101,10 @@ class Writer:
 
     def _head(self, caller: Caller) -> tuple[int | None, int]:
         answer = caller.call("HMGET", self._keys.head, "epoch", "seq")
-        return (None, 0) if answer[0] is None else (int(answer[0]), int(answer[1] or 0))
+        try:
+            return (None, 0) if answer[0] is None else (int(answer[0]), int(answer[1] or 0))
+        except ValueError:
+            return None, 0
 
     def _send(self, caller: Caller, written: _Written, chunks: dict[int, Sequence[Row]], *, again: bool = False) -> str:
         position, entry = written.position, written.entry

@@ -100,6 +100,23 @@ class RedisTests(SharedTestCase):
         self.api.wait_for_line("is not sealed with a key of --cache-seal.*loaded again")
         self.follows(44)
 
+    def test_garbage(self) -> None:
+        """Whatever else somebody writes there is in the way for a while, and is no bug of ours."""
+        log, head = self.key("sre:1:*:log"), self.key("sre:1:*:head")
+        last = 2**64 - 1
+        for number, (name, *command) in enumerate(
+            (
+                ("SET", log, "x"),
+                ("SET", head, "x"),
+                ("HSET", head, "seq", "abc"),
+                ("HSET", head, "epoch", "inf"),
+                ("XADD", log, f"{last}-{last}", "r", "x"),
+            )
+        ):
+            self.redis.call(name, *command)
+            self.follows(50 + number)
+        self.assertNotIn("Traceback", self.watcher.said() + self.api.said())
+
     def test_wrong_password(self) -> None:
         """It is one line, and everything else goes on; the file is read again for the next try."""
         (self.folder / "password").write_text("wrong")

@@ -3,6 +3,7 @@
 from sre_server.errors import StoreIncomplete, StoreRefused
 from sre_server.model import Deployment
 from sre_server.news import sources_of
+from sre_server.store import mirror
 from tests.store.memory import KEYS, Pod, Watcher
 from tests.store.sharing import SharingTestCase
 from tests.store.test_sharing_properties import Play
@@ -32,6 +33,45 @@ class LossTests(SharingTestCase):
         self.assertEqual(self.pod.deployments(), self.world.deployments)
         self.assertEqual(self.reloads(), 0)
         self.world.leader = self.watcher
+
+    def test_takeover_with_much_to_tell(self) -> None:
+        """What has no room in one entry is shown once all of it is read: until then pods are as old as they were."""
+        self.patch(mirror, "ROWS_AT_ONCE", 1)
+        self.rounds(5)
+        standby, shown = self.standby(), self.pod.deployments()
+        self.world.leader = None
+        self.world.advance(30)
+        for name in ("web", "api", "more", "last"):
+            self.change(name, 9, standby)
+        self.world.leader = standby
+        version, rounds = str(self.world.version), 0
+        while not self.pod.cache.has_reached(version):
+            self.assertEqual(self.pod.deployments(), shown)
+            self.assertGreaterEqual(self.pod.cache.age(), 30)
+            self.rounds(1, standby)
+            rounds += 1
+            self.assertLess(rounds, 20)
+        self.assertEqual(self.pod.deployments(), self.world.deployments)
+
+    def test_takeover_amid_much_to_tell(self) -> None:
+        """A watcher that ends so leaves the versions of what is told: the next one, having heard less, says no more."""
+        self.patch(mirror, "ROWS_AT_ONCE", 1)
+        self.rounds(5)
+        standby = self.standby()
+        self.change("web", 9, self.watcher, standby)
+        self.change("api", 9, self.watcher, standby)
+        late = self.world.change("more", 9)
+        assert late is not None
+        self.watcher.hear(late)
+        version = str(self.world.version)
+        self.watcher.step()
+        self.world.leader = standby
+        self.rounds(5, standby)
+        self.assertFalse(self.pod.cache.has_reached(version))
+        standby.hear(late)
+        self.rounds(2, standby)
+        self.assertTrue(self.pod.cache.has_reached(version))
+        self.assertEqual(self.pod.deployments(), self.world.deployments)
 
     def reloads(self, *names: str) -> float:
         """How often the pod has loaded everything again, for one of these reasons, or for any."""

@@ -68,9 +68,9 @@ class RecordTests(SynchronousTestCase):
     def test_the_format(self) -> None:
         """Rows are what earlier releases read, and watchers and pods of two releases share."""
         row = msgspec.to_builtins(row_of(Deployment("shop", "web", "u", "5", 3, Guards("1", "9", ""))))
-        self.assertEqual(row, [1, "shop", "web", "u", "5", 3, ("1", "9", ""), "", None, None, ()])
+        self.assertEqual(row, [1, "shop", "web", "u", "5", 3, ("1", "9", ""), "", None, None, (), False])
         row = msgspec.to_builtins(row_of(Unreadable("shop", "web", "u", "5", why="it is too large"), deleted=True))
-        self.assertEqual(row, [-1, "shop", "web", "u", "5", -1, None, "it is too large", None, None, ()])
+        self.assertEqual(row, [-1, "shop", "web", "u", "5", -1, None, "it is too large", None, None, (), False])
 
     def test_equal_owners_are_one_object(self) -> None:
         """A hundred thousand Deployments that one manager applies have its name once."""
@@ -102,8 +102,8 @@ class RecordTests(SynchronousTestCase):
     def test_later_releases(self) -> None:
         """Columns and kinds of a later release are passed over."""
         scaler = Autoscaler("shop", "web", "u", "5", "web", 1, 3)
-        later = msgspec.msgpack.encode([*msgspec.to_builtins(row_of(scaler))[:-1], ["web", 1, 3, True, "", "later"], 7])
-        self.assertEqual(object_of(msgspec.msgpack.decode(later, type=Row)), scaler)
+        later = [*msgspec.to_builtins(row_of(scaler))[:-2], ["web", 1, 3, True, "", "later"], False, 7]
+        self.assertEqual(object_of(msgspec.msgpack.decode(msgspec.msgpack.encode(later), type=Row)), scaler)
         row = msgspec.msgpack.decode(msgspec.msgpack.encode([1, "shop", "web", "u", "5", 3, None, "later"]), type=Row)
         self.assertEqual(object_of(row), Deployment("shop", "web", "u", "5", 3))
         contents = Contents(SOURCES)

@@ -1,6 +1,9 @@
 """Watchers, a Redis and followers, step by step, in memory: what readers are promised."""
 
-from sre_server.news import Changed, Listed
+from msgspec.structs import replace
+
+from sre_server.model import Deployment
+from sre_server.news import Changed, Listed, Put
 from sre_server.store import mirror
 from tests.store.memory import KEYS, SEAL, Watcher
 from tests.store.sharing import SharingTestCase
@@ -107,6 +110,39 @@ class SharingTests(SharingTestCase):
         self.watcher.list()
         self.rounds(1)
         self.assertEqual(self.pod.deployments(), self.world.deployments)
+
+    def test_steps_in_between(self) -> None:
+        """A count that was there for no entry is a gap in what is told, as is what a list finds; no other change is."""
+        self.rounds()
+        for counts, gap in (([9], False), ([5, 6], True), ([7], False)):
+            for count in counts:
+                self.change("web", count)
+            self.rounds(1)
+            self.assertEqual(self.puts(), [(counts[-1], gap)])
+        change = self.world.change("web", 7)
+        assert isinstance(change, Put)
+        self.watcher.hear(change, Put(replace(change.object, resource_version=str(self.world.version))))
+        self.rounds(1)
+        self.assertEqual(self.puts(), [(7, False)])
+        self.world.change("web", 8)
+        self.watcher.list()
+        self.rounds(1)
+        self.assertEqual(self.puts(), [(8, True)])
+        standby = self.standby()
+        self.change("web", 2, standby)
+        self.world.leader = standby
+        self.rounds(1, standby)
+        self.assertEqual(self.puts(), [(2, True)])
+
+    def puts(self) -> list[tuple[int, bool]]:
+        """The counts that the pod has told of since this was last asked, and whether with a gap."""
+        events, self.pod.events = self.pod.events, []
+        changed = (change for event in events if isinstance(event, Changed) for change in event.changes)
+        return [
+            (change.object.replicas, change.gap)
+            for change in changed
+            if isinstance(change, Put) and isinstance(change.object, Deployment)
+        ]
 
     def test_age_over_time(self) -> None:
         """The age is at least the time since the cluster was heard, and at most two heartbeats more."""
