@@ -43,8 +43,8 @@ class _Following:
         self.versions = versions
         self.restored = restored
         self.told = False
-        self.held: list[Change] = []
-        """What the entries so far have of what goes on in the next one."""
+        self.is_amid = False
+        """Whether the last entry was half of something."""
 
 
 class Follower:
@@ -154,12 +154,12 @@ class Follower:
         for at, entry in found.entries:
             following.position = follow(following.position, at, entry)
             self._ahead.entry(at, entry.answered)
-            following.held += [change for row in entry.rows if (change := following.contents.take(row)) is not None]
+            changes = [change for row in entry.rows if (change := following.contents.take(row)) is not None]
             check_counts(following.contents, entry.counts)
             following.versions = entry.versions
             if not entry.more:
-                changes, following.held = following.held, []
-                self._tell(following, entry, changes, emit)
+                self._tell(following, entry, None if following.is_amid else changes, emit)
+            following.is_amid = entry.more
             self._metrics.store_epoch.set(at.epoch)
             self._metrics.store_position.set(at.seq)
         if found.entries:
@@ -167,7 +167,8 @@ class Follower:
         if not found.full:
             self._ahead.read(found.sent_at)
 
-    def _tell(self, following: _Following, entry: Entry, changes: Sequence[Change], emit: Emit) -> None:
+    def _tell(self, following: _Following, entry: Entry, changes: Sequence[Change] | None, emit: Emit) -> None:
+        """Tell of changes or, as of the first ones and of those of several entries, of all that there is, at once."""
         ahead = self._ahead.seconds
         if not following.told:
             shown, at = self._shown, self._now()
@@ -183,7 +184,7 @@ class Follower:
             if heard_at is None:
                 continue
             self._told[source] = heard_at
-            if told is None:
+            if told is None or changes is None:
                 emit(following.contents.listed(version, source, heard_at))
             else:
                 ours = [change for change in changes if belongs(place_of(change.object), source)]

@@ -2,9 +2,9 @@
 
 from sre_server.errors import StoreIncomplete, StoreRefused
 from sre_server.model import Deployment
-from sre_server.news import sources_of
+from sre_server.news import Changed, Listed, sources_of
 from sre_server.store import mirror
-from tests.store.memory import KEYS, Pod, Watcher
+from tests.store.memory import KEYS, SOURCES, Pod, Watcher
 from tests.store.sharing import SharingTestCase
 from tests.store.test_sharing_properties import Play
 
@@ -45,6 +45,7 @@ class LossTests(SharingTestCase):
             self.change(name, 9, standby)
         self.world.leader = standby
         version, rounds = str(self.world.version), 0
+        self.pod.events.clear()
         while not self.pod.cache.has_reached(version):
             self.assertEqual(self.pod.deployments(), shown)
             self.assertGreaterEqual(self.pod.cache.age(), 30)
@@ -52,6 +53,9 @@ class LossTests(SharingTestCase):
             rounds += 1
             self.assertLess(rounds, 20)
         self.assertEqual(self.pod.deployments(), self.world.deployments)
+        told = [event for event in self.pod.events if event.source is SOURCES[1]]
+        self.assertEqual([event for event in told if isinstance(event, Changed) and event.changes], [])
+        self.assertEqual(len([event for event in told if isinstance(event, Listed)]), 1)
 
     def test_takeover_amid_much_to_tell(self) -> None:
         """A watcher that ends so leaves the versions of what is told: the next one, having heard less, says no more."""
