@@ -167,6 +167,10 @@ class StoreIncomplete(StoreError):
     """What is in Redis does not make a whole at present: a watcher completes it."""
 
 
+class StoreLost(StoreIncomplete):
+    """What a watcher has published is no longer in Redis: only to publish it anew is of use."""
+
+
 class StoreFenced(StoreError):
     """Another watcher publishes now."""
 

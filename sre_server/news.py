@@ -79,7 +79,7 @@ class Listed(Struct, frozen=True):
 
     `namespaces` (by name), `deployments` or `others` (by namespace, then name) has the objects, as the source is of.
     `started_at` is the monotonic time, in seconds, at which the list was asked for: what was written to the cluster
-    after it may be missing.
+    after it may be missing. `told_at` takes its place as `heard_at` for a list that was asked for by nobody.
     """
 
     source: Source
@@ -89,6 +89,7 @@ class Listed(Struct, frozen=True):
     deployments: Mapping[str, Mapping[str, Deployment]] = {}
     others: Mapping[str, Mapping[str, Other]] = {}
     occasion: Occasion = Occasion.FIRST
+    told_at: float | None = None
 
     def objects(self) -> Iterator[Object]:
         """Every object in it."""
@@ -101,7 +102,7 @@ class Listed(Struct, frozen=True):
     @property
     def heard_at(self) -> float:
         """When the cluster is known to have been so, as for `Changed`: a list is as old as the request for it."""
-        return self.started_at
+        return self.started_at if self.told_at is None else self.told_at
 
 
 class Put(Struct, frozen=True, gc=False):

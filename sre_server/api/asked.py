@@ -5,7 +5,7 @@ from typing import Final
 from msgspec import Struct
 from msgspec.structs import replace
 
-from sre_server.errors import NotIdentified, NotPermitted
+from sre_server.errors import Conflict, NotIdentified, NotPermitted
 from sre_server.security.audit import Record, timestamp
 from sre_server.security.authorization import Verb
 from sre_server.security.identity import Identity
@@ -14,6 +14,8 @@ from sre_server.web.request import APIRequest
 REASON_LENGTH: Final = 256
 NOT_IDENTIFIED: Final = "not identified"
 NOT_PERMITTED: Final = "not permitted"
+_OUTCOMES: Final = {NotIdentified: NOT_IDENTIFIED, NotPermitted: NOT_PERMITTED, Conflict: Conflict.__name__}
+"""Those that are not called as their errors are, whose subclasses are nobody's concern."""
 
 
 class Asked(Struct, frozen=True):
@@ -76,9 +78,10 @@ class Permitted(Struct, frozen=True):
 
 def outcome_of(error: Exception) -> str:
     """Return the outcome of a write that an error ended, as the audit log has it."""
-    if isinstance(error, NotPermitted):
-        return NOT_PERMITTED
-    return NOT_IDENTIFIED if isinstance(error, NotIdentified) else type(error).__name__
+    for kind, outcome in _OUTCOMES.items():
+        if isinstance(error, kind):
+            return outcome
+    return type(error).__name__
 
 
 def reason_of(request: APIRequest) -> str | None:

@@ -1,7 +1,7 @@
 """Temporary counts as clients set, see and end them."""
 
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Final
 
@@ -13,11 +13,11 @@ from sre_server.api.asked import Permitted
 from sre_server.api.bodies import Body, digest_of, digest_tag, warning
 from sre_server.api.conditional import Conditions
 from sre_server.api.counts import temporary_in_body
-from sre_server.api.ends import Ends
+from sre_server.api.ends import REVERT, Ends
 from sre_server.api.judging import Judge, Wanted
 from sre_server.api.writing import Writer, conclude, shielded
 from sre_server.cache import ClusterCache
-from sre_server.day.ending import End, Overtaken
+from sre_server.day.ending import Account, End, Overtaken
 from sre_server.day.returning import Returning
 from sre_server.day.setting import Setting
 from sre_server.day.temporary import AUTHOR_LENGTH, REASON_LENGTH, Known, Note, Temporaries, is_key, shown_time
@@ -39,6 +39,7 @@ MOST_OF_A_CLIENT: Final = 100
 MOST_BYTES: Final = 700_000
 """A ConfigMap has at most 1 MiB, and claims need room, too."""
 RETRY_SECONDS: Final = 60
+SUPERSEDED: Final = "superseded"
 
 
 class _AsSeen(Conditions, frozen=True):
@@ -119,7 +120,7 @@ class TemporaryCounts:
         """Say in words which temporary count a Deployment has; None if it has none, or none that is known."""
         deployment = self._cache.find(namespace, name)
         known = self._temporaries.of(deployment.uid) if deployment is not None else None
-        if known is None:
+        if deployment is None or known is None or _state(known.note, deployment.replicas) == SUPERSEDED:
             return None
         note = known.note
         return f"{note.count} until {shown_time(note.until)}, then {note.original} again, set by {note.author}"
@@ -212,13 +213,25 @@ class TemporaryCounts:
         wanted = replace(writer.wanted(permitted, 0), confirmed=CONFIRMATIONS)
         namespace, name = wanted.namespace, wanted.name
         state = await self._judge.state(wanted)
-        wanted.conditions.check(state.replicas, state.uid)
         known = self._temporaries.of(state.uid)
         if known is None:
             raise _none(namespace, name)
-        await writer.permit_again(permitted)
-        begin, may = self._ends.asked_for(permitted), partial(writer.permit_again, permitted)
-        ended = await shielded(returning.end(state.uid, known, begin, wanted.client, may))
+        tell, may = self._ends.asked_for(permitted), partial(writer.permit_again, permitted, has_line=True)
+        is_told = False
+
+        def begin(uid: str, note: Note, late: timedelta) -> Account:
+            nonlocal is_told
+            account, is_told = tell(uid, note, late), True
+            return account
+
+        try:
+            wanted.conditions.check(state.replicas, state.uid)
+            await may()
+            ended = await shielded(returning.end(state.uid, known, begin, wanted.client, may))
+        except SreServerError as error:
+            if not is_told:
+                writer.refused(replace(permitted.record(), action=REVERT), error)
+            raise
         if ended.end in (End.DELETED, End.RECREATED):
             raise NotFound(f"The Deployment '{name}' does not exist in the namespace '{namespace}' any more.")
         if ended.end is End.SUPERSEDED:
@@ -246,17 +259,22 @@ class TemporaryCounts:
 
 def shown(note: Note, replicas: int) -> dict[str, Any]:
     """Draw a temporary count, but for the Deployment that has it, whose count is `replicas` now."""
-    state = "in force" if replicas == note.count else "superseded"
-    if note.claim or note.before is not None:
-        state = "returning" if note.claim else "unconfirmed"
     return {
         "replicas": note.count,
         "original": note.original,
         "until": shown_time(note.until),
         "by": note.author,
         "reason": note.reason,
-        "state": state,
+        "state": _state(note, replicas),
     }
+
+
+def _state(note: Note, replicas: int) -> str:
+    if note.claim:
+        return "returning"
+    if note.before is not None:
+        return "unconfirmed"
+    return "in force" if replicas == note.count else SUPERSEDED
 
 
 def _placed(note: Note, deployment: Deployment) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """The service that keeps the cache fed: runs cycles in threads of its own, waits after failures, stops in time.
 
 After a failure it waits as client-go does. A cluster, or a Redis, that cannot even be connected to, and a Redis that
-has lost what it had, are tried more often, which costs them nothing: whoever waits for them wants to know at once. That
+has lost what it had, are tried more often, which costs them little: whoever waits for them wants to know at once. That
 only a list is of use is no failure, unless it is all that the list at once comes to.
 
 Decisions are made here, in the reactor thread; the other threads run blocking I/O and nothing else. The only call that
@@ -36,7 +36,7 @@ from sre_server.news import Event
 
 FIRST_DELAY: Final = 0.8
 LAST_DELAY: Final = 30.0
-LAST_DELAY_FOR_NOTHING: Final = 5.0
+LAST_DELAY_FOR_LITTLE: Final = 5.0
 HEALTHY_SECONDS: Final = 30.0
 SHORT_SECONDS: Final = 10.0
 STOP_SECONDS: Final = 2.0
@@ -141,8 +141,8 @@ class Feed(Service):
 
     def _delay_after(self, source: Hashable, error: Exception, failures: int) -> float:
         # Subclasses say that there was no way to connect, which may be costly to find out.
-        costs_nothing = type(error) in (ClusterUnreachable, StoreUnreachable, StoreIncomplete)
-        delay = backoff(failures, self._chance, LAST_DELAY_FOR_NOTHING if costs_nothing else LAST_DELAY)
+        costs_little = type(error) in (ClusterUnreachable, StoreUnreachable) or isinstance(error, StoreIncomplete)
+        delay = backoff(failures, self._chance, LAST_DELAY_FOR_LITTLE if costs_little else LAST_DELAY)
         if isinstance(error, ClusterError | StoreError):
             delay = max(delay, error.retry_after or 0)
             # What is forbidden is told once, by `Permissions`: it stays so until somebody changes it.

@@ -68,8 +68,8 @@ def _live_through_hangups(reactor: IReactorTime) -> None:
 
 
 def _let_signals_be(reactor: IReactorTime) -> None:
-    """Do nothing upon a second SIGTERM or Ctrl-C: the stop is under way, and Twisted would log a traceback."""
-    for number, name in ((signal.SIGINT, "sigInt"), (signal.SIGTERM, "sigTerm")):
+    """Do nothing upon another signal to stop: the stop is under way, and Twisted would log a traceback."""
+    for number, name in ((signal.SIGINT, "sigInt"), (signal.SIGTERM, "sigTerm"), (signal.SIGHUP, "sigInt")):
         handler = getattr(reactor, name, None)
         if handler is not None and signal.getsignal(number) == handler:
             signal.signal(number, lambda *_: None)

@@ -103,19 +103,23 @@ class Contents:
                 if before is not None and before == item:
                     bucket[place] = before
 
-    def listed(self, version: str, source: Source, heard_at: float) -> Listed:
-        """Make the event that tells of all objects of a source."""
-        number = self.sources.index(source)
+    def listed(self, version: str, source: Source, heard_at: float, *, undoes: bool) -> Listed:
+        """Make the event that tells of all objects of a source.
+
+        That a write is older than `heard_at` does not say that it is among them, as a watch may tell of it later: only
+        its version does. With `undoes` it has gone if it is not.
+        """
+        number, asked_at = self.sources.index(source), heard_at if undoes else float("-inf")
         if source.resource is Resource.NAMESPACES:
             named = {item.name: item for _, item in self._of(number, Namespace)}
-            return Listed(source, version, heard_at, namespaces=named)
+            return Listed(source, version, asked_at, told_at=heard_at, namespaces=named)
         if source.resource is Resource.DEPLOYMENTS:
-            return Listed(source, version, heard_at, deployments=self._tree(number, Deployment))
+            return Listed(source, version, asked_at, told_at=heard_at, deployments=self._tree(number, Deployment))
         if source.resource is Resource.AUTOSCALERS:
-            return Listed(source, version, heard_at, others=self._tree(number, Autoscaler))
+            return Listed(source, version, asked_at, told_at=heard_at, others=self._tree(number, Autoscaler))
         if source.resource is Resource.SCALINGS:
-            return Listed(source, version, heard_at, others=self._tree(number, ScaledEvent))
-        return Listed(source, version, heard_at, others=self._tree(number, Notes))
+            return Listed(source, version, asked_at, told_at=heard_at, others=self._tree(number, ScaledEvent))
+        return Listed(source, version, asked_at, told_at=heard_at, others=self._tree(number, Notes))
 
     def _of(self, number: int, kind: type[_Kind]) -> Iterator[tuple[Place, _Kind]]:
         sources = self._sources

@@ -29,11 +29,10 @@ class Shown:
         self._restored = restored
         self._at = at
 
+    def is_undone(self, versions: Sequence[str], restored: int, now: float) -> bool:
+        """Tell whether the cluster itself went back, so that what was shown, or written, is no more."""
+        return restored > self._restored or (now - self._at >= BEHIND_SECONDS and not reaches(versions, self._versions))
+
     def may_give_way(self, contents: Contents, versions: Sequence[str], restored: int, now: float) -> bool:
         """Tell whether these contents may be shown now."""
-        return (
-            restored > self._restored
-            or reaches(versions, self._versions)
-            or now - self._at >= BEHIND_SECONDS
-            or contents == self.contents
-        )
+        return self.is_undone(versions, restored, now) or reaches(versions, self._versions) or contents == self.contents

@@ -169,13 +169,14 @@ class Follower:
 
     def _tell(self, following: _Following, entry: Entry, changes: Sequence[Change] | None, emit: Emit) -> None:
         """Tell of changes or, as of the first ones and of those of several entries, of all that there is, at once."""
-        ahead = self._ahead.seconds
+        ahead, undoes = self._ahead.seconds, False
         if not following.told:
             shown, at = self._shown, self._now()
             if ahead is None or (
                 shown and not shown.may_give_way(following.contents, entry.versions, following.restored, at)
             ):
                 return
+            undoes = shown is not None and shown.is_undone(entry.versions, following.restored, at)
             self._shown, following.told, self._told = None, True, {}
         for source, heard, version in zip(self._sources, entry.heard, entry.versions, strict=False):
             # Another watcher's clock may not be bounded yet: its news counts as no younger than the last one's.
@@ -185,7 +186,7 @@ class Follower:
                 continue
             self._told[source] = heard_at
             if told is None or changes is None:
-                emit(following.contents.listed(version, source, heard_at))
+                emit(following.contents.listed(version, source, heard_at, undoes=undoes))
             else:
                 ours = [change for change in changes if belongs(place_of(change.object), source)]
                 emit(Changed(source=source, heard_at=heard_at, changes=ours, version=version))

@@ -36,13 +36,17 @@ class Found(Struct, frozen=True):
 
 
 class Loaded(Struct, frozen=True):
-    """All there is as of a position; `read_at` is when the last read was sent, which found no entry after it."""
+    """All there is as of a position; `read_at` is when the last read was sent, which found no entry after it.
+
+    It `is_amid` something if the last entry has half of that.
+    """
 
     contents: Contents
     position: Position
     versions: Sequence[str]
     restored: int
     read_at: float
+    is_amid: bool = False
 
 
 class Reader:
@@ -92,11 +96,12 @@ class Reader:
                 chunk = self._seal.open(place, sealed, Chunk)
                 positions.append(Position(*chunk.position))
                 contents.fill(number, chunk.rows)
-        position, versions, counts = min(positions), head.versions, head.counts
+        position, versions, counts, is_amid = min(positions), head.versions, head.counts, False
         while True:
             found = self.after(position)
             for at, entry in found.entries:
                 position, versions, counts = follow(position, at, entry), entry.versions, entry.counts
+                is_amid = entry.more
                 for row in entry.rows:
                     item = object_of(row)
                     if item is not None and at > positions[bucket_of(place_of(item))]:
@@ -106,7 +111,7 @@ class Reader:
         if position < (head.epoch, head.seq):
             raise StoreIncomplete(f"The log in Redis ends at {position.id}, before its head: something was lost.")
         check_counts(contents, counts)
-        return Loaded(contents, position, versions, head.restored, found.sent_at)
+        return Loaded(contents, position, versions, head.restored, found.sent_at, is_amid)
 
     def after(self, position: Position, block: float = 0.0) -> Found:
         """Read what follows a position, waiting for it for `block` seconds."""

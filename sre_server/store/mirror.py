@@ -51,6 +51,7 @@ class Mirror:
         """Those of them that hide a count which was there before, and is not published either."""
         self._published = Contents(sources)
         self._floor: tuple[Sequence[str], float] | None = None
+        self._is_amid = False
         self._restored = False
 
     @property
@@ -63,11 +64,16 @@ class Mirror:
         """How many objects have changes that are not published."""
         return len(self._pending)
 
-    def pop_restored(self) -> bool:
-        """Tell, once, whether the cluster went back to an earlier version since this was last asked."""
+    @property
+    def restored(self) -> bool:
+        """Whether the cluster went back to an earlier version, and that was not published yet."""
+        return self._restored
+
+    def knows(self, versions: Sequence[str]) -> bool:
+        """Tell whether each source was heard of at these versions, or later ones."""
         with self._lock:
-            restored, self._restored = self._restored, False
-            return restored
+            ours = [known.version for known in self._all_known()]
+            return all(map(at_least_as_new, ours, versions))
 
     def apply(self, event: Event) -> None:
         """Take in what was heard; in the reactor thread."""
@@ -116,8 +122,11 @@ class Mirror:
 
     # What the publishing thread does.
 
-    def rebase(self, loaded: Contents, versions: Sequence[str], now: float) -> None:
-        """Go on from what another watcher has published; hold back what may be older than that."""
+    def rebase(self, loaded: Contents, versions: Sequence[str], now: float, *, is_amid: bool = False) -> None:
+        """Go on from what another watcher has published; hold back what may be older than that.
+
+        If that one ended amid something, it is told whole once all of what we have heard is no older.
+        """
         with self._lock:
             heard = self._published
             for place, item in self._pending.items():
@@ -129,16 +138,17 @@ class Mirror:
                 source = loaded.source_of(place)
                 if source is not None and self._sources[source] in self._known:
                     self._set(place, heard.get(place), gap=True)
-            self._floor = (versions, now)
-            known = [_Known(None, version) for version in versions]  # an earlier release has fewer sources
-            self._told = [*known, *[_Known()] * (len(self._sources) - len(known))]
+            self._floor, self._is_amid, self._restored = (versions, now), is_amid, False
+            # Another release, or one with other options, has fewer sources or more.
+            theirs = [*versions, *[""] * len(self._sources)][: len(self._sources)]
+            self._told = [_Known(None, version) for version in theirs]
 
     def restart(self) -> None:
         """Count everything that was heard as published."""
         with self._lock:
             for place, item in self._pending.items():
                 self._published.set(place, item)
-            self._pending, self._gaps, self._floor = {}, set(), None
+            self._pending, self._gaps, self._floor, self._is_amid, self._restored = {}, set(), None, False, False
             self._told = self._all_known()
 
     def take(self, now: float) -> Batch:
@@ -156,9 +166,9 @@ class Mirror:
                     rows.append(row_of(before, deleted=True))
                 self._published.set(place, item)
                 self._gaps.discard(place)
-            more = len(places) > ROWS_AT_ONCE
+            more = len(places) > ROWS_AT_ONCE or (self._is_amid and bool(behind))
             if not more:
-                self._told = known
+                self._told, self._is_amid = known, False
             each = list(zip(self._sources, known, self._told, strict=True))
             versions = [behind.get(source, told.version) for source, _, told in each]
             heard = [(newest if source in behind else told).heard_at for source, newest, told in each]

@@ -11,7 +11,7 @@ from typing import Final, Protocol
 
 from twisted.logger import Logger
 
-from sre_server.errors import StoreError, StoreFenced, StoreForged, StoreIncomplete
+from sre_server.errors import StoreError, StoreFenced, StoreForged, StoreIncomplete, StoreLost
 from sre_server.news import Event, Source
 from sre_server.store.link import Link
 from sre_server.store.loading import Caller, Reader
@@ -71,6 +71,7 @@ class Publisher:
         self._now = now
         self._mirror = Mirror(sources)
         self._writer: Writer | None = None
+        self._lost = False
         self._appended_at = self._rotated_at = now()
         self._next_chunk = 0
         # A watcher that stands by has nothing to publish, however much it has heard.
@@ -118,6 +119,7 @@ class Publisher:
         """Give the reign up if another watcher has begun one, or if there is nothing left to go on from."""
         if isinstance(error, StoreFenced | StoreIncomplete):
             self._writer = None
+        self._lost |= isinstance(error, StoreLost)
 
     def resume(self, store: Caller) -> None:
         """On a new connection, find out what was done of what was sent on the last one."""
@@ -130,37 +132,39 @@ class Publisher:
             self._writer = None
             self.log.info("this watcher no longer leads")
             return False
-        restored = self._mirror.pop_restored()
-        if self._writer is None or restored:
+        if self._writer is None or self._mirror.restored:
             if not self._leadership.fresh():
                 return True
-            self._writer = self._begin(store, keys, seal, restored=restored)
+            self._writer = self._begin(store, keys, seal)
+            self._lost = False
         self._metrics.store_leader.set(1)
         now = self._now()
         if self._mirror.pending or now - self._appended_at >= HEARTBEAT_SECONDS:
             self._append(store, self._writer, now)
         return True
 
-    def _begin(self, store: Caller, keys: Keys, seal: Seal, *, restored: bool) -> Writer:
-        """Claim the log; go on from what is there, or begin anew if that makes no whole or the cluster went back."""
+    def _begin(self, store: Caller, keys: Keys, seal: Seal) -> Writer:
+        """Claim the log; go on from what is there, or begin anew if that makes no whole or the cluster went back.
+
+        That it went back may have been published by the watcher before: then we have heard of all that there is.
+        """
         reader = Reader(store, keys, seal, self._sources, self._now)
         with suppress(StoreIncomplete, StoreForged):
             reader.head()  # what is of another scope is not claimed
-        epoch = claim(store, keys)
-        writer = Writer(keys, seal, self._sources, epoch, self._now, epoch if restored else 0)
+        epoch, loaded = claim(store, keys), None
         self._rotated_at = self._now()
-        loaded = None
-        if not restored:
-            try:
-                loaded = reader.load()
-            except (StoreIncomplete, StoreForged) as error:
-                self.log.info("nothing to go on from: {error}", error=error)
-        if loaded is None:
+        try:
+            loaded = None if self._lost else reader.load()
+        except (StoreIncomplete, StoreForged) as error:
+            self.log.info("nothing to go on from: {error}", error=error)
+        restored = self._mirror.restored and not (loaded is not None and self._mirror.knows(loaded.versions))
+        writer = Writer(keys, seal, self._sources, epoch, self._now, epoch if restored else 0)
+        if loaded is None or restored:
             self._mirror.restart()
             writer.open(store, [self._mirror.rows(number) for number in range(CHUNKS)])
             self.log.info("publishing from the start, in epoch {epoch}", epoch=epoch)
         else:
-            self._mirror.rebase(loaded.contents, loaded.versions, self._now())
+            self._mirror.rebase(loaded.contents, loaded.versions, self._now(), is_amid=loaded.is_amid)
             writer.take_over(loaded.position, loaded.restored)
             self.log.info("publishing from {at} on, in epoch {epoch}", at=loaded.position.id, epoch=epoch)
         self._metrics.store_epoch.set(epoch)

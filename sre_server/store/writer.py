@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from sre_server.errors import StoreFenced, StoreIncomplete
+from sre_server.errors import StoreFenced, StoreIncomplete, StoreLost
 from sre_server.news import Source
 from sre_server.store import scripts
 from sre_server.store.loading import READ_SECONDS, Caller
@@ -136,7 +136,7 @@ class Writer:
         keys = [self._keys.head, self._keys.log, *(self._keys.chunks[number] for number in chunks)]
         answer = caller.call("EVAL", script, len(keys), *keys, *arguments, seconds=seconds)
         if answer == b"LOST":
-            raise StoreIncomplete("What was published is no longer in Redis: it is published anew.")
+            raise StoreLost("What was published is no longer in Redis: it is published anew.")
         if answer == b"FENCED":
             raise StoreFenced("Another watcher publishes now.")
         return str(answer, "ascii")

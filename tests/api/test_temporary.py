@@ -52,6 +52,8 @@ class TemporaryTests(TemporaryTestCase):
         self.server.tell(deployment(replicas=4, version="900"))
         seen = self.server.get(URL).json()
         self.assertEqual((seen["replicas"], seen["state"]), (20, "superseded"))
+        plan = self.server.call("POST", "/deployments/shop/web/plan", b'{"replicas":6}').json()
+        self.assertNotIn("temporary", [finding["about"] for finding in plan["findings"]])
         self.assertEqual(self.server.get("/temporary").json(), {"temporary": [seen]})
         self.assertEqual(self.server.get("/deployments/shop/web").json()["temporary"]["state"], "superseded")
 

@@ -5,6 +5,7 @@ from datetime import timedelta
 from msgspec.structs import replace
 from twisted.internet.defer import Deferred
 
+from sre_server.day.ending import Overtaken
 from sre_server.errors import ClusterUnreachable, Unavailable
 from sre_server.model import Expected, State, Written
 from tests.api.temporary import URL, WEB, TemporaryTestCase
@@ -116,6 +117,22 @@ class EndTests(TemporaryTestCase):
         self.assertIn("3 may come back 2026-11-26T05:00:00Z", answer.header("Warning") or "")
 
     # Refused.
+
+    def test_ends_that_come_to_nothing(self) -> None:
+        """Each is a line in the audit log, of an end, and the count stays."""
+        self.set()
+        for headers, trouble, status, outcome in (
+            ({"If-Match": '"7-other"'}, None, 412, "PreconditionFailed"),
+            ({}, ClusterUnreachable("away"), 502, "ClusterUnreachable"),
+            ({}, Overtaken(), 409, "Conflict"),
+        ):
+            self.server.audit.records.clear()
+            self.troubles.append(trouble)
+            self.assertEqual(self.server.call("DELETE", URL, headers=headers).status, status)
+            (line,) = self.server.audit.records
+            self.assertEqual((line.action, line.outcome, line.status), ("revert", outcome, status))
+            self.troubles.clear()
+            self.assertEqual((self.present["web"].replicas, len(self.data)), (20, 1))
 
     def test_note_removed_by_hand(self) -> None:
         """Nobody is told that a count comes back of which somebody has removed the note."""

@@ -122,8 +122,12 @@ class HangupTests(SynchronousTestCase):
         self.patch(signal, "getsignal", handlers.get)
         self.patch(signal, "signal", handlers.__setitem__)
         self.patch(sys, "stdin", Terminal())
-        OrderedServices(StoppingClock(), []).startService()
-        return handlers[signal.SIGHUP]
+        services = OrderedServices(StoppingClock(), [])
+        services.startService()
+        handler = handlers[signal.SIGHUP]
+        self.successResultOf(services.stopService())
+        self.stopping = handlers[signal.SIGHUP]
+        return handler
 
     def test_a_daemon(self) -> None:
         """It goes on."""
@@ -134,6 +138,8 @@ class HangupTests(SynchronousTestCase):
     def test_a_terminal_that_has_gone(self) -> None:
         """What was started from it stops, as upon Ctrl-C."""
         self.assertEqual(self.handler(terminal=True), "stop")
+        assert callable(self.stopping)
+        self.assertIsNone(self.stopping(signal.SIGHUP, None))
 
     def test_what_somebody_else_decided(self) -> None:
         """A signal that is ignored, as by nohup, stays so."""

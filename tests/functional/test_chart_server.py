@@ -55,7 +55,7 @@ def options_of(documents: list[Document], folder: Path, component: str = "server
                 (folder / "config" / name).write_text(text)
     (folder / "cache").mkdir()
     for name in ("seal", "password", "sentinel-password", "ca.crt", "tls.crt", "tls.key"):
-        (folder / "cache" / name).write_text("one line")
+        (folder / "cache" / name).write_text("one line that is long enough")
     (folder / "nowhere").write_text(NOWHERE)
     arguments = [argument.replace(MOUNT, str(folder)) for argument in server_container(documents, component)["args"]]
     # Of a shared cache, a simulated cluster is refused.

@@ -20,11 +20,12 @@ from sre_server.store import records
 
 class Encoder:
     def encode(self, record):
-        *before, rows = msgspec.to_builtins(record) if not isinstance(record, records.Head) else (record, None)
-        if rows is None:
-            return msgspec.msgpack.encode([*msgspec.to_builtins(record), "later"])
-        kind = [99, "shop", "cart", "uid", "5", 7, None, "later"]
-        return msgspec.msgpack.encode([*before, [*([*row, "later"] for row in rows), kind], "later"])
+        columns = msgspec.to_builtins(record)
+        if not isinstance(record, records.Head):
+            rows = record.__struct_fields__.index("rows")
+            kind = [99, "shop", "cart", "uid", "5", 7, None, "later"]
+            columns[rows] = [*([*row, "later"] for row in columns[rows]), kind]
+        return msgspec.msgpack.encode([*columns, "later"])
 
 records._encoder = Encoder()
 """

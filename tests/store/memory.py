@@ -38,6 +38,8 @@ class MemoryRedis:
         self.hashes: dict[str, dict[str, bytes]] = {}
         self.strings: dict[str, bytes] = {}
         self.log: list[tuple[Position, bytes]] = []
+        self.last_deleted = Position(0, 0)
+        """An id that stood in the log, and bounds those that come: only a log that is made anew forgets it."""
         self.lose_answer: bool | None = None
         self.waits: Callable[[float], object] = float
         self.commands: list[str] = []
@@ -53,6 +55,7 @@ class MemoryRedis:
     def flush(self) -> None:
         """FLUSHALL."""
         self.fail_over(({}, {}, []))
+        self.last_deleted = Position(0, 0)
 
     def call(self, *command: str | bytes | int | float, seconds: float = 0) -> Any:
         """Run a command."""
@@ -103,13 +106,13 @@ class MemoryRedis:
             return b"FENCED"
         if script == scripts.OPEN:
             head.pop("body", None)
-            self.log = []
+            self.log, self.last_deleted = [], Position(0, 0)
             self.strings.update(zip(keys[2:], rest[1:], strict=True))
             return b"OK"
         epoch, before, seq, body, sealed, oldest, *chunks = rest
         if int(head["seq"]) != before:
             return b"MOVED"
-        if self.log and self.log[-1][0] >= (epoch, seq):
+        if max([self.last_deleted, *(at for at, _ in self.log[-1:])]) >= (epoch, seq):
             return b"LOST"
         kept = Position(*map(int, oldest.split("-")))
         self.log = [each for each in [*self.log, (Position(epoch, seq), body)] if each[0] >= kept]

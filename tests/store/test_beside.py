@@ -8,6 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from sre_server.day.temporary import Note, Temporaries
 from sre_server.model import Author, Autoscaler, Notes, ScaledEvent
 from sre_server.news import Changed, Deleted, Listed, Put, Resource, Source
+from sre_server.store import mirror
 from tests.store.memory import ALL_SOURCES, SOURCES, Pod, Watcher, World
 
 SCALER = Autoscaler("shop", "web", "uid-hpa", "41", "web", 3, 10)
@@ -101,10 +102,10 @@ class BesideTests(SynchronousTestCase):
         """What it does not publish is not known, and what there was of it is not believed for ever."""
         self.watcher.list_autoscalers(SCALER)
         self.rounds()
+        self.patch(mirror, "ROWS_AT_ONCE", 1)
+        for name in ("api", "more"):
+            self.world.change(name, 2)
         self.world.leader = earlier = Watcher(self.world, zero=7, sources=SOURCES)
-        earlier.list()
-        self.rounds()
-        self.world.change("api", 2)
         earlier.list()
         self.rounds()
         self.assert_served()

@@ -35,5 +35,7 @@ class ListedTests(SynchronousTestCase):
             contents.set(place_of(item), item)
         for source, item, where in kinds:
             objects: Any = {item.name: item} if item is SHOP else {"shop": {item.name: item}}
-            expected = replace(Listed(source, "7", 3.0), **{where: objects})
-            self.assertEqual(contents.listed("7", source, 3.0), expected)
+            for undoes, asked_at in ((True, 3.0), (False, float("-inf"))):
+                expected = replace(Listed(source, "7", asked_at, told_at=3.0), **{where: objects})
+                self.assertEqual(contents.listed("7", source, 3.0, undoes=undoes), expected)
+                self.assertEqual(expected.heard_at, 3.0)

@@ -2,8 +2,9 @@
 
 from sre_server.errors import StoreIncomplete, StoreRefused
 from sre_server.model import Deployment
-from sre_server.news import Changed, Listed, sources_of
+from sre_server.news import Changed, Listed, Put, sources_of
 from sre_server.store import mirror
+from sre_server.store.records import Position
 from tests.store.memory import KEYS, SOURCES, Pod, Watcher
 from tests.store.sharing import SharingTestCase
 from tests.store.test_sharing_properties import Play
@@ -76,6 +77,52 @@ class LossTests(SharingTestCase):
         self.rounds(2, standby)
         self.assertTrue(self.pod.cache.has_reached(version))
         self.assertEqual(self.pod.deployments(), self.world.deployments)
+
+    def test_takeover_amid_much_by_who_has_heard_less(self) -> None:
+        """What is half told is not shown before the next watcher has heard it all, nor taken back by what it knows."""
+        self.patch(mirror, "ROWS_AT_ONCE", 1)
+        standby = self.standby()
+        first = self.world.change("api", 5)
+        assert first is not None
+        self.watcher.hear(first)
+        self.rounds(5)
+        late = [self.world.change(name, 9) for name in ("web", "api")]
+        for change in late:
+            assert change is not None
+            self.watcher.hear(change)
+        self.watcher.step()
+        self.world.leader = standby
+        for heard, web in ((None, 3), (first, 3), (late[0], 9), (late[1], 9)):
+            if heard is not None:
+                standby.hear(heard)
+            self.rounds(3, standby)
+            self.assertEqual(self.pod.deployments()["shop", "web"].replicas, web)
+        self.assertEqual(self.pod.deployments(), self.world.deployments)
+
+    def test_own_writes(self) -> None:
+        """What a pod has written stays until the watch has come to it, however its watcher tells of what was before."""
+        for lost in (False, True):
+            self.setUp()
+            self.patch(mirror, "ROWS_AT_ONCE", 1)
+            self.rounds(5)
+            before = [self.world.change(name, 9) for name in ("api", "more", "last")]
+            mine = self.world.change("web", 7)
+            assert isinstance(mine, Put)
+            assert isinstance(mine.object, Deployment)
+            self.pod.cache.written(mine.object)
+            self.world.advance(5)
+            if lost:
+                self.world.redis.flush()
+            for change in before:
+                assert change is not None
+                self.watcher.hear(change)
+            for _ in range(40):
+                self.rounds(1)
+                self.assertEqual(self.pod.deployments()["shop", "web"].replicas, 7)
+            self.assertEqual(self.pod.deployments()["shop", "last"].replicas, 9)
+            self.watcher.hear(mine)
+            self.rounds(3)
+            self.assertEqual(self.pod.deployments(), self.world.deployments)
 
     def reloads(self, *names: str) -> float:
         """How often the pod has loaded everything again, for one of these reasons, or for any."""
@@ -240,6 +287,46 @@ class LossTests(SharingTestCase):
         self.rounds(8)
         self.assertEqual(self.pod.deployments(), self.world.deployments)
 
+    def test_a_restored_cluster_and_a_lease_that_is_not_fresh(self) -> None:
+        """That the cluster went back is published once that may be, and undoes what pods had written before."""
+        self.rounds()
+        mine = self.world.change("web", 42)
+        assert isinstance(mine, Put)
+        assert isinstance(mine.object, Deployment)
+        self.pod.cache.written(mine.object)
+        self.world.advance(5)
+        self.world.version = 50
+        self.world.deployments["shop", "web"] = Deployment("shop", "web", "uid-101", "49", 1)
+        self.watcher.list()
+        self.watcher.fresh = lambda: False  # type: ignore[method-assign]
+        self.rounds(2)
+        self.watcher.fresh = lambda: True  # type: ignore[method-assign]
+        self.rounds(8)
+        self.assertEqual(self.pod.deployments(), self.world.deployments)
+
+    def test_a_restored_cluster_and_the_next_watcher(self) -> None:
+        """One that stood by when the cluster went back, which was published then, has nobody load again for that."""
+        standby = self.standby()
+        self.rounds()
+        self.world.version = 50
+        self.world.deployments["shop", "web"] = Deployment("shop", "web", "uid-101", "49", 1)
+        for watcher in (self.watcher, standby):
+            watcher.list()
+        self.rounds(20)
+        reloads = self.reloads()
+        self.change("web", 3, self.watcher, standby)
+        self.world.leader = standby
+        self.rounds(20, standby)
+        self.assertEqual((self.pod.deployments(), self.reloads()), (self.world.deployments, reloads))
+
+    def test_an_id_that_nothing_comes_after(self) -> None:
+        """A log in which somebody else had an entry of the latest id, which is gone, is made anew."""
+        self.rounds()
+        self.world.redis.last_deleted = Position(2**64 - 1, 2**64 - 1)
+        self.change("web", 9)
+        self.rounds(40)
+        self.assertEqual(self.pod.deployments(), self.world.deployments)
+
     def test_the_log_is_trimmed(self) -> None:
         """After five minutes entries go, and a fresh pod still makes a whole of what there is."""
         self.rounds(400)
@@ -282,7 +369,7 @@ class LossTests(SharingTestCase):
     def test_all_lost_at_once(self) -> None:
         """A reign that begins just after another one was lost is another one: who followed that reads all again."""
         play = Play(1.0)
-        for what in ("publish", "change", "read", "delete", "fail_over"):
+        for what in ("publish", "change", "hear", "read", "delete", "hear", "fail_over"):
             play.world.advance(0.1)
             getattr(play, what)(0 if what != "change" else 1)
         for _ in range(20):

@@ -5,7 +5,9 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from sre_server.model import Deployment
-from sre_server.news import Change
+from sre_server.news import Change, Put
+from sre_server.store import mirror
+from sre_server.store.mirror import ROWS_AT_ONCE
 from sre_server.texts import at_least_as_new
 from tests.store.memory import KEYS, Pod, Watcher, World
 
@@ -22,32 +24,48 @@ class Play:
         self.seen: list[dict[str, Deployment]] = [{}, {}]
         self.reached = ["0", "0"]
         self.kept = self.world.redis.kept()
+        self.unheard: list[list[Change]] = [[], []]
+        """What each watcher has yet to hear."""
         self.list()
 
     def change(self, number: int = 0) -> None:
         """Scale or make a Deployment."""
-        self._hear(self.world.change(f"web{number}", self.world.version))
+        self._change(f"web{number}", self.world.version)
 
     def delete(self, number: int) -> None:
         """Delete a Deployment."""
-        self._hear(self.world.change(f"web{number}", None))
+        self._change(f"web{number}", None)
 
-    def _hear(self, change: Change | None) -> None:
-        for watcher in self.watchers:
-            watcher.hear(*([change] if change else []))
+    def write(self, number: int) -> None:
+        """Scale one through a pod, which knows that at once."""
+        written = self._change(f"web{number // 2}", self.world.version)
+        pod = self.pods[number % 2]
+        if pod.synced and isinstance(written, Put) and isinstance(written.object, Deployment):
+            pod.cache.written(written.object)
+
+    def _change(self, name: str, replicas: int | None) -> Change | None:
+        change = self.world.change(name, replicas)
+        for unheard in self.unheard:
+            unheard.extend([change] if change else [])
+        return change
+
+    def hear(self, number: int, bookmark: str = "") -> None:
+        """Let a watcher hear what there is to hear."""
+        heard, self.unheard[number % 2] = self.unheard[number % 2], []
+        self.watchers[number % 2].hear(*heard, bookmark=bookmark)
         self.told = self.world.time
 
     def list(self, _: int = 0) -> None:
         """Let both watchers list."""
         for watcher in self.watchers:
             watcher.list()
+        self.unheard = [[], []]
         self.told = self.world.time
 
     def bookmark(self, number: int) -> None:
         """Let one watcher hear that it knows all."""
         self.world.version += 1
-        self.watchers[number % 2].hear(bookmark=str(self.world.version))
-        self.told = self.world.time
+        self.hear(number, str(self.world.version))
 
     def publish(self, _: int = 0) -> None:
         """Let both watchers publish, if they may."""
@@ -89,13 +107,14 @@ class Play:
         self.world.advance(float(number))
 
     def check(self, test: SynchronousTestCase) -> None:
-        """Check that no pod understates its age or goes back."""
+        """Check that no pod understates its age, goes back, or says that it knows what it does not show."""
         for number, (pod, seen) in enumerate(zip(self.pods, self.seen, strict=True)):
             if not pod.synced:
                 continue
             test.assertTrue(pod.cache.has_reached(self.reached[number]))
             if pod.cache.has_reached(str(self.world.version)):
                 self.reached[number] = str(self.world.version)
+                test.assertEqual(pod.deployments(), self.world.deployments)
             # The clocks' rates differ by a thousandth, and a bound counts for two minutes.
             test.assertGreaterEqual(pod.cache.age() + 0.3, self.world.time - self.told)
             shown = {item.uid: item for item in pod.deployments().values()}
@@ -104,8 +123,8 @@ class Play:
             seen.update(shown)
 
 
-OFTEN = ["change", "publish", "read"]
-SELDOM = ["delete", "list", "bookmark", "lose", "keep", "fail_over", "take_over", "flush", "unchunk", "wait"]
+OFTEN = ["change", "hear", "publish", "read"]
+SELDOM = ["write", "delete", "list", "bookmark", "lose", "keep", "fail_over", "take_over", "flush", "unchunk", "wait"]
 
 
 class PropertyTests(SynchronousTestCase):
@@ -114,16 +133,20 @@ class PropertyTests(SynchronousTestCase):
     @given(
         st.lists(st.tuples(st.sampled_from([*OFTEN, *OFTEN, *SELDOM]), st.integers(0, 3)), max_size=60),
         st.sampled_from([0.999, 1.0, 1.001]),
+        st.sampled_from([1, 2, ROWS_AT_ONCE]),
     )
     @settings(max_examples=150, deadline=None)
-    def test_any_interleaving(self, steps: list[tuple[str, int]], rate: float) -> None:
+    def test_any_interleaving(self, steps: list[tuple[str, int]], rate: float, rows: int) -> None:
         """No pod understates its age or goes back, and in the end every pod is as the cluster is."""
+        self.patch(mirror, "ROWS_AT_ONCE", rows)
         play = Play(rate)
         for what, number in steps:
             play.world.advance(0.1)
             getattr(play, what)(number)
             play.check(self)
         play.world.redis.lose_answer = None
+        for number in range(2):
+            play.hear(number)
         for _ in range(75):
             play.publish()
             for number in range(2):
