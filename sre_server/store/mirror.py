@@ -52,7 +52,7 @@ class Mirror:
         self._published = Contents(sources)
         self._floor: tuple[Sequence[str], float] | None = None
         self._is_amid = False
-        self._restored = False
+        self._restores = 0
 
     @property
     def synced(self) -> bool:
@@ -65,9 +65,14 @@ class Mirror:
         return len(self._pending)
 
     @property
-    def restored(self) -> bool:
-        """Whether the cluster went back to an earlier version, and that was not published yet."""
-        return self._restored
+    def restores(self) -> int:
+        """How often the cluster went back to an earlier version, as far as that was not published yet."""
+        return self._restores
+
+    def told_restores(self, count: int) -> None:
+        """Learn that so many were published."""
+        with self._lock:
+            self._restores -= count
 
     def knows(self, versions: Sequence[str]) -> bool:
         """Tell whether each source was heard of at these versions, or later ones."""
@@ -81,7 +86,7 @@ class Mirror:
             known = self._known.get(event.source)
             version = known.version if known else ""
             if isinstance(event, Listed):
-                self._restored |= known is not None and not at_least_as_new(event.resource_version, version)
+                self._restores += known is not None and not at_least_as_new(event.resource_version, version)
                 self._replace(event)
                 version = event.resource_version
             elif known is None:
@@ -138,7 +143,7 @@ class Mirror:
                 source = loaded.source_of(place)
                 if source is not None and self._sources[source] in self._known:
                     self._set(place, heard.get(place), gap=True)
-            self._floor, self._is_amid, self._restored = (versions, now), is_amid, False
+            self._floor, self._is_amid = (versions, now), is_amid
             # Another release, or one with other options, has fewer sources or more.
             theirs = [*versions, *[""] * len(self._sources)][: len(self._sources)]
             self._told = [_Known(None, version) for version in theirs]
@@ -148,7 +153,7 @@ class Mirror:
         with self._lock:
             for place, item in self._pending.items():
                 self._published.set(place, item)
-            self._pending, self._gaps, self._floor, self._is_amid, self._restored = {}, set(), None, False, False
+            self._pending, self._gaps, self._floor, self._is_amid = {}, set(), None, False
             self._told = self._all_known()
 
     def take(self, now: float) -> Batch:
@@ -168,10 +173,12 @@ class Mirror:
                 self._gaps.discard(place)
             more = len(places) > ROWS_AT_ONCE or (self._is_amid and bool(behind))
             if not more:
-                self._told, self._is_amid = known, False
-            each = list(zip(self._sources, known, self._told, strict=True))
-            versions = [behind.get(source, told.version) for source, _, told in each]
-            heard = [(newest if source in behind else told).heard_at for source, newest, told in each]
+                each = zip(self._sources, known, strict=True)
+                self._told = [_Known(ours.heard_at, behind.get(source, ours.version)) for source, ours in each]
+                self._is_amid = False
+            told = list(zip(self._sources, known, self._told, strict=True))
+            versions = [behind.get(source, last.version) for source, _, last in told]
+            heard = [(newest if source in behind else last).heard_at for source, newest, last in told]
             return Batch(rows, heard, versions, list(self._published.counts), more)
 
     def _all_known(self) -> list[_Known]:

@@ -93,6 +93,7 @@ class Publisher:
     def cycle(self, emit: Callable[[Event], object]) -> None:
         """Wait until there is something to publish and the right to; publish until either ends."""
         while not self._may_publish():
+            self._lost = False  # by the time that this watcher leads again, another one may have mended it
             if self._link.interrupted.wait(LOOK_SECONDS):
                 return
         try:
@@ -132,10 +133,12 @@ class Publisher:
             self._writer = None
             self.log.info("this watcher no longer leads")
             return False
-        if self._writer is None or self._mirror.restored:
+        restores = self._mirror.restores
+        if self._writer is None or restores:
             if not self._leadership.fresh():
                 return True
             self._writer = self._begin(store, keys, seal)
+            self._mirror.told_restores(restores)
             self._lost = False
         self._metrics.store_leader.set(1)
         now = self._now()
@@ -157,7 +160,8 @@ class Publisher:
             loaded = None if self._lost else reader.load()
         except (StoreIncomplete, StoreForged) as error:
             self.log.info("nothing to go on from: {error}", error=error)
-        restored = self._mirror.restored and not (loaded is not None and self._mirror.knows(loaded.versions))
+        is_told = self._writer is None and loaded is not None and self._mirror.knows(loaded.versions)
+        restored = self._mirror.restores > 0 and not is_told
         writer = Writer(keys, seal, self._sources, epoch, self._now, epoch if restored else 0)
         if loaded is None or restored:
             self._mirror.restart()

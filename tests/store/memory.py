@@ -41,6 +41,8 @@ class MemoryRedis:
         self.last_deleted = Position(0, 0)
         """An id that stood in the log, and bounds those that come: only a log that is made anew forgets it."""
         self.lose_answer: bool | None = None
+        self.lose_script: tuple[str, bool] | None = None
+        """The same, of the next run of one script."""
         self.waits: Callable[[float], object] = float
         self.commands: list[str] = []
 
@@ -71,6 +73,8 @@ class MemoryRedis:
             return self._read(*arguments)
         if name == "EVAL":
             lost, self.lose_answer = self.lose_answer, None
+            if self.lose_script is not None and self.lose_script[0] == arguments[0]:
+                (_, lost), self.lose_script = self.lose_script, None
             if lost is False:
                 raise StoreUnreachable("The connection broke.")
             answer = self._run(*arguments)

@@ -3,7 +3,7 @@
 from sre_server.errors import StoreIncomplete, StoreRefused
 from sre_server.model import Deployment
 from sre_server.news import Changed, Listed, Put, sources_of
-from sre_server.store import mirror
+from sre_server.store import mirror, scripts
 from sre_server.store.records import Position
 from tests.store.memory import KEYS, SOURCES, Pod, Watcher
 from tests.store.sharing import SharingTestCase
@@ -303,6 +303,33 @@ class LossTests(SharingTestCase):
         self.watcher.fresh = lambda: True  # type: ignore[method-assign]
         self.rounds(8)
         self.assertEqual(self.pod.deployments(), self.world.deployments)
+
+    def test_a_restored_cluster_and_a_redis_that_breaks(self) -> None:
+        """That the cluster went back is not forgotten where it could not be published at first, or was told in part."""
+        for lost in (None, False, True):
+            self.setUp()
+            self.rounds()
+            mine = self.world.change("web", 42)
+            assert isinstance(mine, Put)
+            assert isinstance(mine.object, Deployment)
+            self.pod.cache.written(mine.object)
+            self.world.advance(5)
+            self.world.version = 50
+            self.world.deployments["shop", "web"] = Deployment("shop", "web", "uid-101", "49", 1)
+            if lost is None:  # it comes amid a step
+                take = self.watcher.publisher._mirror.take
+
+                def late(now: float) -> mirror.Batch:
+                    self.watcher.publisher._mirror.take = take  # type: ignore[method-assign]  # noqa: B023
+                    self.watcher.list()
+                    return take(now)  # noqa: B023
+
+                self.watcher.publisher._mirror.take = late  # type: ignore[method-assign]
+            else:
+                self.watcher.list()
+                self.world.redis.lose_script = scripts.OPEN, lost
+            self.rounds(20)
+            self.assertEqual(self.pod.deployments(), self.world.deployments, lost)
 
     def test_a_restored_cluster_and_the_next_watcher(self) -> None:
         """One that stood by when the cluster went back, which was published then, has nobody load again for that."""
