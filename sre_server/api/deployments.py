@@ -12,7 +12,7 @@ from sre_server.api.bodies import Body, one
 from sre_server.api.changes import ChangeBodies, since_in
 from sre_server.api.conditional import Conditions
 from sre_server.api.counts import confirmed_in, replicas_in_body
-from sre_server.api.gate import Gate
+from sre_server.api.gate import Gate, now_or_later
 from sre_server.api.judging import Wanted
 from sre_server.api.lists import ListBodies
 from sre_server.api.newness import Newness
@@ -149,7 +149,6 @@ class DeploymentsAPI:
         identity = self.gate.admit(request, Verb.READ, namespace, name, Verb.READ, Verb.SCALE)
         answer: dict[str, object] = {"namespace": namespace, "deployment": name, "identity": identity.name}
         for verb in Verb:
-            decided = self.gate.preview(request, identity, verb, namespace, name)
-            decision = await decided if isinstance(decided, Deferred) else decided
+            decision = await now_or_later(self.gate.preview(request, identity, verb, namespace, name))
             answer[verb.value] = {"allowed": decision.allowed, "rule": decision.rule}
         return answer

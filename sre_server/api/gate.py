@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache, partial
 from typing import Final, TypeVar
 
+from msgspec.structs import replace
 from twisted.internet.defer import Deferred
 
 from sre_server.api.asked import NOT_IDENTIFIED, NOT_PERMITTED, Asked, Permitted, outcome_of
@@ -32,6 +33,11 @@ _R = TypeVar("_R")
 def map_now_or_later(value: _T | Deferred[_T], use: Callable[[_T], _R | Deferred[_R]]) -> _R | Deferred[_R]:
     """Use a value now if it is here, else when it comes: what is known at once is answered at once."""
     return value.addCallback(use) if isinstance(value, Deferred) else use(value)
+
+
+async def now_or_later(value: _T | Deferred[_T]) -> _T:
+    """Return a value that is here, or wait for it."""
+    return await value if isinstance(value, Deferred) else value
 
 
 class Gate:
@@ -132,8 +138,9 @@ class Gate:
 
         Raises NotPermitted, NotIdentified, or whatever keeps that from being found out.
         """
-        await self._permit_write(Asked(request, identity, Verb.SCALE, namespace, name), identity, namespace, name)
-        return Permitted(request, identity, namespace, name, self._now())
+        write = Permitted(request, identity, namespace, name, float("-inf"))
+        await self.permit_again(write)
+        return replace(write, at=self._now())
 
     async def permit_again(self, write: Permitted, *, has_line: bool = False) -> None:
         """Raise what `permit_write` does unless a client may still write, now that the cluster is to be asked.
@@ -141,15 +148,13 @@ class Gate:
         That is told to the audit log, unless the write `has_line` there.
         """
         asked = write.asked(has_line=has_line)
-        if self._now() - write.at > STANDS_SECONDS:
-            await self._permit_write(asked, write.identity, write.namespace, write.name)
-        else:
+        if self._now() - write.at <= STANDS_SECONDS:
             self._identify_again(asked)
-
-    async def _permit_write(self, asked: Asked, identity: Identity, namespace: str, name: str) -> None:
+            return
         try:
-            decided = self._authorizer.decide(identity, Verb.SCALE, namespace, name)
-            decision = await decided if isinstance(decided, Deferred) else decided
+            decision = await now_or_later(
+                self._authorizer.decide(write.identity, Verb.SCALE, write.namespace, write.name)
+            )
         except SreServerError as error:
             self._tell(asked, error, outcome_of(error))
             raise
@@ -161,8 +166,9 @@ class Gate:
         Where that cannot be found out it may not; the write is done, so that nothing of this is an error.
         """
         try:
-            decided = self._authorizer.preview(write.identity, Verb.SCALE, write.namespace, write.name)
-            decision = await decided if isinstance(decided, Deferred) else decided
+            decision = await now_or_later(
+                self._authorizer.preview(write.identity, Verb.SCALE, write.namespace, write.name)
+            )
             write.request.identify_again()
         except NotIdentified:
             write.request.close_afterwards()
