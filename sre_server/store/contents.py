@@ -1,6 +1,7 @@
 """All objects that are shared, in the buckets of the snapshot; for one thread."""
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import TypeVar
 
 from sre_server.model import Autoscaler, Deployment, Namespace, Notes, Object, ScaledEvent
@@ -109,17 +110,17 @@ class Contents:
         That a write is older than `heard_at` does not say that it is among them, as a watch may tell of it later: only
         its version does. With `undoes` it has gone if it is not.
         """
-        number, asked_at = self.sources.index(source), heard_at if undoes else float("-inf")
+        number = self.sources.index(source)
+        listed = partial(Listed, source, version, heard_at if undoes else float("-inf"), told_at=heard_at)
         if source.resource is Resource.NAMESPACES:
-            named = {item.name: item for _, item in self._of(number, Namespace)}
-            return Listed(source, version, asked_at, told_at=heard_at, namespaces=named)
+            return listed(namespaces={item.name: item for _, item in self._of(number, Namespace)})
         if source.resource is Resource.DEPLOYMENTS:
-            return Listed(source, version, asked_at, told_at=heard_at, deployments=self._tree(number, Deployment))
+            return listed(deployments=self._tree(number, Deployment))
         if source.resource is Resource.AUTOSCALERS:
-            return Listed(source, version, asked_at, told_at=heard_at, others=self._tree(number, Autoscaler))
+            return listed(others=self._tree(number, Autoscaler))
         if source.resource is Resource.SCALINGS:
-            return Listed(source, version, asked_at, told_at=heard_at, others=self._tree(number, ScaledEvent))
-        return Listed(source, version, asked_at, told_at=heard_at, others=self._tree(number, Notes))
+            return listed(others=self._tree(number, ScaledEvent))
+        return listed(others=self._tree(number, Notes))
 
     def _of(self, number: int, kind: type[_Kind]) -> Iterator[tuple[Place, _Kind]]:
         sources = self._sources

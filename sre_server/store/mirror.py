@@ -176,9 +176,7 @@ class Mirror:
                 each = zip(self._sources, known, strict=True)
                 self._told = [_Known(ours.heard_at, behind.get(source, ours.version)) for source, ours in each]
                 self._is_amid = False
-            told = list(zip(self._sources, known, self._told, strict=True))
-            versions = [behind.get(source, last.version) for source, _, last in told]
-            heard = [(newest if source in behind else last).heard_at for source, newest, last in told]
+            heard, versions = [told.heard_at for told in self._told], [told.version for told in self._told]
             return Batch(rows, heard, versions, list(self._published.counts), more)
 
     def _all_known(self) -> list[_Known]:
