@@ -2,7 +2,8 @@
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from sre_server.news import Change
+from sre_server.model import Deployment
+from sre_server.news import Change, Put
 from tests.store.memory import Pod, Watcher, World
 
 
@@ -46,3 +47,22 @@ class SharingTestCase(SynchronousTestCase):
         self.watcher.hear(*late)
         self.rounds(2)
         return standby, late
+
+    def write(self, name: str, replicas: int) -> Put:
+        """Change the cluster through the pod, which no watcher has heard of yet."""
+        change = self.world.change(name, replicas)
+        assert isinstance(change, Put)
+        assert isinstance(change.object, Deployment)
+        self.pod.cache.written(change.object)
+        return change
+
+    def restore(self) -> None:
+        """Let the cluster be as it was: at an earlier version, and with a count of 1."""
+        self.world.version = 50
+        self.world.deployments["shop", "web"] = Deployment("shop", "web", "uid-101", "49", 1)
+
+    def reloads(self, *names: str) -> float:
+        """How often the pod has loaded everything again, for one of these reasons, or for any."""
+        names = names or ("forged", "incomplete")
+        value = self.pod.metrics.registry.get_sample_value
+        return sum(value("sre_server_store_reloads_total", {"reason": name}) or 0 for name in names)

@@ -1,103 +1,16 @@
 """Watchers, a Redis and followers, step by step, in memory: what readers are promised, whatever happens in between."""
 
 from sre_server.errors import StoreIncomplete, StoreRefused
-from sre_server.model import Deployment
-from sre_server.news import Changed, Listed, Put, sources_of
-from sre_server.store import mirror, scripts
+from sre_server.news import sources_of
+from sre_server.store import mirror
 from sre_server.store.records import Position
-from tests.store.memory import KEYS, SOURCES, Pod, Watcher
+from tests.store.memory import KEYS, Pod
 from tests.store.sharing import SharingTestCase
 from tests.store.test_sharing_properties import Play
 
 
 class LossTests(SharingTestCase):
-    """Watchers and data that are lost, and come back as something else."""
-
-    def test_a_fresh_pod_of_a_dead_watcher(self) -> None:
-        """It loads, and is not synced: nobody can tell how old that is."""
-        self.rounds()
-        self.world.leader = None
-        self.world.advance(100)
-        pod = Pod(self.world, zero=0)
-        for _ in range(5):
-            pod.step()
-        self.assertFalse(pod.synced)
-
-    def test_takeover(self) -> None:
-        """The next watcher goes on from where the last one ended: followers load nothing again."""
-        standby = self.standby()
-        self.rounds()
-        self.change("web", 5, self.watcher, standby)
-        self.world.leader = standby
-        self.change("api", 1, standby)
-        self.rounds(4, standby)
-        self.assertEqual(self.pod.deployments(), self.world.deployments)
-        self.assertEqual(self.reloads(), 0)
-        self.world.leader = self.watcher
-
-    def test_takeover_with_much_to_tell(self) -> None:
-        """What has no room in one entry is shown once all of it is read: until then pods are as old as they were."""
-        self.patch(mirror, "ROWS_AT_ONCE", 1)
-        self.rounds(5)
-        standby, shown = self.standby(), self.pod.deployments()
-        self.world.leader = None
-        self.world.advance(30)
-        for name in ("web", "api", "more", "last"):
-            self.change(name, 9, standby)
-        self.world.leader = standby
-        version, rounds = str(self.world.version), 0
-        self.pod.events.clear()
-        while not self.pod.cache.has_reached(version):
-            self.assertEqual(self.pod.deployments(), shown)
-            self.assertGreaterEqual(self.pod.cache.age(), 30)
-            self.rounds(1, standby)
-            rounds += 1
-            self.assertLess(rounds, 20)
-        self.assertEqual(self.pod.deployments(), self.world.deployments)
-        told = [event for event in self.pod.events if event.source is SOURCES[1]]
-        self.assertEqual([event for event in told if isinstance(event, Changed) and event.changes], [])
-        self.assertEqual(len([event for event in told if isinstance(event, Listed)]), 1)
-
-    def test_takeover_amid_much_to_tell(self) -> None:
-        """A watcher that ends so leaves the versions of what is told: the next one, having heard less, says no more."""
-        self.patch(mirror, "ROWS_AT_ONCE", 1)
-        self.rounds(5)
-        standby = self.standby()
-        self.change("web", 9, self.watcher, standby)
-        self.change("api", 9, self.watcher, standby)
-        late = self.world.change("more", 9)
-        assert late is not None
-        self.watcher.hear(late)
-        version = str(self.world.version)
-        self.watcher.step()
-        self.world.leader = standby
-        self.rounds(5, standby)
-        self.assertFalse(self.pod.cache.has_reached(version))
-        standby.hear(late)
-        self.rounds(2, standby)
-        self.assertTrue(self.pod.cache.has_reached(version))
-        self.assertEqual(self.pod.deployments(), self.world.deployments)
-
-    def test_takeover_amid_much_by_who_has_heard_less(self) -> None:
-        """What is half told is not shown before the next watcher has heard it all, nor taken back by what it knows."""
-        self.patch(mirror, "ROWS_AT_ONCE", 1)
-        standby = self.standby()
-        first = self.world.change("api", 5)
-        assert first is not None
-        self.watcher.hear(first)
-        self.rounds(5)
-        late = [self.world.change(name, 9) for name in ("web", "api")]
-        for change in late:
-            assert change is not None
-            self.watcher.hear(change)
-        self.watcher.step()
-        self.world.leader = standby
-        for heard, web in ((None, 3), (first, 3), (late[0], 9), (late[1], 9)):
-            if heard is not None:
-                standby.hear(heard)
-            self.rounds(3, standby)
-            self.assertEqual(self.pod.deployments()["shop", "web"].replicas, web)
-        self.assertEqual(self.pod.deployments(), self.world.deployments)
+    """Data that are lost, and come back as something else."""
 
     def test_own_writes(self) -> None:
         """What a pod has written stays until the watch has come to it, however its watcher tells of what was before."""
@@ -106,10 +19,7 @@ class LossTests(SharingTestCase):
             self.patch(mirror, "ROWS_AT_ONCE", 1)
             self.rounds(5)
             before = [self.world.change(name, 9) for name in ("api", "more", "last")]
-            mine = self.world.change("web", 7)
-            assert isinstance(mine, Put)
-            assert isinstance(mine.object, Deployment)
-            self.pod.cache.written(mine.object)
+            mine = self.write("web", 7)
             self.world.advance(5)
             if lost:
                 self.world.redis.flush()
@@ -123,33 +33,6 @@ class LossTests(SharingTestCase):
             self.watcher.hear(mine)
             self.rounds(3)
             self.assertEqual(self.pod.deployments(), self.world.deployments)
-
-    def reloads(self, *names: str) -> float:
-        """How often the pod has loaded everything again, for one of these reasons, or for any."""
-        names = names or ("forged", "incomplete")
-        value = self.pod.metrics.registry.get_sample_value
-        return sum(value("sre_server_store_reloads_total", {"reason": name}) or 0 for name in names)
-
-    def test_a_standby_that_has_heard_less(self) -> None:
-        """What it has not heard of yet is not taken back from readers."""
-        standby, late = self.standby_behind()
-        self.world.leader = standby
-        self.rounds(3, standby)
-        self.assertEqual(self.pod.deployments(), self.world.deployments)
-        standby.hear(*late)
-        self.rounds(2, standby)
-        self.assertEqual(self.pod.deployments(), self.world.deployments)
-
-    def test_a_standby_that_has_listed_earlier(self) -> None:
-        """What it has not heard of one source, where nothing happened, does not keep back what it hears of another."""
-        standby = self.standby()
-        self.world.version += 50
-        self.watcher.list()
-        self.rounds()
-        self.world.leader = standby
-        self.change("web", 9, standby)
-        self.rounds(2, standby)
-        self.assertEqual(self.pod.deployments(), self.world.deployments)
 
     def test_a_lost_answer(self) -> None:
         """Done or not, an append whose answer was lost is in the log once."""
@@ -260,91 +143,6 @@ class LossTests(SharingTestCase):
             self.rounds(1)
         self.assertEqual(fresh.deployments(), self.world.deployments)
         self.assertEqual(self.reloads(), 0)
-
-    def test_a_watcher_that_was_paused(self) -> None:
-        """Whoever wakes up after another has begun is fenced, and publishes no more."""
-        self.rounds()
-        standby = Watcher(self.world, zero=70)
-        standby.list()
-        self.world.leader = standby
-        standby.step()
-        self.change("web", 99, standby)
-        standby.step()
-        self.world.leader = self.watcher  # it has yet to look at its Lease
-        self.assertFalse(self.watcher.step())
-        self.world.leader = standby
-        self.rounds(3, standby, self.watcher)
-        self.assertEqual(self.pod.deployments(), self.world.deployments)
-
-    def test_a_restored_cluster(self) -> None:
-        """When the cluster itself goes back, so do readers."""
-        self.rounds()
-        self.change("web", 42)
-        self.rounds(1)
-        self.world.version = 50
-        self.world.deployments["shop", "web"] = Deployment("shop", "web", "uid-101", "49", 1)
-        self.watcher.list()
-        self.rounds(8)
-        self.assertEqual(self.pod.deployments(), self.world.deployments)
-
-    def test_a_restored_cluster_and_a_lease_that_is_not_fresh(self) -> None:
-        """That the cluster went back is published once that may be, and undoes what pods had written before."""
-        self.rounds()
-        mine = self.world.change("web", 42)
-        assert isinstance(mine, Put)
-        assert isinstance(mine.object, Deployment)
-        self.pod.cache.written(mine.object)
-        self.world.advance(5)
-        self.world.version = 50
-        self.world.deployments["shop", "web"] = Deployment("shop", "web", "uid-101", "49", 1)
-        self.watcher.list()
-        self.watcher.fresh = lambda: False  # type: ignore[method-assign]
-        self.rounds(2)
-        self.watcher.fresh = lambda: True  # type: ignore[method-assign]
-        self.rounds(8)
-        self.assertEqual(self.pod.deployments(), self.world.deployments)
-
-    def test_a_restored_cluster_and_a_redis_that_breaks(self) -> None:
-        """That the cluster went back is not forgotten where it could not be published at first, or was told in part."""
-        for lost in (None, False, True):
-            self.setUp()
-            self.rounds()
-            mine = self.world.change("web", 42)
-            assert isinstance(mine, Put)
-            assert isinstance(mine.object, Deployment)
-            self.pod.cache.written(mine.object)
-            self.world.advance(5)
-            self.world.version = 50
-            self.world.deployments["shop", "web"] = Deployment("shop", "web", "uid-101", "49", 1)
-            if lost is None:  # it comes amid a step
-                take = self.watcher.publisher._mirror.take
-
-                def late(now: float) -> mirror.Batch:
-                    self.watcher.publisher._mirror.take = take  # type: ignore[method-assign]  # noqa: B023
-                    self.watcher.list()
-                    return take(now)  # noqa: B023
-
-                self.watcher.publisher._mirror.take = late  # type: ignore[method-assign]
-            else:
-                self.watcher.list()
-                self.world.redis.lose_script = scripts.OPEN, lost
-            self.rounds(20)
-            self.assertEqual(self.pod.deployments(), self.world.deployments, lost)
-
-    def test_a_restored_cluster_and_the_next_watcher(self) -> None:
-        """One that stood by when the cluster went back, which was published then, has nobody load again for that."""
-        standby = self.standby()
-        self.rounds()
-        self.world.version = 50
-        self.world.deployments["shop", "web"] = Deployment("shop", "web", "uid-101", "49", 1)
-        for watcher in (self.watcher, standby):
-            watcher.list()
-        self.rounds(20)
-        reloads = self.reloads()
-        self.change("web", 3, self.watcher, standby)
-        self.world.leader = standby
-        self.rounds(20, standby)
-        self.assertEqual((self.pod.deployments(), self.reloads()), (self.world.deployments, reloads))
 
     def test_an_id_that_nothing_comes_after(self) -> None:
         """A log in which somebody else had an entry of the latest id, which is gone, is made anew."""

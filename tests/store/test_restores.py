@@ -1,0 +1,68 @@
+"""A cluster that is restored from a backup, step by step, in memory: readers go back with it, once, and all of them."""
+
+from sre_server.store import mirror, scripts
+from tests.store.sharing import SharingTestCase
+
+
+class RestoreTests(SharingTestCase):
+    """A count that was overwritten after the backup."""
+
+    def test_readers_go_back(self) -> None:
+        """When the cluster itself goes back, so do readers."""
+        self.rounds()
+        self.change("web", 42)
+        self.rounds(1)
+        self.restore()
+        self.watcher.list()
+        self.rounds(8)
+        self.assertEqual(self.pod.deployments(), self.world.deployments)
+
+    def test_a_lease_that_is_not_fresh(self) -> None:
+        """That the cluster went back is published once that may be, and undoes what pods had written before."""
+        self.rounds()
+        self.write("web", 42)
+        self.world.advance(5)
+        self.restore()
+        self.watcher.list()
+        self.watcher.fresh = lambda: False  # type: ignore[method-assign]
+        self.rounds(2)
+        self.watcher.fresh = lambda: True  # type: ignore[method-assign]
+        self.rounds(8)
+        self.assertEqual(self.pod.deployments(), self.world.deployments)
+
+    def test_a_redis_that_breaks(self) -> None:
+        """That the cluster went back is not forgotten where it could not be published at first, or was told in part."""
+        for lost in (None, False, True):
+            self.setUp()
+            self.rounds()
+            self.write("web", 42)
+            self.world.advance(5)
+            self.restore()
+            if lost is None:  # it comes amid a step
+                take = self.watcher.publisher._mirror.take
+
+                def late(now: float) -> mirror.Batch:
+                    self.watcher.publisher._mirror.take = take  # type: ignore[method-assign]  # noqa: B023
+                    self.watcher.list()
+                    return take(now)  # noqa: B023
+
+                self.watcher.publisher._mirror.take = late  # type: ignore[method-assign]
+            else:
+                self.watcher.list()
+                self.world.redis.lose_script = scripts.OPEN, lost
+            self.rounds(20)
+            self.assertEqual(self.pod.deployments(), self.world.deployments, lost)
+
+    def test_the_next_watcher(self) -> None:
+        """One that stood by when the cluster went back, which was published then, has nobody load again for that."""
+        standby = self.standby()
+        self.rounds()
+        self.restore()
+        for watcher in (self.watcher, standby):
+            watcher.list()
+        self.rounds(20)
+        reloads = self.reloads()
+        self.change("web", 3, self.watcher, standby)
+        self.world.leader = standby
+        self.rounds(20, standby)
+        self.assertEqual((self.pod.deployments(), self.reloads()), (self.world.deployments, reloads))
