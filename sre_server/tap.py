@@ -146,6 +146,7 @@ def make_service(config: ServerConfig, tls: ServerTLS, reactor: IServerReactor, 
         watching=lambda: cluster.feed.alive,
         warnings=security.warnings,
         troubles=lambda: cluster.feed.troubles,
+        awaited=lambda: cluster.feed.awaited,
         refresh=refresh,
     )
     ops = endpoint_of(reactor, config.ops_listen, "--ops-listen") if config.ops_listen is not None else None
@@ -180,7 +181,9 @@ def make_watcher(config: ServerConfig, sharing: Sharing, reactor: IServerReactor
         lease = make_lease(credentials, sharing.lease.namespace, sharing.lease.name, observe)
     else:
         log.warn("without --lease this watcher takes itself for the only one")
-    publisher = make_publisher(sharing.store, config.shared, identify(credentials, observe), lease, metrics)
+    publisher = make_publisher(
+        sharing.store, config.shared, identify(credentials, observe), lease, metrics, lambda: watches.awaited
+    )
     cache.subscribe(publisher)
     change_log = ChangeLog(reactor, metrics)
     make_changes(cache, time.monotonic, change_log.note)
@@ -202,6 +205,7 @@ def make_watcher(config: ServerConfig, sharing: Sharing, reactor: IServerReactor
         permissions,
         lambda: watches.alive and publishing.alive,
         troubles=lambda: [*watches.troubles, *publishing.troubles],
+        awaited=lambda: watches.awaited,
     )
 
     def refresh() -> None:

@@ -1,6 +1,6 @@
 """The one factory of this room: a cache and what guards it in, the sites that serve it out."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -92,6 +92,7 @@ def make_api(
     watching: Callable[[], bool] = lambda: True,
     warnings: Callable[[], list[str]] = list,
     troubles: Callable[[], list[str]] = list,
+    awaited: Callable[[], Container[object]] = tuple,
     refresh: Callable[[], None] = lambda: None,
 ) -> API:
     """Serve both families from the cache; `day` knows more of it.
@@ -102,8 +103,8 @@ def make_api(
     `look` asks the cluster for the one Deployment that is to be written, where the cache will not do; `surveyor`, for
     what plans need; `look_at_pods`, if there is one, what keeps pods from running that somebody waits for.
     `permissions` are the server's own in the cluster; `watching` tells whether the cache is still fed, `troubles` what
-    keeps it from being so, `warnings` what should be mended; `refresh` brings those metrics up to date that are read
-    off something else.
+    keeps it from being so, `awaited` what of it may be read for the first time any moment, `warnings` what should be
+    mended; `refresh` brings those metrics up to date that are read off something else.
     """
     limits = RateLimits({verb: TokenBuckets(rate, reactor.seconds) for verb, rate in guards.limits.items()}, metrics)
 
@@ -146,7 +147,7 @@ def make_api(
         returning = Returning(reactor, day.temporaries, endings, ends.on_time, wall)
     temporary = TemporaryCounts(cache, day.temporaries, judge, ends, setting, returning, wall)
     planner = Planner(cache, day, judge, guards.guardrails, surveyor, temporary.said)
-    health = Health(cache, permissions, watching, warnings, troubles)
+    health = Health(cache, permissions, watching, warnings, troubles, awaited)
     gate_a, gate_b = gate(FAMILY_A), gate(FAMILY_B)
     slices, newness = Slices(reactor), Newness(reactor, cache)
     names, counts = ListBodies(cache, names_in, slices), ListBodies(cache, counts_in, slices)

@@ -1,6 +1,6 @@
 """livez and readyz: is this process worth keeping, and is it worth sending requests to."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import Protocol
 
 from klein import Klein
@@ -32,7 +32,8 @@ class Health:
     """What is known of this instance.
 
     `permissions` are the server's own in the cluster; `watching` tells whether the watch loops still run, `troubles`
-    what else keeps them from hearing of the cluster, and `warnings` what else should be mended although it is ready.
+    what else keeps them from hearing of the cluster, `awaited` which sources may be heard for the first time any
+    moment, and `warnings` what else should be mended although it is ready.
     """
 
     def __init__(
@@ -42,12 +43,14 @@ class Health:
         watching: Callable[[], bool],
         warnings: Callable[[], list[str]] = list,
         troubles: Callable[[], list[str]] = list,
+        awaited: Callable[[], Container[object]] = tuple,
     ) -> None:
         self._cache = cache
         self._permissions = permissions
         self._watching = watching
         self._warnings = warnings
         self._troubles = troubles
+        self._awaited = awaited
         self._stopping = False
 
     def warnings(self) -> list[str]:
@@ -73,12 +76,15 @@ class Health:
         return True
 
     def check_ready(self) -> None:
-        """Raise Unavailable unless somebody can be served: of one scope at least all is known, and fresh."""
+        """Raise Unavailable unless somebody can be served: of one scope at least all is known, and fresh.
+
+        A server that begins has tried to read every scope before: it replaces one that may have them all.
+        """
         if self._stopping:
             raise Unavailable("The server is shutting down.", RETRY_SECONDS)
         self._permissions.check_needed()
         try:
-            self._cache.check_ready()
+            self._cache.check_ready(self._awaited())
         except Unavailable as error:
             causes = [f"{cause.rstrip('.')}." for cause in [*self._permissions.warnings(), *self._troubles()][:TOLD]]
             raise Unavailable(" ".join([str(error), *causes]), error.retry_after or RETRY_SECONDS) from error

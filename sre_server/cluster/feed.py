@@ -9,7 +9,7 @@ they make into the reactor is `callFromThread`, once per batch of events.
 """
 
 import random
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Collection, Hashable, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Final, Protocol
@@ -40,6 +40,8 @@ LAST_DELAY_FOR_LITTLE: Final = 5.0
 HEALTHY_SECONDS: Final = 30.0
 SHORT_SECONDS: Final = 10.0
 STOP_SECONDS: Final = 2.0
+TRIES: Final = 3
+"""Failures in a row after which nobody waits for a source that was never heard."""
 
 
 class Cycle(Protocol):
@@ -86,11 +88,20 @@ class Feed(Service):
         self._ended = ended
         self._died = False
         self._troubles: dict[Hashable, str] = {}
+        self._awaited = {cycle.source for cycle in cycles}
 
     @property
     def alive(self) -> bool:
         """False once a loop has ended that was not stopped: only a restart of the process helps then."""
         return not self._died
+
+    @property
+    def awaited(self) -> Collection[Hashable]:
+        """The sources that may be heard for the first time any moment: neither refused, nor failed three times.
+
+        May be asked for membership in any thread.
+        """
+        return self._awaited
 
     @property
     def troubles(self) -> list[str]:
@@ -143,10 +154,12 @@ class Feed(Service):
         # Subclasses say that there was no way to connect, which may be costly to find out.
         costs_little = type(error) in (ClusterUnreachable, StoreUnreachable) or isinstance(error, StoreIncomplete)
         delay = backoff(failures, self._chance, LAST_DELAY_FOR_LITTLE if costs_little else LAST_DELAY)
+        # What is forbidden is told once, by `Permissions`: it stays so until somebody changes it.
+        forbidden = isinstance(error, ClusterRefused) and error.status == FORBIDDEN
+        if forbidden or failures >= TRIES:
+            self._awaited.discard(source)
         if isinstance(error, ClusterError | StoreError):
             delay = max(delay, error.retry_after or 0)
-            # What is forbidden is told once, by `Permissions`: it stays so until somebody changes it.
-            forbidden = isinstance(error, ClusterRefused) and error.status == FORBIDDEN
             if forbidden:
                 self._troubles.pop(source, None)
             else:
@@ -172,6 +185,7 @@ class Feed(Service):
 
     def _heard(self, event: Event) -> None:
         self._troubles.pop(event.source, None)
+        self._awaited.discard(event.source)
         self._apply(event)
 
     def stopService(self) -> Deferred[None]:

@@ -4,7 +4,7 @@ News arrives in the reactor thread and is published by another one: a lock keeps
 object, the newest state of each, so that a slow Redis costs no more memory than the cluster has objects.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from itertools import islice
 from threading import Lock
 from typing import Final
@@ -54,10 +54,11 @@ class Mirror:
         self._is_amid = False
         self._restores = 0
 
-    @property
-    def synced(self) -> bool:
-        """Whether every source was listed without which nothing can be served."""
-        return all(source in self._known for source in self._sources if source.essential)
+    def is_synced(self, awaited: Container[object]) -> bool:
+        """Tell whether there is something to serve of what was listed, and no list of that kind is `awaited`."""
+        essential = [source for source in self._sources if source.essential]
+        missing = [source for source in essential if source not in self._known]
+        return len(missing) < len(essential) and not any(source in awaited for source in missing)
 
     @property
     def pending(self) -> int:

@@ -5,7 +5,7 @@ and the next one, after the feed's usual wait, finds out how things stand.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from contextlib import suppress
 from typing import Final, Protocol
 
@@ -60,14 +60,19 @@ class Publisher:
         identify: Callable[[], str],
         leadership: Leadership,
         metrics: Metrics,
+        awaited: Callable[[], Container[object]],
         now: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Publish while `leadership` has it; `identify` asks the cluster who it is."""
+        """Publish while `leadership` has it; `identify` asks the cluster who it is.
+
+        `awaited` are the sources that may be heard for the first time any moment: nothing is published before.
+        """
         self.source = f"publishing to {options}"
         self._link = Link(options, identify, metrics)
         self._sources = sources
         self._leadership = leadership
         self._metrics = metrics
+        self._awaited = awaited
         self._now = now
         self._mirror = Mirror(sources)
         self._writer: Writer | None = None
@@ -106,7 +111,7 @@ class Publisher:
             self._metrics.store_leader.set(0)
 
     def _may_publish(self) -> bool:
-        return self._mirror.synced and self._leadership.holds()
+        return self._mirror.is_synced(self._awaited()) and self._leadership.holds()
 
     def _publish(self, store: Caller, keys: Keys, seal: Seal) -> None:
         self.resume(store)

@@ -93,7 +93,7 @@ class Entry(Struct, frozen=True, array_like=True):
 
     `answered` is when the append of the entry before was answered, where that is known. `heard`, `versions` and
     `counts` are those of the sources: when each was last heard, its resourceVersion, the number of its objects. One
-    that is not essential may not have been heard yet: None. With `more`, what there was to tell goes on in the next
+    that nothing waits for may not have been heard yet: None. With `more`, what there was to tell goes on in the next
     entry: until the last one it is half of something.
     """
 

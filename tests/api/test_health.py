@@ -50,6 +50,17 @@ class HealthTests(SynchronousTestCase):
         answer = server.get("/readyz")
         self.assertEqual((answer.status, "deployments in staff" in answer.json()["message"]), (503, True))
 
+    def test_not_ready_before_every_namespace_was_tried(self) -> None:
+        """A server that takes the place of another one has all namespaces first, or knows that it cannot."""
+        server = MemoryServer(namespaces=["shop", "staff"])
+        server.awaited = sources_of(["staff"])
+        server.sync(namespace("shop"), sources=sources_of(["shop"]))
+        answer = server.get("/readyz")
+        self.assertEqual((answer.status, "deployments in staff" in answer.json()["message"]), (503, True))
+        self.assertEqual(server.get("/deployments/shop").status, 200)
+        server.awaited = ()
+        self.assertEqual(server.get("/readyz").status, 200)
+
     def test_missing_permissions_are_warnings(self) -> None:
         """What the cluster refuses is told, although it serves."""
         server = MemoryServer().sync()

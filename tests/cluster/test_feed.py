@@ -76,6 +76,24 @@ class LoopTests(FeedTestCase):
         self.assertEqual(cycle.count, 3)
         self.assertEqual(len(self.pool.pending), 1)
 
+    def test_who_is_awaited(self) -> None:
+        """A source may be heard any moment until it is, or is refused, or has failed three times in a row."""
+        heard, refused, broken, slow = [FakeCycle(Source(Resource.DEPLOYMENTS, name)) for name in "abcd"]
+        heard.outcome = lambda emit: emit(Changed(heard.source, 0))
+        refused.outcome = ClusterRefused("forbidden", 403)
+        broken.outcome = ClusterBroke("what is this?")
+        feed = self.start(heard, refused, broken, slow)
+        self.assertEqual(set(feed.awaited), {each.source for each in (heard, refused, broken, slow)})
+        for _ in range(3):
+            self.run_one()
+        self.assertEqual(set(feed.awaited), {broken.source, slow.source})
+        heard.outcome = ClusterUnreachable("gone")
+        slow.outcome = ClusterRefused("later", 429)
+        self.run_one()
+        self.assertIn(slow.source, feed.awaited)
+        self.run_for(3)
+        self.assertEqual((broken.count, slow.count, set(feed.awaited)), (3, 3, set()))
+
     def test_loops_are_independent(self) -> None:
         """A source that fails, or hangs, does not keep another one from being read."""
         failing, good, hung = FakeCycle(), FakeCycle(), FakeCycle()

@@ -175,7 +175,7 @@ class OutageTests(SynchronousTestCase):
         kubeconfig = self.plane.service_account_kubeconfig(self.namespace, "default")
         options = (f"--namespace={self.namespace}", f"--namespace={other}")
         limited = self._serve(kubeconfig, *options)
-        self.assertEqual(limited.get(f"/deployments/{other}/web/replicas").status, 200)
+        limited.wait_for(lambda: limited.get("/deployments").status == 200, "granted both", 60)
         self.cluster.kubectl("delete", "namespace", other)
         missing = f"get namespaces in {other}"
         limited.wait_for(lambda: missing in str(limited.ops("/readyz?verbose").json), "missing a permission", 60)

@@ -17,6 +17,22 @@ from .workload import Cluster
 
 RBAC = Path(__file__).parent / "rbac-shared.yaml"
 NAMESPACE = "sre-shared"
+ROLE = """
+apiVersion: rbac.authorization.k8s.io/v1
+kind: Role
+metadata: {{name: watcher, namespace: {namespace}}}
+rules:
+  - {{apiGroups: [apps], resources: [deployments], verbs: [list, watch]}}
+  - {{apiGroups: [""], resources: [namespaces], verbs: [get]}}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata: {{name: watcher, namespace: {namespace}}}
+roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: Role, name: watcher}}
+subjects: [{{kind: ServiceAccount, name: default, namespace: {account}}}]
+"""
+# For the UID by which a cluster is known.
+WHICH = ROLE.format(namespace="kube-system", account="{account}")
 
 
 class SharedTestCase(SynchronousTestCase):
@@ -138,6 +154,47 @@ class RoleTests(SharedTestCase):
         self.cluster.scale(self.namespace, "web", 5)
         self.shows(5)
         self.assertNotIn("loaded again", self.api.said())
+
+
+class NamespacesTests(SharedTestCase):
+    """An install of two namespaces, in each of which a Role says what it may read."""
+
+    def setUp(self) -> None:
+        """Have a second namespace, and an account with the Roles."""
+        super().setUp()
+        self.other = self.cluster.make_namespace()
+        for name in (self.namespace, self.other):
+            self.cluster.kubectl("apply", "--filename=-", input=ROLE.format(namespace=name, account=self.namespace))
+        which = WHICH.format(account=self.namespace)
+        self.cluster.kubectl("apply", "--filename=-", input=which)
+        self.addCleanup(self.cluster.kubectl, "delete", "--filename=-", input=which)
+        self.watching = self.plane.service_account_kubeconfig(self.namespace, "default")
+        self.api.close()
+        self.shared += [f"--namespace={self.namespace}", f"--namespace={self.other}"]
+        self.api = self.serve()
+
+    def watch(self) -> Process:
+        """Start a watcher that is the only one: no Role lets this account hold a Lease."""
+        options = [f"--kubeconfig={self.watching}", *self.shared]
+        watcher = Process(twistd("sre-server", "--role=watcher", *options), environment(), self.folder)
+        self.addCleanup(watcher.close)
+        return watcher
+
+    def test_one_is_deleted_with_its_role(self) -> None:
+        """The other one is served, by a watcher and to a pod that begin after it, too."""
+        first = self.watch()
+        self.shows(3)
+        elsewhere = f"/deployments/{self.other}"
+        self.api.wait_for(lambda: self.api.get(elsewhere).status == 200, "granted the other one", 60)
+        self.cluster.kubectl("delete", "namespace", self.other)
+        first.send_signal(signal.SIGTERM)
+        first.wait()
+        self.watch().wait_for_line("publishing from .* on")
+        self.cluster.scale(self.namespace, "web", 5)
+        self.shows(5)
+        later = self.serve()
+        later.wait_until_ready()
+        self.assertEqual((later.get(self.path).json["replicas"], later.get(elsewhere).status), (5, 503))
 
 
 class OutageTests(SharedTestCase):

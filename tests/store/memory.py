@@ -4,7 +4,7 @@ Every process has a monotonic clock of its own, with its own zero and its own ra
 """
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -167,7 +167,10 @@ class Watcher:
         self.world = world
         self.now = world.clock(zero, rate)
         self.metrics = Metrics()
-        self.publisher = Publisher(OPTIONS, sources, lambda: "cluster", self, self.metrics, self.now)
+        self.awaited: Container[object] = sources
+        self.publisher = Publisher(
+            OPTIONS, sources, lambda: "cluster", self, self.metrics, lambda: self.awaited, self.now
+        )
         self._reconnect = False
 
     def holds(self) -> bool:

@@ -109,7 +109,7 @@ def _publish(store: Store, keys: Keys, seal: Seal, options: StoreOptions, size: 
     for item in _decoded(size):
         tree.setdefault(item.namespace, {})[item.name] = item
     named = {name: Namespace(name, f"ns-{name}", str(FIRST_VERSION)) for name in tree}
-    publisher = Publisher(options, (namespaces, deployments), lambda: CLUSTER, Alone(), Metrics())
+    publisher = Publisher(options, (namespaces, deployments), lambda: CLUSTER, Alone(), Metrics(), tuple)
     publisher.applied(Listed(namespaces, str(FIRST_VERSION), time.monotonic(), namespaces=named))
     publisher.applied(Listed(deployments, str(FIRST_VERSION), time.monotonic(), deployments=tree))
     publisher.step(store, keys, seal)

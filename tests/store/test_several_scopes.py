@@ -1,0 +1,110 @@
+"""A shared cache of several namespaces, of which a watcher cannot read all: step by step, in memory."""
+
+import math
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from sre_server.cache import ClusterCache
+from sre_server.errors import Unavailable
+from sre_server.news import Changed, Listed, sources_of
+from tests.fakes import deployment, namespace
+from tests.store.memory import Pod, Watcher, World
+
+NAMES = ("shop", "staff")
+SOURCES = sources_of(NAMES)
+FOREVER = math.inf
+
+
+class SeveralScopesTests(SynchronousTestCase):
+    """A watcher of two namespaces that leads, and a pod."""
+
+    def setUp(self) -> None:
+        """Have them, and nothing listed."""
+        self.world = World()
+        self.watcher = self.watcher_of(5000)
+        self.pod = Pod(self.world, zero=100, sources=SOURCES)
+        self.pod.cache = ClusterCache(self.pod.now, SOURCES, 60)
+
+    def watcher_of(self, zero: float) -> Watcher:
+        """Have a watcher that leads from now on."""
+        self.world.leader = watcher = Watcher(self.world, zero, sources=SOURCES)
+        return watcher
+
+    def list(self, watcher: Watcher, *names: str, version: str = "100") -> None:
+        """Have these namespaces listed, with a Deployment in each."""
+        for name in names:
+            found, running = sources_of([name])
+            now = watcher.now()
+            watcher.publisher.applied(Listed(found, "0", now, namespaces={name: namespace(name)}))
+            item = deployment("web", name, version=version)
+            watcher.publisher.applied(Listed(running, version, now, deployments={name: {"web": item}}))
+
+    def rounds(self, watcher: Watcher, *hears: str, count: int = 3) -> None:
+        """Let heartbeats pass, and the pod read each; of these namespaces the watcher hears that there is no news."""
+        for _ in range(count):
+            for source in sources_of(hears):
+                watcher.publisher.applied(Changed(source, watcher.now()))
+            watcher.step()
+            self.pod.step()
+            self.world.advance(1)
+
+    def test_one_that_is_refused(self) -> None:
+        """What may still be listed is waited for; what is refused keeps nobody from the others, and may come later."""
+        self.list(self.watcher, "shop")
+        self.rounds(self.watcher, "shop")
+        self.assertRaises(Unavailable, self.pod.cache.check_fresh, "shop")
+        self.watcher.awaited = ()
+        self.rounds(self.watcher, "shop")
+        self.pod.cache.check_fresh("shop")
+        self.pod.cache.check_ready()
+        self.assertRaises(Unavailable, self.pod.cache.check_fresh, "staff", FOREVER)
+        self.list(self.watcher, "staff")
+        self.rounds(self.watcher, *NAMES)
+        self.assertEqual(self.pod.cache.unsynced, [])
+        self.assertEqual(set(self.pod.deployments()), {("shop", "web"), ("staff", "web")})
+
+    def test_nothing_is_not_published(self) -> None:
+        """A watcher that is refused everything leaves the log to whoever can tell more."""
+        self.watcher.awaited = ()
+        self.rounds(self.watcher)
+        self.assertEqual(self.world.redis.log, [])
+
+    def test_next_watcher_is_refused_one(self) -> None:
+        """What was published of it stays, and grows old, until a watcher can read it again."""
+        self.list(self.watcher, *NAMES)
+        self.rounds(self.watcher, *NAMES)
+        following = self.watcher_of(70)
+        following.awaited = ()
+        self.list(following, "shop")
+        self.rounds(following, "shop", count=130)
+        self.pod.cache.check_fresh("shop")
+        with self.assertRaises(Unavailable) as raised:
+            self.pod.cache.check_fresh("staff")
+        self.assertIn("The namespace 'staff' was last heard from 13", str(raised.exception))
+        self.pod.cache.check_fresh("staff", FOREVER)
+        self.assertIn(("staff", "web"), self.pod.deployments())
+        self.assertTrue(self.pod.cache.has_reached("100"))
+        self.list(following, "staff", version="120")
+        self.rounds(following, *NAMES)
+        self.pod.cache.check_fresh("staff")
+        self.assertEqual(self.pod.deployments()["staff", "web"].resource_version, "120")
+        listed = [event for event in self.pod.events if isinstance(event, Listed)]
+        self.assertEqual(len(listed), len(SOURCES))
+
+    def test_redis_is_emptied_while_one_is_refused(self) -> None:
+        """The others go on at once, for who was there and for who comes; of the refused one nothing is taken back."""
+        self.list(self.watcher, *NAMES)
+        self.rounds(self.watcher, *NAMES)
+        following = self.watcher_of(70)
+        following.awaited = ()
+        self.list(following, "shop")
+        self.rounds(following, "shop")
+        self.world.redis.flush()
+        self.rounds(following, "shop", count=15)
+        self.assertLess(self.pod.cache.age("shop"), 3)
+        self.assertIn(("staff", "web"), self.pod.deployments())
+        self.pod = Pod(self.world, zero=900, sources=SOURCES)
+        self.pod.cache = ClusterCache(self.pod.now, SOURCES, 60)
+        self.rounds(following, "shop")
+        self.pod.cache.check_fresh("shop")
+        self.assertRaises(Unavailable, self.pod.cache.check_fresh, "staff", FOREVER)
