@@ -5,7 +5,7 @@ is no matter of the others.
 """
 
 import math
-from collections.abc import Callable, Collection, Container, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Final
 
 from msgspec import Struct
@@ -123,10 +123,8 @@ class Freshness:
             )
         return Known(age, missing)
 
-    def check_ready(self, awaited: Container[object] = ()) -> None:
-        """Raise Unavailable unless there is a scope of which all is known, and fresh, or while a list is `awaited`."""
-        if any(source in awaited for source in self.unsynced):
-            self.check_synced()
+    def check_ready(self) -> None:
+        """Raise Unavailable unless there is a scope of which all is known, and fresh."""
         if not any(self._is_fresh(scope) for scope in self._scopes.values()):
             self.check_fresh()
 

@@ -1,6 +1,6 @@
 """The whole HTTP side of the server in memory, without a socket and without a thread; see also `memory_client`."""
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Self
 
@@ -160,7 +160,7 @@ class MemoryServer:
         self.watching = True
         self.warnings: list[str] = []
         self.troubles: list[str] = []
-        self.awaited: Container[object] = ()
+        self.awaited: Collection[object] = ()
         self.permissions = MissingPermissions()
         self.metrics = Metrics()
         self.audit = MemoryAuditLog()

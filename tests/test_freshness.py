@@ -94,15 +94,6 @@ class ScopesTests(SynchronousTestCase):
         self.clock.advance(121)
         self.assertRaises(Unavailable, self.freshness.check_ready)
 
-    def test_not_ready_while_a_list_is_awaited(self) -> None:
-        """Who begins has first tried to read every namespace; what was read once is not waited for."""
-        sources = sources_of("abc")
-        self.heard("a", "b")
-        with self.assertRaises(Unavailable) as raised:
-            self.freshness.check_ready({sources[-1]})
-        self.assertIn("(namespaces in c, deployments in c)", str(raised.exception))
-        self.freshness.check_ready(sources[:-2])
-
     def test_others_are_not_served(self) -> None:
         """A namespace that the server was not started for does not exist here, however old everything else is."""
         for tolerance in (0, FOREVER):

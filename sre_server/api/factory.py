@@ -1,6 +1,6 @@
 """The one factory of this room: a cache and what guards it in, the sites that serve it out."""
 
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -92,7 +92,7 @@ def make_api(
     watching: Callable[[], bool] = lambda: True,
     warnings: Callable[[], list[str]] = list,
     troubles: Callable[[], list[str]] = list,
-    awaited: Callable[[], Container[object]] = tuple,
+    awaited: Callable[[], Collection[object]] = tuple,
     refresh: Callable[[], None] = lambda: None,
 ) -> API:
     """Serve both families from the cache; `day` knows more of it.

@@ -1,6 +1,6 @@
 """livez and readyz: is this process worth keeping, and is it worth sending requests to."""
 
-from collections.abc import Callable, Container
+from collections.abc import Callable, Collection
 from typing import Protocol
 
 from klein import Klein
@@ -25,7 +25,7 @@ class Permissions(Protocol):
         """Say which permissions are missing, and what the cluster said."""
 
     def check_needed(self) -> None:
-        """Raise Unavailable if one is missing without which nobody can be served."""
+        """Raise Unavailable if one is missing, or was not tried yet, without which nobody can be served."""
 
 
 class Health:
@@ -43,7 +43,7 @@ class Health:
         watching: Callable[[], bool],
         warnings: Callable[[], list[str]] = list,
         troubles: Callable[[], list[str]] = list,
-        awaited: Callable[[], Container[object]] = tuple,
+        awaited: Callable[[], Collection[object]] = tuple,
     ) -> None:
         self._cache = cache
         self._permissions = permissions
@@ -78,16 +78,22 @@ class Health:
     def check_ready(self) -> None:
         """Raise Unavailable unless somebody can be served: of one scope at least all is known, and fresh.
 
-        A server that begins has tried to read every scope before: it replaces one that may have them all.
+        A server that begins has tried to read everything before: it may take the place of one that has it all.
         """
         if self._stopping:
             raise Unavailable("The server is shutting down.", RETRY_SECONDS)
         self._permissions.check_needed()
         try:
-            self._cache.check_ready(self._awaited())
+            self._cache.check_ready()
+            self._check_tried()
         except Unavailable as error:
             causes = [f"{cause.rstrip('.')}." for cause in [*self._permissions.warnings(), *self._troubles()][:TOLD]]
             raise Unavailable(" ".join([str(error), *causes]), error.retry_after or RETRY_SECONDS) from error
+
+    def _check_tried(self) -> None:
+        if awaited := sorted(map(str, self._awaited())):
+            lists = ", ".join(awaited[:TOLD])
+            raise Unavailable(f"The first list from the cluster is not complete yet ({lists}).", RETRY_SECONDS)
 
 
 class HealthAPI:

@@ -8,6 +8,7 @@ Decisions are made here, in the reactor thread; the other threads run blocking I
 they make into the reactor is `callFromThread`, once per batch of events.
 """
 
+import math
 import random
 from collections.abc import Callable, Collection, Hashable, Sequence
 from contextlib import suppress
@@ -89,6 +90,7 @@ class Feed(Service):
         self._died = False
         self._troubles: dict[Hashable, str] = {}
         self._awaited = {cycle.source for cycle in cycles}
+        self._began_at: dict[Hashable, float] = {}
 
     @property
     def alive(self) -> bool:
@@ -97,20 +99,23 @@ class Feed(Service):
 
     @property
     def awaited(self) -> Collection[Hashable]:
-        """The sources that may be heard for the first time any moment: neither refused, nor failed three times.
-
-        May be asked for membership in any thread.
-        """
+        """The sources that may be heard for the first time any moment: neither refused, nor failed three times."""
         return self._awaited
 
     @property
     def troubles(self) -> list[str]:
-        """Why the last cycle of a source failed, for each whose did and that was not heard from since, in their order.
+        """Why the last cycle of a source failed, for each whose did and that has not done well since, in their order.
 
-        What the cluster forbids is not among it: `Permissions` knows of that.
+        It does well once it is heard from, or has gone on for 30 s. What the cluster forbids is not among it:
+        `Permissions` knows of that.
         """
         sources = [cycle.source for cycle in self._cycles]
-        return [f"{source}: {self._troubles[source]}" for source in sources if source in self._troubles]
+        bound = self._reactor.seconds() - HEALTHY_SECONDS
+        return [
+            f"{source}: {self._troubles[source]}"
+            for source in sources
+            if source in self._troubles and self._began_at.get(source, math.inf) > bound
+        ]
 
     def startService(self) -> None:
         """Start the workers and every loop."""
@@ -127,14 +132,14 @@ class Feed(Service):
     async def _run(self, cycle: Cycle) -> None:
         failures, hurried = 0, False
         while self.running:
-            started_at = self._reactor.seconds()
+            self._began_at[cycle.source] = self._reactor.seconds()
             delay = 0.0
             try:
-                await self._workers.run(partial(cycle.cycle, self._emit), cycle.source)
+                await self._workers.run(partial(cycle.cycle, partial(self._emit, cycle.source)), cycle.source)
             except Exception as error:  # noqa: BLE001  # nothing that a cycle meets may end its loop
                 if not self.running:
                     return
-                took = self._reactor.seconds() - started_at
+                took = self._reactor.seconds() - self._began_at.pop(cycle.source)
                 hurried = hurried and took < SHORT_SECONDS
                 self._ended(type(error).__name__)
                 if isinstance(error, Expired | Silent) and not hurried:
@@ -180,13 +185,13 @@ class Feed(Service):
             await waiting
         self._waits.discard(waiting)
 
-    def _emit(self, event: Event) -> None:
-        self._reactor.callFromThread(self._heard, event)
+    def _emit(self, source: Hashable, event: Event) -> None:
+        self._reactor.callFromThread(self._heard, source, event)
 
-    def _heard(self, event: Event) -> None:
-        self._troubles.pop(event.source, None)
-        self._awaited.discard(event.source)
+    def _heard(self, source: Hashable, event: Event) -> None:
+        self._troubles.pop(source, None)
         self._apply(event)
+        self._awaited.discard(source)
 
     def stopService(self) -> Deferred[None]:
         """End the loops; fires when they have ended, or after 2 s, leaving a hung thread to die with the process."""

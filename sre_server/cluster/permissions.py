@@ -94,11 +94,13 @@ class Permissions:
         self._needed = needed
         self._missing = missing
         self._now = now
+        self._untried = set(needed)
         self._refusals: dict[str, _Refusal] = {}
         self._logged_at: dict[str, float] = {}
 
     def told(self, what: str, error: BaseException | None) -> None:
         """Learn what came of a request: granted, refused, or something that says nothing of permissions."""
+        self._untried.discard(what)
         if error is None or (isinstance(error, ClusterRefused) and error.status in _GRANTED):
             if self._refusals.pop(what, None) is not None:
                 self._missing(what, False)
@@ -128,8 +130,10 @@ class Permissions:
         return [f"the server lacks the permission to {what}: {refusal.said}" for what, refusal in refusals]
 
     def check_needed(self) -> None:
-        """Raise Unavailable if a permission is missing without which nobody can be served."""
+        """Raise Unavailable if a permission is missing without which nobody can be served, or was not tried yet."""
         for what in self._needed:
+            if what in self._untried:
+                raise Unavailable(f"The server is about to find out whether it may {what}.", RETRY_SECONDS)
             refusal = self._refusals.get(what)
             if refusal is not None:
                 raise Unavailable(f"The server lacks the permission to {what}: {refusal.said}", RETRY_SECONDS)

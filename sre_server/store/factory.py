@@ -1,6 +1,6 @@
 """The one factory of this room: options in, what publishes or follows out."""
 
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from sre_server.news import Source
 from sre_server.store.follower import Follower
@@ -22,7 +22,7 @@ def make_publisher(
     identify: Callable[[], str],
     leadership: Leadership | None,
     metrics: Metrics,
-    awaited: Callable[[], Container[object]],
+    awaited: Callable[[], Collection[object]],
 ) -> Publisher:
     """Publish what is heard of these sources, while `leadership` has it or, without, always; see `Publisher`."""
     return Publisher(options, sources, identify, leadership or Alone(), metrics, awaited)

@@ -4,7 +4,7 @@ News arrives in the reactor thread and is published by another one: a lock keeps
 object, the newest state of each, so that a slow Redis costs no more memory than the cluster has objects.
 """
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import islice
 from threading import Lock
 from typing import Final
@@ -54,11 +54,11 @@ class Mirror:
         self._is_amid = False
         self._restores = 0
 
-    def is_synced(self, awaited: Container[object]) -> bool:
-        """Tell whether there is something to serve of what was listed, and no list of that kind is `awaited`."""
-        essential = [source for source in self._sources if source.essential]
-        missing = [source for source in essential if source not in self._known]
-        return len(missing) < len(essential) and not any(source in awaited for source in missing)
+    def is_synced(self, awaited: Collection[object]) -> bool:
+        """Tell whether something was listed without which nothing can be served, and no list is `awaited`."""
+        missing = [source for source in self._sources if source not in self._known]
+        something = any(source.essential and source not in missing for source in self._sources)
+        return something and not any(source in awaited for source in missing)
 
     @property
     def pending(self) -> int:

@@ -5,7 +5,7 @@ and the next one, after the feed's usual wait, finds out how things stand.
 """
 
 import time
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from typing import Final, Protocol
 
@@ -60,7 +60,7 @@ class Publisher:
         identify: Callable[[], str],
         leadership: Leadership,
         metrics: Metrics,
-        awaited: Callable[[], Container[object]],
+        awaited: Callable[[], Collection[object]],
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         """Publish while `leadership` has it; `identify` asks the cluster who it is.

@@ -2,7 +2,7 @@
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from sre_server.news import Changed, sources_of
+from sre_server.news import Changed, Resource, Source, sources_of
 from tests.fakes import namespace
 from tests.memory_server import MemoryServer
 
@@ -50,14 +50,17 @@ class HealthTests(SynchronousTestCase):
         answer = server.get("/readyz")
         self.assertEqual((answer.status, "deployments in staff" in answer.json()["message"]), (503, True))
 
-    def test_not_ready_before_every_namespace_was_tried(self) -> None:
-        """A server that takes the place of another one has all namespaces first, or knows that it cannot."""
+    def test_not_ready_before_everything_was_tried(self) -> None:
+        """A server that takes the place of another one first has all that it serves, or knows that it cannot."""
         server = MemoryServer(namespaces=["shop", "staff"])
         server.awaited = sources_of(["staff"])
         server.sync(namespace("shop"), sources=sources_of(["shop"]))
         answer = server.get("/readyz")
         self.assertEqual((answer.status, "deployments in staff" in answer.json()["message"]), (503, True))
         self.assertEqual(server.get("/deployments/shop").status, 200)
+        server.sync(namespace("staff"), sources=sources_of(["staff"]))
+        server.awaited = [Source(Resource.AUTOSCALERS, "shop")]
+        self.assertIn("(horizontalpodautoscalers in shop)", server.get("/readyz").json()["message"])
         server.awaited = ()
         self.assertEqual(server.get("/readyz").status, 200)
 

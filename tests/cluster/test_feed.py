@@ -135,6 +135,32 @@ class LoopTests(FeedTestCase):
         self.run_one()
         self.assertEqual(self.ended, ["ClusterUnreachable", "ValueError", "Silent", "ended"])
 
+    def test_troubles_of_who_tells_of_others(self) -> None:
+        """A follower, whose events are of the lists that it follows, is in no trouble once it has told one."""
+        cycle = FakeCycle(Source(Resource.NAMESPACES, "as if it were a Redis"))
+        feed = self.start(cycle)
+        self.run_one()
+        self.assertEqual(len(feed.troubles), 1)
+        cycle.outcome = lambda emit: emit(Changed(SOURCE, 0))
+        self.reactor.advance(0.8)
+        self.pool.run_one()
+        self.assertIn(cycle.source, feed.awaited)
+        self.reactor.advance(0)
+        self.assertEqual((feed.troubles, list(feed.awaited)), ([], []))
+
+    def test_troubles_of_who_tells_nothing(self) -> None:
+        """A publisher is in no trouble once it has gone on for 30 s."""
+        cycle = FakeCycle()
+        feed = self.start(cycle)
+        self.run_one()
+        self.reactor.advance(0.8)
+        self.reactor.advance(29.9)
+        self.assertEqual(len(feed.troubles), 1)
+        self.reactor.advance(0.2)
+        self.assertEqual(feed.troubles, [])
+        self.run_one()
+        self.assertEqual(len(feed.troubles), 1)
+
     def test_the_first_of_several_troubles(self) -> None:
         """They are told in the order of what is followed, what is needed most first, whichever failed first."""
         needed, beside = FakeCycle(), FakeCycle(Source(Resource.SCALINGS))

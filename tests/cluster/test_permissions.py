@@ -102,6 +102,7 @@ class PermissionsTests(SynchronousTestCase):
 
     def test_needed(self) -> None:
         """Without a permission that everybody's requests rest on, nobody can be served; without others, they can."""
+        self.permissions.told(CREATE_REVIEWS, None)
         self.permissions.told(PATCH_SCALE, FORBIDDEN)
         self.permissions.check_needed()
         self.permissions.told(CREATE_REVIEWS, FORBIDDEN)
@@ -111,6 +112,17 @@ class PermissionsTests(SynchronousTestCase):
         self.assertIn("is forbidden", str(raised.exception))
         self.permissions.told(CREATE_REVIEWS, None)
         self.permissions.check_needed()
+
+    def test_needed_is_tried_first(self) -> None:
+        """Nobody is sent here before it is known; that a try says nothing of it is no reason to wait on."""
+        for outcome in (None, ClusterTimedOut("hung"), ClusterRefused("busy", 429)):
+            permissions = Permissions([CREATE_REVIEWS])
+            permissions.told(PATCH_SCALE, None)
+            with self.assertRaises(Unavailable) as raised:
+                permissions.check_needed()
+            self.assertIn("find out whether it may create subjectaccessreviews", str(raised.exception))
+            permissions.told(CREATE_REVIEWS, outcome)
+            permissions.check_needed()
 
 
 class CheckTests(SynchronousTestCase):

@@ -53,6 +53,7 @@ class StartTests(SharedTestCase):
         self.assertEqual(self.api.put(CART, {"replicas": 12}).status, 503)
         self.redis.start()
         self.follows(12)
+        self.assertNotIn("cannot be reached", str(self.api.ops("/readyz?verbose").json))
 
 
 class LaterReleaseTests(SharedTestCase):

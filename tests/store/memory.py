@@ -4,7 +4,7 @@ Every process has a monotonic clock of its own, with its own zero and its own ra
 """
 
 import copy
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -167,7 +167,7 @@ class Watcher:
         self.world = world
         self.now = world.clock(zero, rate)
         self.metrics = Metrics()
-        self.awaited: Container[object] = sources
+        self.awaited: Collection[object] = [source for source in sources if source.essential]
         self.publisher = Publisher(
             OPTIONS, sources, lambda: "cluster", self, self.metrics, lambda: self.awaited, self.now
         )
