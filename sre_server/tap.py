@@ -11,7 +11,7 @@ from sre_server.api.health import Health
 from sre_server.api.writing import author_of
 from sre_server.cache import ClusterCache
 from sre_server.cluster.factory import identify, make_cluster, make_feed, make_lease, make_watches
-from sre_server.cluster.permissions import CREATE_REVIEWS, Permissions
+from sre_server.cluster.permissions import CREATE_REVIEWS, GET_LEASES, Permissions
 from sre_server.daemon.clusters import IServerReactor, find_cluster
 from sre_server.daemon.config import Authorization, ServerConfig
 from sre_server.daemon.lifecycle import OrderedServices, Unreadiness
@@ -76,7 +76,7 @@ def make_service(config: ServerConfig, tls: ServerTLS, reactor: IServerReactor, 
     )
     follow = None
     if config.sharing is not None:
-        whose = identify(credentials, metrics.kube_request)
+        whose = identify(credentials, metrics.kube_request, permissions.told)
         follow = make_follower(config.sharing.store, config.shared, whose, metrics)
     cluster = make_cluster(
         reactor,
@@ -176,18 +176,20 @@ def make_watcher(config: ServerConfig, sharing: Sharing, reactor: IServerReactor
     observer = CacheObserver(cache, metrics, time.monotonic)
     credentials, beside = find_cluster(config, reactor)
     observe = metrics.kube_request
+    permissions = Permissions(
+        [GET_LEASES] if sharing.lease else [],
+        lambda what, missing: metrics.permission_missing.labels(what).set(missing),
+    )
     lease = None
     if sharing.lease is not None:
-        lease = make_lease(credentials, sharing.lease.namespace, sharing.lease.name, observe)
+        lease = make_lease(credentials, sharing.lease.namespace, sharing.lease.name, observe, permissions.told)
     else:
         log.warn("without --lease this watcher takes itself for the only one")
-    publisher = make_publisher(
-        sharing.store, config.shared, identify(credentials, observe), lease, metrics, lambda: watches.awaited
-    )
+    whose = identify(credentials, observe, permissions.told)
+    publisher = make_publisher(sharing.store, config.shared, whose, lease, metrics, lambda: watches.awaited)
     cache.subscribe(publisher)
     change_log = ChangeLog(reactor, metrics)
     make_changes(cache, time.monotonic, change_log.note)
-    permissions = Permissions((), lambda what, missing: metrics.permission_missing.labels(what).set(missing))
     watches = make_watches(
         reactor,
         credentials,

@@ -121,15 +121,16 @@ def make_feed(
     return Feed(reactor, workers, cycles, apply, ended=cycle_ended)
 
 
-def make_lease(credentials: Callable[[], Credentials], namespace: str, name: str, observe: Observe) -> LeaseHolder:
-    """Contend for a Lease; nothing is sent before its first cycle."""
-    return LeaseHolder(namespace, name, Connection(credentials(), observe))
+def make_lease(
+    credentials: Callable[[], Credentials], namespace: str, name: str, observe: Observe, told: Told
+) -> LeaseHolder:
+    """Contend for a Lease; nothing is sent before its first cycle. `told` is told whether that is permitted."""
+    return LeaseHolder(namespace, name, Connection(credentials(), observe), told=told)
 
 
-def identify(credentials: Callable[[], Credentials], observe: Observe) -> Callable[[], str]:
-    """Return what asks the cluster who it is; blocks, for one thread."""
-    connection = Connection(credentials(), observe)
-    return lambda: cluster_uid(connection)
+def identify(credentials: Callable[[], Credentials], observe: Observe, told: Told) -> Callable[[], str]:
+    """Return what asks the cluster who it is; blocks, for one thread. `told` is told whether that is permitted."""
+    return partial(cluster_uid, Connection(credentials(), observe), told)
 
 
 def _watches(sources: Sequence[Source], connect: Callable[[], Connection], told: Told) -> list[Cycle]:

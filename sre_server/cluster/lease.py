@@ -16,8 +16,9 @@ import msgspec
 from twisted.logger import Logger
 
 from sre_server.cluster.decoding import decode_status
+from sre_server.cluster.permissions import CREATE_LEASES, GET_LEASES, UPDATE_LEASES, Told, untold
 from sre_server.cluster.transport import STATUS_BYTES, Transport, refusal
-from sre_server.errors import BadAnswer
+from sre_server.errors import BadAnswer, ClusterError
 from sre_server.news import Event
 
 DURATION: Final = 15
@@ -25,6 +26,7 @@ RENEWED_SECONDS: Final = 10.0
 FRESH_SECONDS: Final = 5.0
 RETRY_SECONDS: Final = 2.0
 READ_TIMEOUT: Final = 5.0
+_RIGHTS: Final = {"GET": GET_LEASES, "POST": CREATE_LEASES, "PUT": UPDATE_LEASES}
 _LEASES: Final = "/apis/coordination.k8s.io/v1/namespaces/{}/leases"
 
 
@@ -34,15 +36,22 @@ class LeaseHolder:
     log = Logger()
 
     def __init__(
-        self, namespace: str, name: str, transport: Transport, now: Callable[[], float] = time.monotonic
+        self,
+        namespace: str,
+        name: str,
+        transport: Transport,
+        now: Callable[[], float] = time.monotonic,
+        *,
+        told: Told = untold,
     ) -> None:
-        """Contend for the Lease of this name, under an identity of our own."""
+        """Contend for the Lease of this name, under an identity of our own; `told` hears what came of it."""
         self.source = f"Lease {namespace}/{name}"
         self._namespace = namespace
         self._name = name
         self._collection = _LEASES.format(namespace)
         self._transport = transport
         self._now = now
+        self._told = told
         self._identity = str(uuid4())
         self._renewed_at = float("-inf")
         self._seen: tuple[str, float] | None = None
@@ -116,6 +125,15 @@ class LeaseHolder:
 
     def _request(self, method: str, path: str, body: bytes | None = None) -> dict[str, Any] | None:
         """Return what the cluster answers; None if it is not there, or is no longer as it was."""
+        try:
+            answer = self._ask(method, path, body)
+        except ClusterError as error:
+            self._told(_RIGHTS[method], error)
+            raise
+        self._told(_RIGHTS[method], None)
+        return answer
+
+    def _ask(self, method: str, path: str, body: bytes | None) -> dict[str, Any] | None:
         headers = {"Content-Type": "application/json"} if body else {}
         with self._transport.request(method, path, {}, headers=headers, body=body, read_timeout=READ_TIMEOUT) as reply:
             answer = reply.read(STATUS_BYTES, READ_TIMEOUT)

@@ -30,6 +30,10 @@ LIST_QUOTAS: Final = "list resourcequotas"
 LIST_BUDGETS: Final = "list poddisruptionbudgets"
 CREATE_EVENTS: Final = "create events"
 LIST_PODS: Final = "list pods"
+GET_LEASES: Final = "get leases"
+CREATE_LEASES: Final = "create leases"
+UPDATE_LEASES: Final = "update leases"
+GET_EVERYWHERE: Final = "get namespaces in kube-system"
 
 Told = Callable[[str, BaseException | None], object]
 """Is told what the cluster was asked for, as RBAC would name it, and what went wrong, if anything did."""

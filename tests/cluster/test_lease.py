@@ -8,6 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from sre_server.cluster import lease
 from sre_server.cluster.lease import READ_TIMEOUT, LeaseHolder
+from sre_server.cluster.permissions import GET_LEASES, Permissions
 from sre_server.cluster.whose import cluster_uid
 from sre_server.errors import BadAnswer, ClusterRefused, ClusterUnreachable
 from tests.fakes import FakeReply, FakeTransport
@@ -226,11 +227,23 @@ class LeaseTests(SynchronousTestCase):
             self.assertRaises(BadAnswer, LeaseHolder("sre", "watch", transport, self.clock.seconds).attempt)
 
     def test_it_is_refused(self) -> None:
-        """A cluster that forbids it says so, and why."""
-        transport = FakeTransport([refusal(403, "Forbidden", "leases are not for you")])
-        holder = LeaseHolder("sre", "watch", transport, self.clock.seconds)
-        error = self.assertRaises(ClusterRefused, holder.attempt)
-        self.assertEqual(str(error), "The cluster refused (403): leases are not for you")
+        """A cluster that forbids it says so, and why; which of the rights is missing is known until it is granted."""
+        no = refusal(403, "Forbidden", "leases are not for you")
+        permissions = Permissions([GET_LEASES])
+        made = FakeReply(201, [b'{"metadata": {"resourceVersion": "1"}}'])
+        found = FakeReply(200, [b'{"metadata": {"resourceVersion": "1"}}'])
+        none = refusal(404, "NotFound", "no")
+        transport = FakeTransport([no, none, no, none, made, found, no, found, found])
+        holder = LeaseHolder("sre", "watch", transport, self.clock.seconds, told=permissions.told)
+        for missing in ("get", "create", "", "update", ""):
+            if missing:
+                error = self.assertRaises(ClusterRefused, holder.attempt)
+                self.assertEqual(str(error), "The cluster refused (403): leases are not for you")
+            else:
+                holder.attempt()
+            expected = [f"the server lacks the permission to {missing} leases: {error}"] if missing else []
+            self.assertEqual(permissions.warnings(), expected)
+        self.assertEqual(len(transport.script), 0)
 
 
 class WhoseTests(SynchronousTestCase):
@@ -242,3 +255,11 @@ class WhoseTests(SynchronousTestCase):
         transport = FakeTransport([FakeReply(200, [body])])
         self.assertEqual(cluster_uid(transport), "u-1")
         self.assertEqual(transport.requests, [("GET", "/api/v1/namespaces/kube-system", {})])
+
+    def test_it_is_refused(self) -> None:
+        """Who may not know it can do nothing, and says what for."""
+        permissions = Permissions()
+        transport = FakeTransport([refusal(403, "Forbidden", "not for you")])
+        self.assertRaises(ClusterRefused, cluster_uid, transport, permissions.told)
+        (warning,) = permissions.warnings()
+        self.assertIn("the permission to get namespaces in kube-system: ", warning)

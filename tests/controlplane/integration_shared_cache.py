@@ -173,9 +173,9 @@ class NamespacesTests(SharedTestCase):
         self.shared += [f"--namespace={self.namespace}", f"--namespace={self.other}"]
         self.api = self.serve()
 
-    def watch(self) -> Process:
+    def watch(self, *more: str) -> Process:
         """Start a watcher that is the only one: no Role lets this account hold a Lease."""
-        options = [f"--kubeconfig={self.watching}", *self.shared]
+        options = [f"--kubeconfig={self.watching}", *self.shared, *more]
         watcher = Process(twistd("sre-server", "--role=watcher", *options), environment(), self.folder)
         self.addCleanup(watcher.close)
         return watcher
@@ -195,6 +195,11 @@ class NamespacesTests(SharedTestCase):
         later = self.serve()
         later.wait_until_ready()
         self.assertEqual((later.get(self.path).json["replicas"], later.get(elsewhere).status), (5, 503))
+
+    def test_without_a_right_to_the_lease(self) -> None:
+        """The log says what is missing: such a watcher never leads."""
+        watcher = self.watch(f"--lease={self.namespace}/watcher")
+        watcher.wait_for_line("the server lacks the permission to get leases: .*leases.* is forbidden")
 
 
 class OutageTests(SharedTestCase):
