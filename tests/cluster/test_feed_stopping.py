@@ -85,7 +85,7 @@ class StoppingTests(FeedTestCase):
         feed.startService()
         self.assertTrue(running.wait(10))
         stopped = self.stop(feed)
-        watchdog = threading.Timer(3, release.set)
+        watchdog = threading.Timer(30, release.set)
         watchdog.daemon = True
         watchdog.start()
         self.reactor.advance(2.1)

@@ -282,7 +282,7 @@ class StopTests(WorkersTestCase):
         for job in jobs:
             job.addErrback(lambda _: None).cancel()
         last = workers.run(lambda: self.ran.append("queued"), "alice")
-        watchdog = threading.Timer(5, release.set)
+        watchdog = threading.Timer(30, release.set)
         watchdog.daemon = True
         watchdog.start()
         workers.stopService()

@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import quote
 
 from .components import Layout
-from .daemon import PlaneError
+from .daemon import PlaneError, wait_until
 from .identity import Authority, certificate_user, write_kubeconfig
 from .probe import fetch
 
@@ -66,6 +66,18 @@ class Access:
             raise PlaneError(f"{shown}: exit status {done.returncode}: {done.stderr.strip()}")
         return done.stdout
 
+    def wait_until_granted(self, user: str, *what: str) -> None:
+        """Wait until the API server has heard of what permits a user something, as in `list deployments.apps`."""
+
+        def granted() -> bool:
+            try:
+                self.kubectl("auth", "can-i", *what, f"--as={user}")
+            except PlaneError:
+                return False
+            return True
+
+        wait_until(granted, f"{user} may not {' '.join(what)}")
+
     def user_kubeconfig(self, user: str, groups: Sequence[str]) -> Path:
         """Write a kubeconfig for a user with a client certificate, in the given groups."""
         path = self._layout.workdir / f"{quote(user, safe='')}.kubeconfig"
@@ -73,7 +85,9 @@ class Access:
         return write_kubeconfig(path, self.server, self.ca_file, credentials)
 
     def service_account_token(self, namespace: str, name: str) -> str:
-        """Return a bearer token that the API server issues, now, for a service account."""
+        """Return a bearer token that the API server issues for a service account, once there is one of this name."""
+        accounts = f"/api/v1/namespaces/{namespace}/serviceaccounts"
+        wait_until(lambda: name in self._names(accounts), f"no service account {name} in {namespace}")
         lifetime = f"--duration={TOKEN_LIFETIME}"
         return self.kubectl("create", "token", name, f"--namespace={namespace}", lifetime).strip()
 

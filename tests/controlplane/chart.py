@@ -18,7 +18,7 @@ from tests.functional.helm import CHART
 from .daemon import PlaneError, wait_until
 from .fixture import shared_plane
 
-WAIT = ("--wait", "--timeout=90s")
+WAIT = ("--wait", "--timeout=300s")
 
 Rule = tuple[str, str, tuple[str, ...]]
 """API group, resource, and verbs in their order."""
@@ -57,7 +57,16 @@ class Release:
             file = self.folder / "values.yaml"
             file.write_text(yaml.safe_dump(dict(values)), encoding="utf-8")
             line[2:2] = [str(CHART), f"--values={file}"]
-        return self.plane.helm(*line, *arguments)
+        told = self.plane.helm(*line, *arguments)
+        if values is not None and "--wait" in arguments:
+            self._settle()
+        return told
+
+    def _settle(self) -> None:
+        """Wait for what helm does not: that Deployments say so themselves, and have no pods of before any more."""
+        for item in self.items("deployments"):
+            name = f"deployment/{item['metadata']['name']}"
+            self.kubectl("rollout", "status", name, f"--namespace={self.namespace}", "--timeout=110s")
 
     def get(self, kind: str, name: str = "") -> dict[str, Any]:
         """Return an object of the release's namespace; the one that is named as the release, if no name is given."""
@@ -65,18 +74,22 @@ class Release:
         found: dict[str, Any] = json.loads(shown)
         return found
 
-    def follow(self, case: SynchronousTestCase, template: str) -> Callable[[], list[Any]]:
-        """Watch a part of the Deployment, which is JSON; the result returns every state it has been in since."""
+    def follow(self, case: SynchronousTestCase, template: str, *what: str) -> Callable[[], list[Any]]:
+        """Watch a part, which is JSON, of what there is, else of the Deployment; the result returns all it has seen."""
         binary, kubeconfig = self.plane.binaries / "kubectl", f"--kubeconfig={self.plane.admin_kubeconfig}"
-        what = ("get", "deployment", self.account, f"--namespace={self.namespace}", "--watch")
-        command = [str(binary), kubeconfig, *what, f"--output=jsonpath={template}{{'\\n'}}"]
+        watch = ("get", *(what or ("deployment", self.account)), f"--namespace={self.namespace}", "--watch")
+        command = [str(binary), kubeconfig, *watch, f"--output=jsonpath={template}{{'\\n'}}"]
         seen = self.folder / f"followed-{token_hex(4)}"
         with seen.open("w") as file:
             process = subprocess.Popen(command, stdout=file)
         case.addCleanup(process.wait, 30)
         case.addCleanup(process.terminate)
-        wait_until(lambda: seen.read_text().count("\n") > 0, "kubectl does not watch the Deployment")
-        return lambda: [json.loads(line) for line in seen.read_text().splitlines()]
+        wait_until(lambda: seen.read_text().count("\n") > 0, "kubectl does not watch")
+        return lambda: [json.loads(line) for line in seen.read_text().rpartition("\n")[0].splitlines()]
+
+    def may_be_disrupted(self, name: str = "") -> bool:
+        """Tell whether its disruption budget allows one pod to be evicted."""
+        return bool(self.get("poddisruptionbudget", name)["status"].get("disruptionsAllowed") == 1)
 
     def items(self, kind: str) -> list[dict[str, Any]]:
         """Return all objects of a kind in the release's namespace."""

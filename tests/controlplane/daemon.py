@@ -25,7 +25,7 @@ class PlaneError(RuntimeError):
     """A part of the control plane did not do what was asked of it; the message says what it said."""
 
 
-def wait_until(satisfied: Callable[[], bool], what: str, seconds: float = 60.0) -> None:
+def wait_until(satisfied: Callable[[], bool], what: str, seconds: float = 300.0) -> None:
     """Return as soon as the condition holds; raise PlaneError if it does not within the time given."""
     deadline = time.monotonic() + seconds
     while not satisfied():
@@ -102,7 +102,7 @@ class Daemon:
                 preexec_fn=partial(_die_with_parent, os.getpid()),  # noqa: PLW1509
             )
 
-    def wait_ready(self, seconds: float = 60.0) -> None:
+    def wait_ready(self, seconds: float = 180.0) -> None:
         """Return once the program says it is healthy; raise PlaneError if it dies first or takes longer."""
         attempts = iter(range(1, self._attempts))
         try:

@@ -99,7 +99,8 @@ class AdmissionTests(SynchronousTestCase):
         kubeconfig = f"--kubeconfig={self.cluster.server_kubeconfig}"
         guardrails = Path(self.folder) / "guardrails.yaml"
         guardrails.write_text("largest_step: 10\n")
-        options = ("--cluster=kubeconfig", kubeconfig, f"--audit-log={self.audit}", f"--guardrails={guardrails}")
+        files = (f"--audit-log={self.audit}", f"--guardrails={guardrails}")
+        options = ("--cluster=kubeconfig", kubeconfig, *files, "--write-rate=1000:1000")
         self.daemon = Daemon(self.folder, *options)
         self.addCleanup(self.daemon.close)
         self.daemon.wait_until_ready()

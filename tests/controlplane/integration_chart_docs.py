@@ -12,6 +12,17 @@ from tests.guides import runnable
 
 from .fixture import shared_plane
 
+# What a rule grants is granted once the API server has heard of it.
+PATIENT = """
+kubectl() {
+    local tries=60
+    while [ "$1 $2" = "auth can-i" ] && [ $tries -gt 0 ] && ! command kubectl "$@" >/dev/null; do
+        tries=$((tries - 1)); sleep 1
+    done
+    command kubectl "$@"
+}
+"""
+
 
 class GuideTests(SynchronousTestCase):
     """A folder in which the guides are followed, by a cluster's administrator."""
@@ -33,9 +44,9 @@ class GuideTests(SynchronousTestCase):
         """Run the commands of a guide, and return what they print."""
         path = os.pathsep.join((str(self.plane.binaries), os.environ.get("PATH", os.defpath)))
         environment = {"PATH": path, "HOME": str(self.folder), "KUBECONFIG": str(self.plane.admin_kubeconfig)}
-        command = ["bash", "-e", "-o", "pipefail", "-x", "-c", runnable(guide)]
+        command = ["bash", "-e", "-o", "pipefail", "-x", "-c", PATIENT + runnable(guide)]
         done = subprocess.run(
-            command, cwd=self.folder, capture_output=True, text=True, timeout=300, check=False, env=environment
+            command, cwd=self.folder, capture_output=True, text=True, timeout=1200, check=False, env=environment
         )
         self.assertEqual(done.returncode, 0, f"{guide}:\n{done.stdout}\n{done.stderr}")
         return done.stdout

@@ -79,6 +79,8 @@ class GrantTests(SynchronousTestCase):
         listed = daemon.get(f"/deployments/{self.served}").json
         self.assertEqual(listed, [{"namespace": self.served, "deployments": ["web", "worker"]}])
         self.assertEqual(daemon.get(web).json["replicas"], 3)
+        picture = f"/deployments/{self.served}/web"
+        daemon.wait_for(lambda: daemon.get(picture).json.get("rollout") == "steady", "showing it settled")
         planned = self._as(daemon, "alice", "POST", f"/deployments/{self.served}/web/plan", b'{"replicas": 5}')
         self.assertEqual((planned.json["verdict"], planned.json["findings"]), ("will hold", []))
         self.assertEqual(daemon.put(web, {"replicas": 5}).status, 200)

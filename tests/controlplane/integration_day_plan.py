@@ -101,6 +101,7 @@ class PlanTests(SynchronousTestCase):
 
     def test_an_autoscaler_in_between(self) -> None:
         """One that is made between plan and write is 412, in words, and the count is what it was."""
+        self.wait_for("worker", lambda: self.picture("worker").get("rollout") == "steady", "settled")
         planned = self.plan("worker", 2)
         self.assertEqual(planned.json, {"from": 1, "to": 2, "verdict": "will hold", "findings": []})
         self.autoscale("worker")
@@ -121,7 +122,7 @@ class PlanTests(SynchronousTestCase):
         self.assertIn("ResourceQuota small allows pods 4, of which 3 is used: 1 of 6 more pods fit", found["message"])
         self.assertEqual(self.put("web", 9, **{"If-Match": planned.headers["etag"]}).status, 200)
         self.wait_for("web", lambda: "exceeded quota" in (self.picture("web")["reason"] or ""), "running into it")
-        self.assertEqual(self.get("deployment/web", "{.status.replicas}"), "4")
+        self.wait_for("web", lambda: self.get("deployment/web", "{.status.replicas}") == "4", "as many as fit")
         planned = self.plan("web", 12)
         self.assertIn("0 of 8 more pods fit", str(planned.json))
         self.apply("ResourceQuota", "v1", "small", {"hard": {"pods": "20"}})

@@ -157,9 +157,9 @@ class TemporaryTests(SynchronousTestCase):
         self.assertEqual({line["reason"] for line in told}, {REASON})
         others = [line for server in servers for what in ("already so", "superseded") for line in server.lines(what)]
         self.assertEqual(others, [])
-        path = "--output=jsonpath={.items[*].message}"
-        events = self.plane.kubectl("get", "events", f"--namespace={self.namespace}", path)
-        self.assertEqual(events.count("the end of a temporary count"), MANY)
+        events = ("get", "events", f"--namespace={self.namespace}", "--output=jsonpath={.items[*].message}")
+        end = "the end of a temporary count"
+        wait_until(lambda: self.plane.kubectl(*events).count(end) == MANY, "there is not an Event of each")
 
     def test_killed(self) -> None:
         """Another server takes over once a claim has stood for 30 s.
@@ -193,8 +193,8 @@ class TemporaryTests(SynchronousTestCase):
     def test_others_have_changed_it(self) -> None:
         """What somebody scaled meanwhile, and what was made anew under the same name, stays as it is."""
         server = self.serve()
-        self.set(server, "web", 5, "4s")
-        self.set(server, "worker", 5, "4s")
+        self.set(server, "web", 5, "30s")
+        self.set(server, "worker", 5, "30s")
         self.cluster.scale(self.namespace, "web", 7)
         self.cluster.kubectl("delete", "deployment", "worker", f"--namespace={self.namespace}")
         self.cluster.deploy(self.namespace, "worker", 5)

@@ -65,7 +65,7 @@ class LifecycleTests(SynchronousTestCase):
         self.assertListEqual([parent.returncode], [-signal.SIGKILL], parent.stderr)
         pids = [int(pid) for pid in parent.stdout.split()]
         self.assertListEqual([is_pid > 1 for is_pid in pids], [True] * 5)
-        wait_until(lambda: not any(is_running(pid) for pid in pids), "programs outlive their parent", 10)
+        wait_until(lambda: not any(is_running(pid) for pid in pids), "programs outlive their parent")
 
     def test_without_watch_cache_compaction_expires_watches(self) -> None:
         """With the watch cache off, compact() alone gives a watcher that was away its 410."""
@@ -74,7 +74,7 @@ class LifecycleTests(SynchronousTestCase):
             old = plane.kubectl("get", "configmap", "seen", "--output=jsonpath={.metadata.resourceVersion}")
             plane.kubectl("create", "configmap", "missed")
             plane.compact()
-            path = f"/api/v1/namespaces/default/configmaps?watch=true&resourceVersion={old}&timeoutSeconds=1"
+            path = f"/api/v1/namespaces/default/configmaps?watch=true&resourceVersion={old}&timeoutSeconds=15"
             status, content = plane.request("GET", path)
             self.assertListEqual([status], [200], content)
             event = json.loads(content)
@@ -88,7 +88,7 @@ class LifecycleTests(SynchronousTestCase):
             path = f"/api/v1/configmaps?resourceVersion={old}&resourceVersionMatch=Exact"
 
             gone = http.client.GONE
-            wait_until(lambda: plane.request("GET", path)[0] == gone, "nothing is compacted", 30)
+            wait_until(lambda: plane.request("GET", path)[0] == gone, "nothing is compacted")
 
 
 class DaemonTests(SynchronousTestCase):

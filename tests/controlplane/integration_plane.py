@@ -31,7 +31,7 @@ class ControlPlaneTests(SynchronousTestCase):
         """Create a Deployment in the default namespace that is removed after the test, and await its pods."""
         self.plane.kubectl("create", "deployment", name, "--image=none", f"--replicas={replicas}")
         self.addCleanup(self.plane.kubectl, "delete", "deployment", name)
-        self.plane.kubectl("rollout", "status", "deployment", name, "--timeout=30s")
+        self.plane.kubectl("rollout", "status", "deployment", name, "--timeout=100s")
 
     def version(self) -> str:
         """Return the resourceVersion of the default namespace's Deployments, now."""
@@ -39,8 +39,8 @@ class ControlPlaneTests(SynchronousTestCase):
         return str(listed["metadata"]["resourceVersion"])
 
     def watch(self, version: str) -> list[dict[str, Any]]:
-        """Return the events that a watch of the Deployments from a resourceVersion gets in one second."""
-        path = f"{DEPLOYMENTS}?watch=true&resourceVersion={version}&timeoutSeconds=1"
+        """Return the events that a watch of the Deployments from a resourceVersion gets in five seconds."""
+        path = f"{DEPLOYMENTS}?watch=true&resourceVersion={version}&timeoutSeconds=5"
         return [json.loads(line) for line in self.plane.kubectl("get", "--raw", path).splitlines()]
 
     def errors(self, events: list[dict[str, Any]]) -> list[tuple[str, int | None, str | None]]:
@@ -110,7 +110,7 @@ class ControlPlaneTests(SynchronousTestCase):
             events = self.plane.audit_events()
             return [event["requestURI"] for event in events if event["user"]["username"] == "counted"]
 
-        wait_until(lambda: len(requests()) >= 3, "the audit log misses requests", 5)
+        wait_until(lambda: len(requests()) >= 3, "the audit log misses requests")
         self.assertListEqual(requests(), [DEPLOYMENTS] * 3)
 
     def test_helm_installs(self) -> None:
@@ -134,7 +134,7 @@ class ControlPlaneTests(SynchronousTestCase):
             self.plane.kubectl("get", "deployments")
         self.plane.start_apiserver()
         self.plane.kubectl("scale", "deployment", "lasting", "--replicas=2")
-        self.plane.kubectl("rollout", "status", "deployment", "lasting", "--timeout=60s")
+        self.plane.kubectl("rollout", "status", "deployment", "lasting", "--timeout=100s")
 
     def test_apiserver_can_crash(self) -> None:
         """An API server that is killed outright comes back just the same."""
@@ -160,7 +160,7 @@ class ControlPlaneTests(SynchronousTestCase):
         self.assertListEqual([self.plane.request("GET", exact)[0]], [http.client.OK])
         self.plane.compact()
         gone = http.client.GONE
-        wait_until(lambda: self.plane.request("GET", exact)[0] == gone, "the exact list still works", 30)
+        wait_until(lambda: self.plane.request("GET", exact)[0] == gone, "the exact list still works")
         self.assertLessEqual({"ADDED"}, {event["type"] for event in self.watch(old)})
 
     def test_restart_expires_watches(self) -> None:

@@ -124,6 +124,6 @@ class ServerTests(SynchronousTestCase):
         """A deleted namespace takes its Deployments with it, in both families."""
         self.cluster.kubectl("delete", "namespace", self.namespace, "--wait=false")
         gone = f"/namespaces/{self.namespace}/deployments"
-        self.daemon.wait_for(lambda: self.daemon.get(gone).status == 410, "without the namespace")
+        self.daemon.wait_for(lambda: self.daemon.get(gone).status == 410, "without the namespace", 120)
         self.assertEqual(self.daemon.get(f"/deployments/{self.namespace}").status, 404)
         self.assertNotIn(self.namespace, self.daemon.get("/namespaces").json["namespaces"])

@@ -105,7 +105,7 @@ class RoleTests(SharedTestCase):
         self.assertEqual((written.status, self.replicas()), (200, 5))
         second = self.watch()
         first.send_signal(signal.SIGTERM)
-        second.wait_for_line("publishing from .* on", 5)
+        second.wait_for_line("publishing from .* on")
         self.cluster.scale(self.namespace, "web", 6)
         self.shows(6)
         self.assertNotIn("loaded again", self.api.said())
@@ -124,7 +124,9 @@ class RoleTests(SharedTestCase):
 
     def test_the_lease_is_deleted(self) -> None:
         """Whoever makes it anew leads; readers hear of all that happens, without a reload."""
-        first, second = self.watch(), self.watch()
+        first = self.watch()
+        first.wait_for_line("this watcher leads")
+        second = self.watch()
         self.shows(3)
         self.delete_lease()
         wait_until(lambda: "watcher" in self.leases() and self.holder() != "", "no Lease again")
@@ -141,12 +143,14 @@ class RoleTests(SharedTestCase):
 
     def test_two_watchers_at_once(self) -> None:
         """One that wakes up while the Lease would still be its own is fenced, or sees the Lease first, and stops."""
-        first, second = self.watch(), self.watch()
+        first = self.watch()
+        first.wait_for_line("this watcher leads")
+        second = self.watch()
         self.shows(3)
         first.send_signal(signal.SIGSTOP)
         self.addCleanup(first.send_signal, signal.SIGCONT)
         self.delete_lease()
-        second.wait_for_line("publishing from .* on", 9)
+        second.wait_for_line("publishing from .* on")
         self.cluster.scale(self.namespace, "web", 4)
         first.send_signal(signal.SIGCONT)
         first.wait_for_line("Another watcher publishes|no longer leads")
@@ -163,6 +167,7 @@ class NamespacesTests(SharedTestCase):
         """Have a second namespace, and an account with the Roles."""
         super().setUp()
         self.other = self.cluster.make_namespace()
+        self.addCleanup(self.plane.kubectl, "delete", "namespace", self.other, "--wait=false", "--ignore-not-found")
         for name in (self.namespace, self.other):
             self.cluster.kubectl("apply", "--filename=-", input=ROLE.format(namespace=name, account=self.namespace))
         which = WHICH.format(account=self.namespace)
@@ -224,7 +229,7 @@ class OutageTests(SharedTestCase):
             self.watcher.wait_for_line("Next try")
             self.api.wait_for(lambda: self.age(self.api) >= 5, "growing older")
             before, other, after = self.age(self.api), self.age(self.other), self.age(self.api)
-            self.assertTrue(before - 1 <= other <= after + 1, (before, other, after))
+            self.assertTrue(before - 3 <= other <= after + 3, (before, other, after))
             self.assertEqual(self.replicas(), 3)
             written = self.api.put(self.path, {"replicas": 9})
             self.assertEqual((written.status, "cannot be reached" in written.json["message"]), (502, True))

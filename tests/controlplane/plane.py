@@ -86,7 +86,7 @@ class ControlPlane(Access):
         """Tell whether kwok has made every node ready for pods."""
         try:
             nodes = self._names("/api/v1/nodes").values()
-        except OSError:
+        except (OSError, PlaneError):
             return False
         conditions = [node.get("status", {}).get("conditions", []) for node in nodes]
         return all({"Ready": "True"}.items() <= {c["type"]: c["status"] for c in of}.items() for of in conditions)

@@ -11,7 +11,6 @@ from .fixture import shared_plane
 
 RBAC = Path(__file__).parent / "rbac.yaml"
 SERVER_ACCOUNT = ("sre-system", "sre-server")
-SERVER_USER = "system:serviceaccount:{}:{}".format(*SERVER_ACCOUNT)
 
 
 class Cluster:

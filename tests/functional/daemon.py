@@ -19,13 +19,14 @@ import msgspec
 import sre_server
 from tests.certificates import Authority, Pair
 
-START_SECONDS = 30.0
+START_SECONDS = 120.0
+ANSWER_SECONDS = 60.0
 # What a shell starts in the background ignores SIGINT, and so would the daemon.
 _TWISTD = (
     "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
     "from twisted.scripts.twistd import run; run()"
 )
-EXIT_SECONDS = 15.0
+EXIT_SECONDS = 30.0
 
 
 class Answer(NamedTuple):
@@ -191,7 +192,7 @@ class Daemon(Process):
         context.load_cert_chain(*(client or self.client))
         return context
 
-    def connect(self, seconds: float = 20.0) -> HTTPSConnection:
+    def connect(self, seconds: float = ANSWER_SECONDS) -> HTTPSConnection:
         """Return a connection as Alice, to be used for several requests."""
         return HTTPSConnection("localhost", self.port, context=self.context(), timeout=seconds)
 
@@ -204,7 +205,8 @@ class Daemon(Process):
         connection: HTTPConnection | None = None,
     ) -> Answer:
         """Send one request as Alice; without a connection given, on one of its own."""
-        used = connection or self.connect()
+        waits = re.match(r"wait=(\d+)", (headers or {}).get("Prefer", ""))
+        used = connection or self.connect(ANSWER_SECONDS + int(waits[1] if waits else 0))
         try:
             used.request(method, path, body, dict(headers or {}))
             response = used.getresponse()

@@ -47,7 +47,7 @@ def connect_tcp(port: int, receive_buffer: int | None = None, host: str = "127.0
     try:
         if receive_buffer is not None:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        connection.settimeout(20)
+        connection.settimeout(60)
         connection.connect((host, port))
     except BaseException:
         connection.close()
@@ -126,7 +126,7 @@ def is_cut(connection: socket.socket) -> bool:
     return bool(poller.poll(0))
 
 
-def wait_until_cut(connection: socket.socket, limit: float = 30.0, reads: int = 0) -> float:
+def wait_until_cut(connection: socket.socket, limit: float = 60.0, reads: int = 0) -> float:
     """Wait for the other side to give the connection up, reading so many bytes a slice; return the seconds."""
     began = time.monotonic()
     while not is_cut(connection):
@@ -139,7 +139,7 @@ def wait_until_cut(connection: socket.socket, limit: float = 30.0, reads: int = 
 
 
 def converse(
-    connection: socket.socket, first: bytes = b"", drip: bytes = b"", every: float = 1.0, limit: float = 30.0
+    connection: socket.socket, first: bytes = b"", drip: bytes = b"", every: float = 1.0, limit: float = 60.0
 ) -> End:
     """Send `first`, then one byte of `drip` now and again, and read until the other side ends the connection."""
     began = time.monotonic()
@@ -205,7 +205,7 @@ def limit_descriptors(pid: int, count: int) -> None:
 
 def metrics(daemon: Daemon) -> str:
     """Read all that the ops port exposes."""
-    connection = HTTPConnection("127.0.0.1", daemon.ops_port, timeout=20)
+    connection = HTTPConnection("127.0.0.1", daemon.ops_port, timeout=60)
     try:
         connection.request("GET", "/metrics")
         return connection.getresponse().read().decode()

@@ -17,7 +17,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.functional.daemon import Process, environment
 
-EVERY = 0.5
+EVERY = 1.0
 """Seconds between scrapes."""
 
 

@@ -12,7 +12,7 @@ from unittest import SkipTest
 
 from redis import Connection, RedisError
 
-SECONDS: Final = 10.0
+SECONDS: Final = 60.0
 _CACHED: Final = Path("~/.cache/sre-server/redis/bin").expanduser()
 
 
@@ -117,7 +117,7 @@ class Sentinel(RedisServer):
         super().__init__(password=password, program=program)
         self._name = name
         self._file = folder / f"sentinel-{self.port}.conf"
-        quick = (f"sentinel down-after-milliseconds {name} 500", f"sentinel failover-timeout {name} 4000")
+        quick = (f"sentinel down-after-milliseconds {name} 2000", f"sentinel failover-timeout {name} 4000")
         common = (f"port {self.port}", "bind 127.0.0.1", f"dir {folder}")
         secret = (f"requirepass {password}",) if password else ()
         self._file.write_text("\n".join([*common, *secret, *lines, *quick, ""]))
@@ -126,9 +126,9 @@ class Sentinel(RedisServer):
         return [redis_server(self._program), str(self._file), "--sentinel"]
 
     def start(self) -> None:
-        """Start it, and have it look at its master every half a second, not every ten."""
+        """Start it, and have it look at its master, and trust its clock again after a stall, twice a second."""
         super().start()
-        self.call("SENTINEL", "DEBUG", "info-period", 500)
+        self.call("SENTINEL", "DEBUG", "info-period", 500, "tilt-period", 500)
 
     def master(self) -> int:
         """Return the port of the master."""

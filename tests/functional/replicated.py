@@ -34,7 +34,7 @@ class Replicated:
 
     def wait_for_failover(self) -> None:
         """Wait until the replica is the master."""
-        wait_until(lambda: self.sentinel.master() == self.replica.port, "another master", 30)
+        wait_until(lambda: self.sentinel.master() == self.replica.port, "another master", 120)
 
     def wait_for_demotion(self) -> None:
         """Wait until the old master is a replica."""
@@ -45,4 +45,4 @@ class Replicated:
             except RedisError:  # all its clients are cut off at that moment
                 return False
 
-        wait_until(demoted, "replicating", 40)
+        wait_until(demoted, "replicating", 120)

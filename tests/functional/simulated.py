@@ -69,12 +69,13 @@ class Simulator(Process):
             self.call("POST", "/simulator/unplug", {"seconds": seconds})
         address = urlsplit(self.url)
         pause = threading.Event()
-        while True:
+        for _ in range(1000):
             try:
                 socket.create_connection((address.hostname or "", address.port or 0), timeout=5).close()
             except ConnectionError:
                 return
             pause.wait(0.01)
+        raise AssertionError("the simulator was not off the network, or too briefly")
 
     def scale(self, namespace: str, name: str, replicas: int) -> None:
         """Scale a Deployment behind the daemon's back."""

@@ -34,8 +34,8 @@ from tests.web.test_site_ambiguity import CHUNKS, CODINGS, HEADERS, LENGTHS, POS
 
 pytestmark = pytest.mark.xdist_group("load")
 
-MARGIN = 2.0
-"""Seconds that a busy machine may add to what is promised."""
+MARGIN = 10.0
+"""Seconds that a busy machine may add to what is promised; how long it took is reported."""
 PUT = b"PUT /deployments/shop/cart/replicas HTTP/1.1\r\nHost: localhost\r\n"
 SLOWLY_READ = 1_600_000
 """Bytes: what takes a client longer than it would have for reading nothing, and for closing after that."""
@@ -63,8 +63,8 @@ class Attacks(SynchronousTestCase):
 
     def assert_unharmed(self, what: str) -> None:
         """Check the three things that are promised of every attack."""
-        self.daemon.wait_for(self._is_alone, f"rid of every connection after: {what}", 12)
-        self.daemon.wait_for(lambda: (descriptors(self.daemon) or 0) <= (self.baseline or 0), f"as before: {what}", 5)
+        self.daemon.wait_for(self._is_alone, f"rid of every connection after: {what}")
+        self.daemon.wait_for(lambda: (descriptors(self.daemon) or 0) <= (self.baseline or 0), f"as before: {what}")
         self.assertNotIn("Traceback", self.daemon.said(), what)
         self.assertEqual(self.daemon.get("/deployments/shop").status, 200, what)
 
@@ -122,7 +122,7 @@ class SlowTests(Attacks):
             report(f"{name}: {end.seconds:.2f} s of {bound:.0f} s")
             self.assertEqual(statuses(end.received), answered, name)
             self.assertLess(end.seconds, bound + MARGIN, name)
-            self.assertGreater(end.seconds, bound - 0.5, f"{name} was not cut off for being slow")
+            self.assertGreater(end.seconds, bound - 2, f"{name} was not cut off for being slow")
         self.assert_unharmed("slow clients")
 
 
@@ -146,7 +146,7 @@ class SlowLineTests(Attacks):
         with connect_tls(self.daemon, receive_buffer=4096) as connection:
             connection.sendall(request)
             received = connection.recv(1 << 16)
-            pause(7)
+            pause(4)
             with contextlib.suppress(ConnectionResetError):
                 while piece := connection.recv(1 << 16):
                     received += piece

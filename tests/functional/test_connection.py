@@ -21,6 +21,7 @@ class FaultTests(ConnectionTestCase):
                 self.connect(cluster.url).request(method, "/x", {}, body=b"{}", read_timeout=read_timeout) as reply,
             ):
                 reply.read(1000, 5)
+            cluster.accepted.wait(60)
             self.assertIs(type(raised.exception), kind)
             self.assertNotIn("\n", str(raised.exception))
             self.assertEqual(len(cluster.requests), 1)
@@ -54,12 +55,12 @@ class FaultTests(ConnectionTestCase):
 
     def test_no_answer(self) -> None:
         """A cluster that says nothing is given up after the read timeout."""
-        self.check(ClusterTimedOut, hang, read_timeout=0.1)
+        self.check(ClusterTimedOut, hang, read_timeout=0.5)
 
     def test_silence_within_the_body(self) -> None:
         """A cluster that stops in the middle of a body is given up after the read timeout."""
         half = b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf"
-        self.check(ClusterTimedOut, send_and_hang(half), read_timeout=0.1)
+        self.check(ClusterTimedOut, send_and_hang(half), read_timeout=0.5)
 
     def test_half_body(self) -> None:
         """A body that ends before its announced length, or before its last chunk, is never taken for a whole one."""
@@ -112,7 +113,7 @@ class ReplyTests(ConnectionTestCase):
         """A chunk of a watch is there at once, while the cluster keeps the connection and says no more."""
         line = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nline\n\r\n"
         cluster = self.cluster(send_and_hang(line))
-        with self.connect(cluster.url).request("GET", "/x", {}, read_timeout=0.2) as reply:
+        with self.connect(cluster.url).request("GET", "/x", {}, read_timeout=3) as reply:
             chunks = reply.chunks()
             self.assertEqual(next(chunks), b"line\n")
             self.assertRaises(ClusterTimedOut, next, chunks)
@@ -133,15 +134,15 @@ class InterruptTests(ConnectionTestCase):
         connection = self.connect(cluster.url)
 
         def interrupt() -> None:
-            cluster.accepted.wait(5)
+            cluster.accepted.wait(60)
             connection.interrupt()
 
         other = threading.Thread(target=interrupt, daemon=True)
         other.start()
         started = time.monotonic()
-        self.assertRaises((ClusterBroke, ClusterTimedOut), self.get, connection, 10)
-        self.assertLess(time.monotonic() - started, 5)
-        other.join(5)
+        self.assertRaises((ClusterBroke, ClusterTimedOut), self.get, connection, 100)
+        self.assertLess(time.monotonic() - started, 50)
+        other.join(60)
         with self.assertRaises(ClusterUnreachable) as raised:
             self.get(connection)
         self.assertIn("shutting down", str(raised.exception))

@@ -53,27 +53,29 @@ class CrowdTests(Attacks):
         """2,000 connections at once are let in up to the caps, cut off after 5 s; a connected client is served."""
         with ExitStack() as crowd:
             silent = [crowd.enter_context(connection) for connection in connect_many(self.daemon.port, 2000)]
-            pause(2)
+            self.daemon.wait_for(lambda: metric(self.daemon, REFUSED % "address") > 0, "at its caps")
             ended = sum(map(has_ended, silent))
             refused = {reason: metric(self.daemon, REFUSED % reason) for reason in ("handshakes", "address")}
             report(f"2,000 connections: {ended} refused at once, {refused}; meanwhile {self._stop_good()}")
             self.assertEqual(refused["handshakes"], 0)
-            self.assertGreater(refused["address"], 0)
-            self.daemon.wait_for(lambda: all(map(has_ended, silent)), "rid of all the silent ones", 9)
+            self.daemon.wait_for(lambda: all(map(has_ended, silent)), "rid of all the silent ones")
         self.assert_unharmed("2,000 connections")
 
     def test_silence_on_the_ops_port(self) -> None:
         """5,000 silent connections there, from one address or from 50, take nothing from probes, or from writes."""
         room_for_descriptors(12_000)
         self.assertEqual(self.daemon.put("/deployments/shop/checkout/replicas", {"replicas": 3}).status, 200)
-        self.baseline = descriptors(self.daemon)  # the connection for Events is there now
+        events = 'sre_server_kube_requests_total{code="201",verb="POST"}'
+        self.daemon.wait_for(lambda: metric(self.daemon, events) > 0, "connected for Events")
+        self.daemon.wait_for(lambda: metric(self.daemon, "sre_server_connections") == 1, "rid of who wrote")
+        self.baseline = descriptors(self.daemon)
         for addresses in (["127.0.0.2"], [f"127.0.0.{number}" for number in range(100, 150)]):
             with ExitStack() as crowd:
                 for connection in connect_many(self.daemon.ops_port, 5000, addresses):
                     crowd.enter_context(connection)
                 metric(self.daemon, "sre_server_ready")  # waits until those who came before have been let in
                 for _ in range(5):
-                    probe = HTTPConnection("127.0.0.1", self.daemon.ops_port, timeout=1)
+                    probe = HTTPConnection("127.0.0.1", self.daemon.ops_port, timeout=60)
                     probe.request("GET", "/livez")
                     self.assertEqual(probe.getresponse().status, 200)
                     probe.close()

@@ -35,9 +35,8 @@ class PageTests(SynchronousTestCase):
             if shutil.which(tool) is None:
                 raise SkipTest(f"{tool} is not installed")
         self.folder = temporary_folder(self) / "checkout"
-        left_out = shutil.ignore_patterns(
-            ".git", ".venv*", ".tox", ".*_cache", "__pycache__", "dist", "*.egg-info", "_trial*"
-        )
+        made = (".git", ".venv*", ".tox", ".*_cache", "__pycache__", "dist", "*.egg-info", "_trial*")
+        left_out = shutil.ignore_patterns(*made, ".hypothesis", "dropin.cache*")
         shutil.copytree(ROOT, self.folder, ignore=left_out)
         (self.folder / ".venv").symlink_to(sys.prefix)
         changelog = self.folder / "CHANGELOG.md"

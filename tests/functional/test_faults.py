@@ -51,12 +51,12 @@ class FaultTests(SimulatedTestCase):
     def test_cluster_away(self) -> None:
         """While the cluster refuses connections reads go on and a write answers 502; then all is as before."""
         known = self._cart()
-        self.simulator.unplug(4)
+        self.simulator.unplug(15)
         self.assertEqual(self._cart(), known)
         written = self.daemon.put(CART, {"replicas": 40})
         self.assertEqual(written.status, 502)
         self.assertIn("cannot be reached", written.json["message"])
-        self.daemon.wait_for(lambda: self.daemon.put(CART, {"replicas": 41}).status == 200, "writing again")
+        self.daemon.wait_for(lambda: self.daemon.put(CART, {"replicas": 41}).status == 200, "writing again", 60)
         self._follows(42)
 
     def test_lost_answer(self) -> None:

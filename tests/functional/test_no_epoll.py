@@ -37,7 +37,7 @@ class NoEpollTests(SynchronousTestCase):
         self.assertEqual(self.daemon.put(path, {"replicas": 7}).status, 200)
         self.assertEqual(self.daemon.get(path).json["replicas"], 7)
         self.daemon.send_signal(signal.SIGTERM)
-        self.daemon.wait(5)
+        self.daemon.wait()
         self.assertNotIn("Traceback", self.daemon.output())
 
 

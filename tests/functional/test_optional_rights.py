@@ -76,7 +76,7 @@ class OptionalRightsTests(SynchronousTestCase):
     def test_pods(self) -> None:
         """Without them it is not known why they do not run; what the Deployment itself tells is told."""
         self.start("pods")
-        waited = self.daemon.put(f"{GRAFANA}/replicas", {"replicas": 2}, Prefer="wait=4").json
+        waited = self.daemon.put(f"{GRAFANA}/replicas", {"replicas": 2}, Prefer="wait=8").json
         self.assertEqual(waited["outcome"], "waiting")
         self.assertIn("1 are available", waited["cause"])
         self.assertIn("not known", waited["cause"])

@@ -126,8 +126,13 @@ class QuietTests(SynchronousTestCase):
             total = "sum(sre_server_scale_writes_total)"
             self.daemon.wait_for(lambda: prometheus.query(total) == [({}, expected)], "scraped again")  # noqa: B023
         self.assertGreater(prometheus.query("sum(increase(sre_server_scale_writes_total[10m]))")[0][1], WRITES)
-        found = {rule["alert"]: prometheus.query(rule["expr"]) for rule in alerts()}
-        self.assertEqual({name: series for name, series in found.items() if series}, {})
+        self.daemon.wait_for(lambda: not firing(prometheus), "at peace")
+
+
+def firing(prometheus: Prometheus) -> dict[str, object]:
+    """Return what the expressions of alerts find now."""
+    found = {rule["alert"]: prometheus.query(rule["expr"]) for rule in alerts()}
+    return {name: series for name, series in found.items() if series}
 
 
 class QuietSharedTests(SharedTestCase):
@@ -151,17 +156,16 @@ class QuietSharedTests(SharedTestCase):
             leaders = [labels["instance"] for labels, _ in prometheus.query("sre_server_store_leader == 1")]
             return leaders == [f"127.0.0.1:{port}"]
 
-        def firing() -> dict[str, object]:
-            found = {rule["alert"]: prometheus.query(rule["expr"]) for rule in alerts()}
-            return {name: series for name, series in found.items() if series}
+        def roles() -> dict[str, float]:
+            found = prometheus.query("count by (role) (sre_server_build_info)")
+            return {labels["role"]: value for labels, value in found}
 
-        roles = {labels["role"]: value for labels, value in prometheus.query("count by (role) (sre_server_build_info)")}
-        self.assertEqual(roles, {"watcher": 2.0, "api": 2.0})
+        self.api.wait_for(lambda: roles() == {"watcher": 2.0, "api": 2.0}, "one of two")
         self.api.wait_for(lambda: publishes(watching[0]), "scraped")
         self.follows(20)
-        self.assertEqual(firing(), {})
+        self.api.wait_for(lambda: not firing(prometheus), "at peace")
         self.watcher.send_signal(signal.SIGTERM)
-        standby.wait_for_line("publishing from .* on", 5)
+        standby.wait_for_line("publishing from .* on")
         self.follows(21)
         self.api.wait_for(lambda: publishes(watching[1]), "scraped again")
-        self.assertEqual(firing(), {})
+        self.api.wait_for(lambda: not firing(prometheus), "at peace again")

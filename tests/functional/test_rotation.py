@@ -98,7 +98,7 @@ class RotationTests(SynchronousTestCase):
             try:
                 for round_number in range(1, ROUNDS + 1):
                     self._rotate(round_number)
-                    self.daemon.wait_for(self._is_newest, "using the newest pair", 10)
+                    self.daemon.wait_for(self._is_newest, "using the newest pair")
             finally:
                 over = True
             return 0
@@ -135,7 +135,7 @@ class HalfBundleTests(SynchronousTestCase):
             with bundle.open("wb") as file:
                 file.write(guest.file.read_bytes())
                 file.flush()
-                pause(0.75 * LOOK_SECONDS)
+                pause(0.5 * LOOK_SECONDS)
                 file.write(own.file.read_bytes())
             pause(1.25 * LOOK_SECONDS)
         asked = asking.stop()

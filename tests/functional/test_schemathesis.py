@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.functional.daemon import Daemon, environment
 
 MAX_EXAMPLES = 20
-SECONDS = 180
+SECONDS = 600
 HOOKS = '''
 """What a JSON Schema cannot say: 4.0 is an integer to it, and none to this server; to ask for what is yet to come takes
 3 s, which is tested elsewhere; and temporary counts that end amid the run would leave what others come to to chance.

@@ -40,7 +40,7 @@ class SoakTests(SynchronousTestCase):
 
     def test_soak(self) -> None:
         """Everything is kept busy, and everything is looked at; whether it grows takes longer to tell."""
-        seen = soak(12, sample_seconds=1)
+        seen = soak(20, sample_seconds=1)
         self.assertEqual(len(seen), 12)
         for each in seen:
             with self.subTest(each.name):

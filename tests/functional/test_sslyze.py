@@ -48,7 +48,7 @@ class ScannerTests(SynchronousTestCase):
         """Scan as Alice; return the findings by scan, each of which has gone through."""
         who = [f"--cert={daemon.client.certificate}", f"--key={daemon.client.key}"]
         command = [str(program), *SCANS, *who, f"--json_out={output}", f"localhost:{daemon.port}"]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
         self.assertTrue(output.exists(), done.stdout + done.stderr)
         (server,) = json.loads(output.read_text())["server_scan_results"]
         self.assertEqual(server["scan_status"], "COMPLETED", done.stdout)

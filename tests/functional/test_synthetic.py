@@ -251,7 +251,7 @@ class DeadTests(SyntheticTests):
         tls.load_cert_chain(*self.authority.issue("localhost"))
         for check in ("livez", "replicas"):
             self.assert_failed(
-                self.ask(int(Drip(self, tls).server_address[1]), "--timeout=1"), check, "not done within 1 s"
+                self.ask(int(Drip(self, tls).server_address[1]), "--timeout=5"), check, "not done within 5 s"
             )
 
     def test_bad_usage(self) -> None:

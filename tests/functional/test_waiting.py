@@ -100,7 +100,7 @@ class WaitingTests(WaitsTestCase):
             self.assertEqual((answer.json["outcome"], answer.json["replicas"]), ("waiting", 9))
             self.assertIn("The server is shutting down.", answer.json["cause"])
         self.assertEqual([self.answer(connection).status for connection in reads], 20 * [304])
-        self.daemon.wait(5)
+        self.daemon.wait()
         self.assertNotIn("Traceback", self.daemon.output())
 
     def test_client_leaves(self) -> None:

@@ -22,7 +22,7 @@ def fuzz(name: str, seconds: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         for number, seed in enumerate(target.seeds):
             (Path(folder) / str(number)).write_bytes(seed)
-        options = [f"-max_total_time={seconds}", f"-max_len={MAX_BYTES}", "-timeout=20", "-print_final_stats=1"]
+        options = [f"-max_total_time={seconds}", f"-max_len={MAX_BYTES}", "-timeout=120", "-print_final_stats=1"]
         atheris.Setup([sys.argv[0], *options, folder], target.take)
         atheris.Fuzz()
 

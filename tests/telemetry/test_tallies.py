@@ -1,6 +1,6 @@
 """The counts of every request, as they are exposed: those of `prometheus_client`, number for number."""
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
@@ -42,6 +42,7 @@ class TalliesTests(SynchronousTestCase):
         text = (generate_openmetrics if openmetrics else generate_latest)(registry).decode()
         return sorted(line.split(" # ")[0] for line in text.splitlines() if "_created{" not in line)
 
+    @settings(deadline=None)
     @given(st.lists(ANSWERS, max_size=30))
     def test_as_the_library_counts(self, answers: list[tuple[str, str, int | str, float]]) -> None:
         """Whatever is answered, both forms of the exposition have the very lines that the library would write."""

@@ -17,7 +17,7 @@ from tests.controlplane.histories.record import UNKNOWN, Call, Kind, Outcome
 from tests.programs import ensure_program
 
 CHECKER = Path(__file__).parent / "checker"
-CHECK_SECONDS = 120
+CHECK_SECONDS = 600
 
 
 def problems_of(calls: Sequence[Call]) -> list[str]:
