@@ -31,8 +31,6 @@ metadata: {{name: watcher, namespace: {namespace}}}
 roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: Role, name: watcher}}
 subjects: [{{kind: ServiceAccount, name: default, namespace: {account}}}]
 """
-# For the UID by which a cluster is known.
-WHICH = ROLE.format(namespace="kube-system", account="{account}")
 
 
 class SharedTestCase(SynchronousTestCase):
@@ -170,7 +168,8 @@ class NamespacesTests(SharedTestCase):
         self.addCleanup(self.plane.kubectl, "delete", "namespace", self.other, "--wait=false", "--ignore-not-found")
         for name in (self.namespace, self.other):
             self.cluster.kubectl("apply", "--filename=-", input=ROLE.format(namespace=name, account=self.namespace))
-        which = WHICH.format(account=self.namespace)
+        # For the UID by which a cluster is known.
+        which = ROLE.format(namespace="kube-system", account=self.namespace)
         self.cluster.kubectl("apply", "--filename=-", input=which)
         self.addCleanup(self.cluster.kubectl, "delete", "--filename=-", input=which)
         self.watching = self.plane.service_account_kubeconfig(self.namespace, "default")
