@@ -11,7 +11,7 @@ from sre_server.api.health import Health
 from sre_server.api.writing import author_of
 from sre_server.cache import ClusterCache
 from sre_server.cluster.factory import identify, make_cluster, make_feed, make_lease, make_watches
-from sre_server.cluster.permissions import CREATE_REVIEWS, GET_LEASES, Permissions
+from sre_server.cluster.permissions import CREATE_REVIEWS, GET_EVERYWHERE, GET_LEASES, Permissions
 from sre_server.daemon.clusters import IServerReactor, find_cluster
 from sre_server.daemon.config import Authorization, ServerConfig
 from sre_server.daemon.lifecycle import OrderedServices, Unreadiness
@@ -177,7 +177,7 @@ def make_watcher(config: ServerConfig, sharing: Sharing, reactor: IServerReactor
     credentials, beside = find_cluster(config, reactor)
     observe = metrics.kube_request
     permissions = Permissions(
-        [GET_LEASES] if sharing.lease else [],
+        [GET_EVERYWHERE, GET_LEASES] if sharing.lease else [GET_EVERYWHERE],
         lambda what, missing: metrics.permission_missing.labels(what).set(missing),
     )
     lease = None
@@ -202,11 +202,12 @@ def make_watcher(config: ServerConfig, sharing: Sharing, reactor: IServerReactor
     # The Lease is let go once nothing is published any more, so that the next watcher begins after that.
     leading = [make_feed(reactor, "Leases", [lease], cache.apply, metrics.watch_ended)] if lease else []
     publishing = make_feed(reactor, "publishers", [publisher], cache.apply, metrics.store_ended)
+    feeds = [watches, *leading, publishing]
     health = Health(
         cache,
         permissions,
-        lambda: watches.alive and publishing.alive,
-        troubles=lambda: [*watches.troubles, *publishing.troubles],
+        lambda: all(feed.alive for feed in feeds),
+        troubles=lambda: [trouble for feed in feeds for trouble in feed.troubles],
         awaited=lambda: watches.awaited,
     )
 
@@ -223,9 +224,7 @@ def make_watcher(config: ServerConfig, sharing: Sharing, reactor: IServerReactor
         *([SiteService(reactor, ops, site, "ops port")] if ops is not None else []),
         SettledHeap(reactor, lambda: health.ready),
         change_log,
-        watches,
-        *leading,
-        publishing,
+        *feeds,
         Unreadiness(health),
     ]
     return OrderedServices(reactor, services)

@@ -1,6 +1,6 @@
 """livez and readyz: is this process worth keeping, and is it worth sending requests to."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Protocol
 
 from klein import Klein
@@ -25,7 +25,7 @@ class Permissions(Protocol):
         """Say which permissions are missing, and what the cluster said."""
 
     def check_needed(self) -> None:
-        """Raise Unavailable if one is missing, or was not tried yet, without which nobody can be served."""
+        """Raise Unavailable if one is missing, or not known yet, without which nobody can be served."""
 
 
 class Health:
@@ -82,13 +82,19 @@ class Health:
         """
         if self._stopping:
             raise Unavailable("The server is shutting down.", RETRY_SECONDS)
-        self._permissions.check_needed()
+        try:
+            self._permissions.check_needed()
+        except Unavailable as error:
+            raise self._because(error, self._troubles()) from error
         try:
             self._cache.check_ready()
             self._check_tried()
         except Unavailable as error:
-            causes = [f"{cause.rstrip('.')}." for cause in [*self._permissions.warnings(), *self._troubles()][:TOLD]]
-            raise Unavailable(" ".join([str(error), *causes]), error.retry_after or RETRY_SECONDS) from error
+            raise self._because(error, [*self._permissions.warnings(), *self._troubles()]) from error
+
+    def _because(self, error: Unavailable, causes: Sequence[str]) -> Unavailable:
+        told = (f"{cause.rstrip('.')}." for cause in causes[:TOLD])
+        return Unavailable(" ".join([str(error), *told]), error.retry_after or RETRY_SECONDS)
 
     def _check_tried(self) -> None:
         if awaited := sorted(map(str, self._awaited())):

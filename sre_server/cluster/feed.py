@@ -41,8 +41,16 @@ LAST_DELAY_FOR_LITTLE: Final = 5.0
 HEALTHY_SECONDS: Final = 30.0
 SHORT_SECONDS: Final = 10.0
 STOP_SECONDS: Final = 2.0
-TRIES: Final = 3
-"""Failures in a row after which nobody waits for a source that was never heard."""
+AWAITED_SECONDS: Final = 30.0
+"""For how long what was never heard is waited for, once something else was."""
+_NOT_THERE: Final = frozenset({FORBIDDEN, 404})
+
+
+class Emit(Protocol):
+    """Takes what was heard, from any thread."""
+
+    def __call__(self, *events: Event) -> object:
+        """Take it, all in one step."""
 
 
 class Cycle(Protocol):
@@ -52,8 +60,8 @@ class Cycle(Protocol):
     def source(self) -> Hashable:
         """What it is the work of, as log lines name it."""
 
-    def cycle(self, emit: Callable[[Event], object]) -> None:
-        """Run once, in a thread."""
+    def cycle(self, emit: "Emit") -> None:
+        """Run once, in a thread; emits what belongs together at once, and nothing to say that all is well."""
 
     def interrupt(self) -> None:
         """End a running cycle soon, and every later one at once; called in the reactor thread."""
@@ -90,7 +98,7 @@ class Feed(Service):
         self._died = False
         self._troubles: dict[Hashable, str] = {}
         self._awaited = {cycle.source for cycle in cycles}
-        self._began_at: dict[Hashable, float] = {}
+        self._first_heard_at = math.inf
 
     @property
     def alive(self) -> bool:
@@ -99,23 +107,20 @@ class Feed(Service):
 
     @property
     def awaited(self) -> Collection[Hashable]:
-        """The sources that may be heard for the first time any moment: neither refused, nor failed three times."""
-        return self._awaited
+        """The sources that may be heard for the first time any moment, in any thread.
+
+        Not those that the cluster refuses, or does not have, nor any 30 s after the first one was heard.
+        """
+        return self._awaited if self._reactor.seconds() - self._first_heard_at < AWAITED_SECONDS else ()
 
     @property
     def troubles(self) -> list[str]:
-        """Why the last cycle of a source failed, for each whose did and that has not done well since, in their order.
+        """Why the last cycle of a source failed, for each whose did and that was not heard from since, in their order.
 
-        It does well once it is heard from, or has gone on for 30 s. What the cluster forbids is not among it:
-        `Permissions` knows of that.
+        What the cluster forbids is not among it: `Permissions` knows of that.
         """
         sources = [cycle.source for cycle in self._cycles]
-        bound = self._reactor.seconds() - HEALTHY_SECONDS
-        return [
-            f"{source}: {self._troubles[source]}"
-            for source in sources
-            if source in self._troubles and self._began_at.get(source, math.inf) > bound
-        ]
+        return [f"{source}: {self._troubles[source]}" for source in sources if source in self._troubles]
 
     def startService(self) -> None:
         """Start the workers and every loop."""
@@ -132,14 +137,14 @@ class Feed(Service):
     async def _run(self, cycle: Cycle) -> None:
         failures, hurried = 0, False
         while self.running:
-            self._began_at[cycle.source] = self._reactor.seconds()
+            started_at = self._reactor.seconds()
             delay = 0.0
             try:
                 await self._workers.run(partial(cycle.cycle, partial(self._emit, cycle.source)), cycle.source)
             except Exception as error:  # noqa: BLE001  # nothing that a cycle meets may end its loop
                 if not self.running:
                     return
-                took = self._reactor.seconds() - self._began_at.pop(cycle.source)
+                took = self._reactor.seconds() - started_at
                 hurried = hurried and took < SHORT_SECONDS
                 self._ended(type(error).__name__)
                 if isinstance(error, Expired | Silent) and not hurried:
@@ -159,12 +164,12 @@ class Feed(Service):
         # Subclasses say that there was no way to connect, which may be costly to find out.
         costs_little = type(error) in (ClusterUnreachable, StoreUnreachable) or isinstance(error, StoreIncomplete)
         delay = backoff(failures, self._chance, LAST_DELAY_FOR_LITTLE if costs_little else LAST_DELAY)
-        # What is forbidden is told once, by `Permissions`: it stays so until somebody changes it.
-        forbidden = isinstance(error, ClusterRefused) and error.status == FORBIDDEN
-        if forbidden or failures >= TRIES:
+        if isinstance(error, ClusterRefused) and error.status in _NOT_THERE:
             self._awaited.discard(source)
         if isinstance(error, ClusterError | StoreError):
             delay = max(delay, error.retry_after or 0)
+            # What is forbidden is told once, by `Permissions`: it stays so until somebody changes it.
+            forbidden = isinstance(error, ClusterRefused) and error.status == FORBIDDEN
             if forbidden:
                 self._troubles.pop(source, None)
             else:
@@ -185,13 +190,15 @@ class Feed(Service):
             await waiting
         self._waits.discard(waiting)
 
-    def _emit(self, source: Hashable, event: Event) -> None:
-        self._reactor.callFromThread(self._heard, source, event)
+    def _emit(self, source: Hashable, *events: Event) -> None:
+        self._reactor.callFromThread(self._heard, source, *events)
 
-    def _heard(self, source: Hashable, event: Event) -> None:
+    def _heard(self, source: Hashable, *events: Event) -> None:
         self._troubles.pop(source, None)
-        self._apply(event)
+        for event in events:
+            self._apply(event)
         self._awaited.discard(source)
+        self._first_heard_at = min(self._first_heard_at, self._reactor.seconds())
 
     def stopService(self) -> Deferred[None]:
         """End the loops; fires when they have ended, or after 2 s, leaving a hung thread to die with the process."""

@@ -19,7 +19,6 @@ from sre_server.cluster.decoding import decode_status
 from sre_server.cluster.permissions import CREATE_LEASES, GET_LEASES, UPDATE_LEASES, Told, untold
 from sre_server.cluster.transport import STATUS_BYTES, Transport, refusal
 from sre_server.errors import BadAnswer, ClusterError
-from sre_server.news import Event
 
 DURATION: Final = 15
 RENEWED_SECONDS: Final = 10.0
@@ -69,10 +68,11 @@ class LeaseHolder:
         """Let the Lease go, and end; the connection stays open for that."""
         self._stopping.set()
 
-    def cycle(self, emit: Callable[[Event], object]) -> None:
+    def cycle(self, emit: Callable[[], object]) -> None:
         """Take the Lease when it is free and renew it, until interrupted; raises ClusterError."""
         while not self._stopping.is_set():
             self.attempt()
+            emit()
             self._stopping.wait(RETRY_SECONDS)
         if self.holds():
             self._renewed_at = float("-inf")
@@ -137,7 +137,7 @@ class LeaseHolder:
         headers = {"Content-Type": "application/json"} if body else {}
         with self._transport.request(method, path, {}, headers=headers, body=body, read_timeout=READ_TIMEOUT) as reply:
             answer = reply.read(STATUS_BYTES, READ_TIMEOUT)
-            if reply.status in (404, 409):
+            if reply.status == 409 or (reply.status == 404 and method != "POST"):
                 return None
             if reply.status not in (200, 201):
                 raise refusal(reply, decode_status(answer).message)

@@ -104,11 +104,12 @@ class Permissions:
 
     def told(self, what: str, error: BaseException | None) -> None:
         """Learn what came of a request: granted, refused, or something that says nothing of permissions."""
-        self._untried.discard(what)
         if error is None or (isinstance(error, ClusterRefused) and error.status in _GRANTED):
+            self._untried.discard(what)
             if self._refusals.pop(what, None) is not None:
                 self._missing(what, False)
         elif is_refusal(what, error):
+            self._untried.discard(what)
             self._refusals[what] = _Refusal(str(error), self._now())
             self._missing(what, True)
             self._log_once(what, error)
@@ -134,7 +135,7 @@ class Permissions:
         return [f"the server lacks the permission to {what}: {refusal.said}" for what, refusal in refusals]
 
     def check_needed(self) -> None:
-        """Raise Unavailable if a permission is missing without which nobody can be served, or was not tried yet."""
+        """Raise Unavailable if a permission is missing, or not known yet, without which nobody can be served."""
         for what in self._needed:
             if what in self._untried:
                 raise Unavailable(f"The server is about to find out whether it may {what}.", RETRY_SECONDS)

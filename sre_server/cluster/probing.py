@@ -15,7 +15,7 @@ from sre_server.cluster.permissions import CREATE_REVIEWS, Permissions
 from sre_server.cluster.reviews import Reviews
 from sre_server.errors import Unavailable
 
-PROBE_SECONDS: Final = 30.0
+PROBE_SECONDS: Final = 10.0
 QUESTION: Final[Mapping[str, object]] = {
     "user": "sre-server:probe",
     "resourceAttributes": {"group": "apps", "resource": "deployments", "verb": "get"},
@@ -24,7 +24,7 @@ QUESTION: Final[Mapping[str, object]] = {
 
 
 class ReviewProbe(Service):
-    """Asks for a review at the start, until there is an answer, and twice a minute while the permission is missing."""
+    """Asks for a review at the start, until there is an answer, and every 20 s while the permission is missing."""
 
     def __init__(self, reactor: IReactorTime, reviews: Reviews, permissions: Permissions) -> None:
         self._reviews = reviews

@@ -104,33 +104,44 @@ class Contents:
                 if before is not None and before == item:
                     bucket[place] = before
 
+
+class Lists:
+    """What some contents are as lists of their sources; the objects are sorted once, with the first list."""
+
+    def __init__(self, contents: Contents) -> None:
+        self._contents = contents
+        self._by_source: list[list[tuple[Place, Object]]] = []
+
     def listed(self, version: str, source: Source, heard_at: float, *, undoes: bool) -> Listed:
         """Make the event that tells of all objects of a source.
 
         That a write is older than `heard_at` does not say that it is among them, as a watch may tell of it later: only
         its version does. With `undoes` it has gone if it is not.
         """
-        number = self.sources.index(source)
         listed = partial(Listed, source, version, heard_at if undoes else float("-inf"), told_at=heard_at)
         if source.resource is Resource.NAMESPACES:
-            return listed(namespaces={item.name: item for _, item in self._of(number, Namespace)})
+            return listed(namespaces={item.name: item for _, item in self._of(source, Namespace)})
         if source.resource is Resource.DEPLOYMENTS:
-            return listed(deployments=self._tree(number, Deployment))
+            return listed(deployments=self._tree(source, Deployment))
         if source.resource is Resource.AUTOSCALERS:
-            return listed(others=self._tree(number, Autoscaler))
+            return listed(others=self._tree(source, Autoscaler))
         if source.resource is Resource.SCALINGS:
-            return listed(others=self._tree(number, ScaledEvent))
-        return listed(others=self._tree(number, Notes))
+            return listed(others=self._tree(source, ScaledEvent))
+        return listed(others=self._tree(source, Notes))
 
-    def _of(self, number: int, kind: type[_Kind]) -> Iterator[tuple[Place, _Kind]]:
-        sources = self._sources
-        for bucket in self._buckets:
-            for place, item in bucket.items():
-                if isinstance(item, kind) and sources[place[0] or place] == number:
-                    yield place, item
+    def _of(self, source: Source, kind: type[_Kind]) -> Iterator[tuple[Place, _Kind]]:
+        if not self._by_source:
+            self._by_source = [[] for _ in self._contents.sources]
+            for place, item in self._contents:
+                number = self._contents.source_of(place)
+                if number is not None:
+                    self._by_source[number].append((place, item))
+        for place, item in self._by_source[self._contents.sources.index(source)]:
+            if isinstance(item, kind):
+                yield place, item
 
-    def _tree(self, number: int, kind: type[_Namespaced]) -> dict[str, dict[str, _Namespaced]]:
+    def _tree(self, source: Source, kind: type[_Namespaced]) -> dict[str, dict[str, _Namespaced]]:
         tree: dict[str, dict[str, _Namespaced]] = {}
-        for place, item in self._of(number, kind):
+        for place, item in self._of(source, kind):
             tree.setdefault(item.namespace, {})[place[1]] = item
         return tree

@@ -14,7 +14,7 @@ from twisted.logger import Logger
 from sre_server.errors import StoreForged, StoreIncomplete
 from sre_server.news import Change, Changed, Event, Source
 from sre_server.store.ahead import Ahead
-from sre_server.store.contents import Contents, belongs
+from sre_server.store.contents import Contents, Lists, belongs
 from sre_server.store.deciding import Shown
 from sre_server.store.link import Link
 from sre_server.store.loading import Found, Reader, check_counts, check_top, follow
@@ -22,7 +22,8 @@ from sre_server.store.options import StoreOptions
 from sre_server.store.records import Entry, Position, place_of
 from sre_server.telemetry.metrics import Metrics
 
-Emit = Callable[[Event], object]
+Emit = Callable[..., object]
+"""Takes events, all in one step."""
 BLOCK_SECONDS: Final = 2.0
 SILENT_SECONDS: Final = 5.0
 JITTER_SECONDS: Final = 10.0
@@ -178,6 +179,8 @@ class Follower:
                 return
             undoes = shown is not None and shown.is_undone(entry.versions, following.restored, at)
             self._shown, following.told, self._told = None, True, {}
+        events: list[Event] = []
+        lists = Lists(following.contents)
         for source, heard, version in zip(self._sources, entry.heard, entry.versions, strict=False):
             # Another watcher's clock may not be bounded yet: its news counts as no younger than the last one's.
             told = self._told.get(source)
@@ -186,7 +189,9 @@ class Follower:
                 continue
             self._told[source] = heard_at
             if told is None or changes is None:
-                emit(following.contents.listed(version, source, heard_at, undoes=undoes))
+                events.append(lists.listed(version, source, heard_at, undoes=undoes))
             else:
                 ours = [change for change in changes if belongs(place_of(change.object), source)]
-                emit(Changed(source=source, heard_at=heard_at, changes=ours, version=version))
+                events.append(Changed(source=source, heard_at=heard_at, changes=ours, version=version))
+        if events:
+            emit(*events)

@@ -33,14 +33,18 @@ class Link:
         """End what waits for Redis, and every later connection at once; may be called from any thread."""
         self._interruptible.interrupt()
 
+    def find_cluster(self) -> str:
+        """Return what the cluster calls itself, which it is asked once; raises ClusterError."""
+        if self._cluster is None:
+            self._cluster = self._identify()
+        return self._cluster
+
     @contextmanager
     def open(self) -> Iterator[tuple["Store", Keys, Seal]]:
         """Connect, with the keys of the cluster and the seal as its file is now; raises StoreError and ClusterError."""
         from sre_server.store.connection import Store  # noqa: PLC0415  # redis-py is an extra
 
-        if self._cluster is None:
-            self._cluster = self._identify()
-        keys, seal = Keys(self._cluster, self._options.name), Seal.read(self._options.seal)
+        keys, seal = Keys(self.find_cluster(), self._options.name), Seal.read(self._options.seal)
         with Store(self._options, self._interruptible) as store:
             self._metrics.store_connects.inc()
             yield store, keys, seal

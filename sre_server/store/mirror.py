@@ -45,7 +45,7 @@ class Mirror:
         self._lock = Lock()
         self._sources = sources
         self._known: dict[Source, _Known] = {}
-        self._told: Sequence[_Known] = ()
+        self._told: Sequence[_Known] = [_Known()] * len(sources)
         self._pending: dict[Place, Object | None] = {}
         self._gaps: set[Place] = set()
         """Those of them that hide a count which was there before, and is not published either."""
@@ -155,7 +155,7 @@ class Mirror:
             for place, item in self._pending.items():
                 self._published.set(place, item)
             self._pending, self._gaps, self._floor, self._is_amid = {}, set(), None, False
-            self._told = self._all_known()
+            self._tell({})
 
     def take(self, now: float) -> Batch:
         """Take what is pending, as far as an entry has room; it counts as published from now on."""
@@ -174,11 +174,17 @@ class Mirror:
                 self._gaps.discard(place)
             more = len(places) > ROWS_AT_ONCE or (self._is_amid and bool(behind))
             if not more:
-                each = zip(self._sources, known, strict=True)
-                self._told = [_Known(ours.heard_at, behind.get(source, ours.version)) for source, ours in each]
+                self._tell(behind)
                 self._is_amid = False
             heard, versions = [told.heard_at for told in self._told], [told.version for told in self._told]
             return Batch(rows, heard, versions, list(self._published.counts), more)
+
+    def _tell(self, behind: Mapping[Source, str]) -> None:
+        """Tell what is known by now; of what was never heard, what others have told, and its version stays so."""
+        each = zip(self._sources, self._all_known(), self._told, strict=True)
+        self._told = [
+            _Known(ours.heard_at, behind.get(source, ours.version or told.version)) for source, ours, told in each
+        ]
 
     def _all_known(self) -> list[_Known]:
         return [self._known.get(source, _Known()) for source in self._sources]

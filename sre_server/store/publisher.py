@@ -95,15 +95,16 @@ class Publisher:
 
     # In the thread.
 
-    def cycle(self, emit: Callable[[Event], object]) -> None:
+    def cycle(self, emit: Callable[[], object]) -> None:
         """Wait until there is something to publish and the right to; publish until either ends."""
+        self._link.find_cluster()
         while not self._may_publish():
             self._lost = False  # by the time that this watcher leads again, another one may have mended it
             if self._link.interrupted.wait(LOOK_SECONDS):
                 return
         try:
             with self._link.open() as (store, keys, seal):
-                self._publish(store, keys, seal)
+                self._publish(store, keys, seal, emit)
         except StoreError as error:
             self.failed(error)
             raise
@@ -113,12 +114,13 @@ class Publisher:
     def _may_publish(self) -> bool:
         return self._mirror.is_synced(self._awaited()) and self._leadership.holds()
 
-    def _publish(self, store: Caller, keys: Keys, seal: Seal) -> None:
+    def _publish(self, store: Caller, keys: Keys, seal: Seal, emit: Callable[[], object]) -> None:
         self.resume(store)
         while not self._link.interrupted.is_set():
             started_at = self._now()
             if not self.step(store, keys, seal):
                 return
+            emit()
             self._link.interrupted.wait(max(0.0, TICK_SECONDS - (self._now() - started_at)))
 
     def failed(self, error: StoreError) -> None:

@@ -89,6 +89,9 @@ class HealthTests(SynchronousTestCase):
         server.permissions.needed = True
         answer = server.get("/readyz")
         self.assertEqual((answer.status, answer.json()["message"]), (503, server.permissions.said[0]))
+        server.troubles = ["Lease sre/watcher: The cluster did not answer in time."]
+        self.assertTrue(server.get("/readyz").json()["message"].endswith(f": no {server.troubles[0]}"))
+        server.troubles.clear()
         self.assertEqual(server.get("/livez").status, 200)
         server.permissions.needed = False
         self.assertEqual(server.get("/readyz").status, 200)

@@ -77,22 +77,32 @@ class LoopTests(FeedTestCase):
         self.assertEqual(len(self.pool.pending), 1)
 
     def test_who_is_awaited(self) -> None:
-        """A source may be heard any moment until it is, or is refused, or has failed three times in a row."""
-        heard, refused, broken, slow = [FakeCycle(Source(Resource.DEPLOYMENTS, name)) for name in "abcd"]
-        heard.outcome = lambda emit: emit(Changed(heard.source, 0))
-        refused.outcome = ClusterRefused("forbidden", 403)
+        """A source may be heard any moment until it is, or is refused, or is not there, or the others are heard."""
+        names = ("heard", "forbidden", "absent", "busy", "broken")
+        cycles = [FakeCycle(Source(Resource.DEPLOYMENTS, name)) for name in names]
+        heard, forbidden, absent, busy, broken = cycles
+        forbidden.outcome = ClusterRefused("forbidden", 403)
+        absent.outcome = ClusterRefused("no such resource", 404)
+        busy.outcome = ClusterRefused("later", 429)
         broken.outcome = ClusterBroke("what is this?")
-        feed = self.start(heard, refused, broken, slow)
-        self.assertEqual(set(feed.awaited), {each.source for each in (heard, refused, broken, slow)})
-        for _ in range(3):
-            self.run_one()
-        self.assertEqual(set(feed.awaited), {broken.source, slow.source})
-        heard.outcome = ClusterUnreachable("gone")
-        slow.outcome = ClusterRefused("later", 429)
-        self.run_one()
-        self.assertIn(slow.source, feed.awaited)
-        self.run_for(3)
-        self.assertEqual((broken.count, slow.count, set(feed.awaited)), (3, 3, set()))
+        feed = self.start(*cycles)
+        self.assertEqual(set(feed.awaited), {each.source for each in cycles})
+        self.run_for(100)
+        self.assertEqual(set(feed.awaited), {heard.source, busy.source, broken.source})
+        heard_at: list[float] = []
+
+        def hear(emit: Callable[[Event], object]) -> None:
+            heard_at.append(self.reactor.seconds())
+            emit(Changed(heard.source, 0))
+            raise ClusterBroke("reset")
+
+        heard.outcome = hear
+        while not heard_at:
+            self.run_for(1)
+        self.run_for(heard_at[0] + 29.9 - self.reactor.seconds())
+        self.assertEqual(set(feed.awaited), {busy.source, broken.source})
+        self.run_for(0.2)
+        self.assertEqual(list(feed.awaited), [])
 
     def test_loops_are_independent(self) -> None:
         """A source that fails, or hangs, does not keep another one from being read."""
@@ -136,30 +146,21 @@ class LoopTests(FeedTestCase):
         self.assertEqual(self.ended, ["ClusterUnreachable", "ValueError", "Silent", "ended"])
 
     def test_troubles_of_who_tells_of_others(self) -> None:
-        """A follower, whose events are of the lists that it follows, is in no trouble once it has told one."""
+        """Events of other sources, as of a follower, or none, as of a publisher, tell that all is well; all at once."""
         cycle = FakeCycle(Source(Resource.NAMESPACES, "as if it were a Redis"))
-        feed = self.start(cycle)
-        self.run_one()
-        self.assertEqual(len(feed.troubles), 1)
-        cycle.outcome = lambda emit: emit(Changed(SOURCE, 0))
-        self.reactor.advance(0.8)
-        self.pool.run_one()
-        self.assertIn(cycle.source, feed.awaited)
-        self.reactor.advance(0)
-        self.assertEqual((feed.troubles, list(feed.awaited)), ([], []))
-
-    def test_troubles_of_who_tells_nothing(self) -> None:
-        """A publisher is in no trouble once it has gone on for 30 s."""
-        cycle = FakeCycle()
-        feed = self.start(cycle)
-        self.run_one()
-        self.reactor.advance(0.8)
-        self.reactor.advance(29.9)
-        self.assertEqual(len(feed.troubles), 1)
-        self.reactor.advance(0.2)
-        self.assertEqual(feed.troubles, [])
-        self.run_one()
-        self.assertEqual(len(feed.troubles), 1)
+        for told in ([Changed(SOURCE, 0), Changed(Source(Resource.NAMESPACES), 0)], []):
+            feed = self.start(cycle)
+            cycle.outcome = ClusterUnreachable("refused")
+            self.run_one()
+            self.assertEqual(len(feed.troubles), 1)
+            cycle.outcome = lambda emit, told=told: emit(*told)
+            self.reactor.advance(0.8)
+            self.pool.run_one()
+            self.assertIn(cycle.source, feed.awaited)
+            self.applied.clear()
+            self.reactor.advance(0)
+            self.assertEqual((self.applied, feed.troubles, list(feed.awaited)), (told, [], []))
+            self.pool.pending.clear()
 
     def test_the_first_of_several_troubles(self) -> None:
         """They are told in the order of what is followed, what is needed most first, whichever failed first."""

@@ -178,7 +178,7 @@ class LeaseTests(SynchronousTestCase):
         assert self.server.lease is not None
         before = self.server.lease["spec"]
         self.one.interrupt()
-        self.one.cycle(lambda _: None)
+        self.one.cycle(lambda: None)
         self.assertFalse(self.one.holds())
         self.assertEqual(self.server.lease["spec"], {**before, "holderIdentity": "", "leaseDurationSeconds": 1})
         self.two.attempt()
@@ -195,7 +195,7 @@ class LeaseTests(SynchronousTestCase):
             return whole(*arguments, **more)
 
         self.patch(self.server, "request", request)
-        self.one.cycle(lambda _: None)
+        self.one.cycle(lambda: None)
         asked = [method for method, _, _ in self.server.requests]
         self.assertEqual(asked, ["GET", "POST", "GET", "PUT", "GET", "PUT", "GET", "PUT", "GET", "PUT"])
 
@@ -203,7 +203,7 @@ class LeaseTests(SynchronousTestCase):
         """Who does not hold it leaves it alone."""
         self.spend(2, self.one, self.two)
         self.two.interrupt()
-        self.two.cycle(lambda _: None)
+        self.two.cycle(lambda: None)
         self.spend(2, self.one)
         self.assertTrue(self.one.holds())
 
@@ -215,7 +215,7 @@ class LeaseTests(SynchronousTestCase):
             left = {**self.server.lease, "spec": spec} if spec else None
             self.server.lease = left
             self.one.interrupt()
-            self.one.cycle(lambda _: None)
+            self.one.cycle(lambda: None)
             self.assertEqual(self.server.lease, left)
             self.server.lease = None
             self.one = LeaseHolder("sre", "watch", self.server, self.clock.seconds)
@@ -244,6 +244,14 @@ class LeaseTests(SynchronousTestCase):
             expected = [f"the server lacks the permission to {missing} leases: {error}"] if missing else []
             self.assertEqual(permissions.warnings(), expected)
         self.assertEqual(len(transport.script), 0)
+
+    def test_nowhere_to_make_it(self) -> None:
+        """Where its namespace is not, it cannot be made, and that is said."""
+        nowhere = refusal(404, "NotFound", 'namespaces "sre" not found')
+        transport = FakeTransport([refusal(404, "NotFound", "no"), nowhere])
+        holder = LeaseHolder("sre", "watch", transport, self.clock.seconds)
+        error = self.assertRaises(ClusterRefused, holder.attempt)
+        self.assertIn('namespaces "sre" not found', str(error))
 
 
 class WhoseTests(SynchronousTestCase):

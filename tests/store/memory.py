@@ -233,6 +233,8 @@ class Pod:
         self.day = make_day(self.cache, self.now, BESIDE, 1e9)
         self.autoscalers = self.day.autoscalers
         self.events: list[Event] = []
+        self.steps: list[Sequence[Event]] = []
+        """What was told at once, each time."""
         self.follower = Follower(OPTIONS, sources, lambda: "cluster", self.metrics, Constant(0.0), self.now)
         self.reader = Reader(world.redis, KEYS, SEAL, sources, self.now)
 
@@ -244,9 +246,11 @@ class Pod:
             return False
         return True
 
-    def _emit(self, event: Event) -> None:
-        self.events.append(event)
-        self.cache.apply(event)
+    def _emit(self, *events: Event) -> None:
+        self.steps.append(events)
+        for event in events:
+            self.events.append(event)
+            self.cache.apply(event)
 
     @property
     def synced(self) -> bool:

@@ -7,7 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from sre_server.model import Author, Autoscaler, Notes, Object, ScaledEvent
 from sre_server.news import Listed, Resource, Source
-from sre_server.store.contents import Contents
+from sre_server.store.contents import Contents, Lists
 from sre_server.store.records import place_of
 from tests.fakes import deployment, namespace
 
@@ -37,5 +37,5 @@ class ListedTests(SynchronousTestCase):
             objects: Any = {item.name: item} if item is SHOP else {"shop": {item.name: item}}
             for undoes, asked_at in ((True, 3.0), (False, float("-inf"))):
                 expected = replace(Listed(source, "7", asked_at, told_at=3.0), **{where: objects})
-                self.assertEqual(contents.listed("7", source, 3.0, undoes=undoes), expected)
+                self.assertEqual(Lists(contents).listed("7", source, 3.0, undoes=undoes), expected)
                 self.assertEqual(expected.heard_at, 3.0)

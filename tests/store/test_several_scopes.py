@@ -73,6 +73,7 @@ class SeveralScopesTests(SynchronousTestCase):
         """What was published of it stays, and grows old, until a watcher can read it again."""
         self.list(self.watcher, *NAMES)
         self.rounds(self.watcher, *NAMES)
+        self.assertEqual([event.source for event in self.pod.steps[0]], SOURCES)
         following = self.watcher_of(70)
         following.awaited = ()
         self.list(following, "shop")
@@ -108,3 +109,25 @@ class SeveralScopesTests(SynchronousTestCase):
         self.rounds(following, "shop")
         self.pod.cache.check_fresh("shop")
         self.assertRaises(Unavailable, self.pod.cache.check_fresh, "staff", FOREVER)
+
+    def test_the_next_one_has_heard_less(self) -> None:
+        """One that is refused a namespace hands on how far that was told: nobody behind that takes readers back."""
+        for starts_anew in (False, True):
+            self.setUp()
+            behind = self.watcher_of(300)
+            self.world.leader = self.watcher
+            self.list(self.watcher, *NAMES)
+            self.list(behind, *NAMES)
+            self.rounds(self.watcher, *NAMES)
+            self.list(self.watcher, "staff", version="200")
+            self.rounds(self.watcher, *NAMES)
+            refused = self.watcher_of(70)
+            refused.awaited = ()
+            self.list(refused, "shop")
+            self.rounds(refused, "shop")
+            if starts_anew:
+                self.world.redis.flush()
+                self.rounds(refused, "shop", count=15)
+            self.world.leader = behind
+            self.rounds(behind, "shop")
+            self.assertEqual(self.pod.deployments()["staff", "web"].resource_version, "200")

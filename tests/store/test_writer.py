@@ -7,6 +7,7 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from sre_server.errors import StoreFenced, StoreIncomplete, StoreUnreachable
+from sre_server.news import Event
 from sre_server.store import publisher, scripts
 from sre_server.store.link import Link
 from sre_server.store.loading import follow
@@ -127,7 +128,7 @@ class CycleTests(SynchronousTestCase):
         for _ in range(2):
             self.world.leader = self.watcher
             self.leads_for(3)
-            self.watcher.publisher.cycle(lambda _: None)
+            self.watcher.publisher.cycle(lambda: None)
         self.assertEqual(len(self.redis.log), 4)
 
     def test_a_broken_connection(self) -> None:
@@ -135,12 +136,12 @@ class CycleTests(SynchronousTestCase):
         self.watcher.step()
         self.redis.lose_answer = True
         self.leads_for(3)
-        self.assertRaises(StoreUnreachable, self.watcher.publisher.cycle, lambda _: None)
+        self.assertRaises(StoreUnreachable, self.watcher.publisher.cycle, lambda: None)
         claim(self.redis, KEYS)
         self.leads_for(3)
-        self.assertRaises(StoreFenced, self.watcher.publisher.cycle, lambda _: None)
+        self.assertRaises(StoreFenced, self.watcher.publisher.cycle, lambda: None)
         self.leads_for(3)
-        self.watcher.publisher.cycle(lambda _: None)
+        self.watcher.publisher.cycle(lambda: None)
         self.assertEqual([at.seq for at, _ in self.redis.log], [1, 2, 1, 2])
 
     def leads_for(self, times: int) -> None:
@@ -165,8 +166,9 @@ class CycleTests(SynchronousTestCase):
 
         self.redis.waits = wait
 
-        def emit(event: Any) -> None:
-            pod.cache.apply(event)
+        def emit(*events: Event) -> None:
+            for event in events:
+                pod.cache.apply(event)
             if pod.synced:
                 pod.follower.interrupt()
 

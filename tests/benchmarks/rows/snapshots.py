@@ -14,6 +14,7 @@ from sre_server.cluster.unpacking import decode_page
 from sre_server.model import Deployment, Namespace
 from sre_server.news import Listed, Resource, Source, sources_of
 from sre_server.store.connection import Store
+from sre_server.store.contents import Lists
 from sre_server.store.interruptible import Interruptible
 from sre_server.store.loading import Reader
 from sre_server.store.options import StoreOptions, parse_url
@@ -97,7 +98,8 @@ def _measure(bench: Bench, size: int) -> _Snapshot:
 def _load(reader: Reader, sources: Sequence[Source], size: int) -> None:
     """Load everything, and make the lists of it that a cache takes in."""
     loaded = reader.load()
-    _, deployments = [loaded.contents.listed("", source, 0.0, undoes=False) for source in sources]
+    lists = Lists(loaded.contents)
+    _, deployments = [lists.listed("", source, 0.0, undoes=False) for source in sources]
     if sum(map(len, deployments.deployments.values())) != size:
         raise BenchError("not everything was loaded")
 
