@@ -27,10 +27,11 @@ class Listener(Protocol):
 
 
 class _Written(Struct, frozen=True):
-    """A Deployment as a write of ours left it, and when that write was answered."""
+    """A Deployment as a write of ours left it, when that write was answered, and what the cluster has told instead."""
 
     deployment: Deployment
     at: float
+    heard: Deployment | None
 
 
 class ClusterCache(Freshness):
@@ -59,24 +60,39 @@ class ClusterCache(Freshness):
 
         What is told of other sources than the cache's own is passed on to the listeners.
         """
-        if event.source in self._heard_at and not self._take(event):
+        taken = self._take(event) if event.source in self._heard_at else event
+        if taken is None:
             return
         for listener in self._listeners:
-            listener.applied(event)
+            listener.applied(taken)
 
-    def _take(self, event: Event) -> bool:
-        """Take in what is told of a source of ours; return False for changes of what was never listed."""
+    def _take(self, event: Event) -> Event | None:
+        """Take in what is told of a source of ours, and return it, or None for changes of what was never listed."""
         if isinstance(event, Listed):
             self._replace(event)
         elif self._heard_at[event.source] is None:
-            return False
+            return None
         else:
             for change in event.changes:
                 self._change(change)
             if event.known_by and event.source.resource is Resource.DEPLOYMENTS:
                 self._told[event.source.namespace] = event.known_by
+                if lost := self._lost_writes(event.source.namespace, event.known_by):
+                    event = replace(event, changes=[*event.changes, *lost], version=event.known_by)
         self.heard(event.source, event.heard_at)
-        return True
+        return event
+
+    def _lost_writes(self, scope: str | None, version: str) -> list[Change]:
+        """Let go of writes that the cluster has passed without a word of them: it was restored to before them."""
+        lost: list[Change] = []
+        for key, written in list(self._written.items()):
+            passed = not at_least_as_new(written.deployment.resource_version, version)
+            if passed and scope in (None, key[0]):
+                del self._written[key]
+                lost.append(Put(written.heard, gap=True) if written.heard else Deleted(written.deployment))
+        for change in lost:
+            self._change(change)
+        return lost
 
     def written(self, deployment: Deployment) -> None:
         """Remember the state that a successful write left, until the watch is known to have passed it.
@@ -92,8 +108,9 @@ class ClusterCache(Freshness):
                 if (known.resource_version, known.replicas) == (deployment.resource_version, deployment.replicas):
                     return  # nothing was changed: what the watch has told of this version is all that there is to know
                 deployment = _with_what_is_known(deployment, known)
+            before = self._written.get(key)
             self._put(deployment)
-            self._written[key] = _Written(deployment, self._now())
+            self._written[key] = _Written(deployment, self._now(), before.heard if before else known)
 
     def _replace(self, listed: Listed) -> None:
         """Swap in a whole list: readers see the old world or the new one, never a mix."""
@@ -178,6 +195,7 @@ class ClusterCache(Freshness):
         if written is None:
             return True
         if not at_least_as_new(deployment.resource_version, written.deployment.resource_version):
+            self._written[key] = replace(written, heard=deployment)
             return False
         del self._written[key]
         return True
@@ -192,6 +210,12 @@ class ClusterCache(Freshness):
         if not by_name:
             del self._deployments[deployment.namespace]
         self._touch(deployment.namespace)
+
+    def warnings(self) -> list[str]:
+        """Say which of the namespaces that were chosen cannot be read now, and which there are none of."""
+        chosen = (scope.namespace for scope in self._scopes.values() if scope.heard_at is not None)
+        missing = [name for name in chosen if name and name not in self._namespaces]
+        return [*super().warnings(), *(f"the namespace '{name}' does not exist" for name in missing)]
 
     # What handlers ask.
 

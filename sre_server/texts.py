@@ -40,6 +40,11 @@ def is_deployment_name(text: str) -> bool:
     return len(text) <= MAX_DEPLOYMENT_NAME and _SUBDOMAIN.fullmatch(text) is not None
 
 
+def sentence(text: str) -> str:
+    """End a text as a sentence ends, once."""
+    return text if text.endswith(("?", "!")) else f"{text.rstrip('.')}."
+
+
 def server_text(host: str, port: object) -> str:
     """Write host and port as in a URL, an IPv6 address in brackets (RFC 3986, section 3.2.2)."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

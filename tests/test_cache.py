@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from sre_server.cache import ClusterCache
 from sre_server.errors import Unavailable
 from sre_server.model import Deployment, Guards, Namespace, Owners, Unreadable
-from sre_server.news import Change, Changed, Deleted, Listed, Put, Resource, Source
+from sre_server.news import Change, Changed, Deleted, Event, Listed, Put, Resource, Source
 from tests.fakes import deployment, namespace, populated
 from tests.wire import by_name
 
@@ -240,6 +240,62 @@ class EventTests(CacheTestCase):
         self.assertTrue("new" in self.cache.tree())
         self.change(Deleted(namespace("new", uid="2")), Deleted(namespace("never")), source=NAMESPACES)
         self.assertEqual(sorted(self.cache.tree()), ["shop"])
+
+
+class LostWriteTests(CacheTestCase):
+    """Writes of ours that the cluster does not know of any more: it was restored from a backup, and went on."""
+
+    def setUp(self) -> None:
+        """Have heard of a Deployment."""
+        super().setUp()
+        self.list_deployments(deployment(replicas=3, version="90"))
+        self.heard: list[Event] = []
+        self.cache.subscribe(self)
+
+    def applied(self, event: Event) -> None:
+        """Remember it."""
+        self.heard.append(event)
+
+    def bookmark(self, version: str) -> None:
+        """Be told that all is known by a version."""
+        self.cache.apply(Changed(DEPLOYMENTS, self.clock.seconds(), version=version))
+
+    def test_passed_without_a_word(self) -> None:
+        """What the cluster told before counts again, or what it told since, and listeners are told; the rest stays."""
+        for told in (None, deployment(replicas=4, version="95")):
+            self.list_deployments(deployment(replicas=3, version="90"))
+            self.cache.written(deployment(replicas=7, version="100"))
+            self.cache.written(deployment(replicas=9, version="102"))
+            if told:
+                self.change(Put(told))
+            self.bookmark("102")
+            self.assertEqual(self.cache.deployment("shop", "web").replicas, 9)
+            self.heard.clear()
+            self.bookmark("103")
+            expected = told or deployment(replicas=3, version="90")
+            self.assertEqual(self.cache.deployment("shop", "web"), expected)
+            (event,) = self.heard
+            self.assertEqual(event, Changed(DEPLOYMENTS, self.clock.seconds(), [Put(expected, gap=True)], "103"))
+            self.assertTrue(self.cache.is_heard("shop", "web"))
+
+    def test_never_heard_of(self) -> None:
+        """A Deployment that was known by the write alone is not there."""
+        self.cache.written(deployment("new", version="101"))
+        self.bookmark("102")
+        self.assertIsNone(self.cache.find("shop", "new"))
+
+    def test_told_along_with_it(self) -> None:
+        """A write is not lost that comes in the same news as what is newer; nor one of another namespace's scope."""
+        self.cache.written(deployment(replicas=7, version="100"))
+        newer = deployment(replicas=7, version="100")
+        self.change(Put(newer), Put(deployment("other", version="101")))
+        self.assertEqual(self.cache.deployment("shop", "web"), newer)
+
+    def test_versions_that_cannot_be_compared(self) -> None:
+        """Nothing is concluded from them."""
+        self.cache.written(deployment(replicas=7, version="abc"))
+        self.bookmark("xyz")
+        self.assertEqual(self.cache.deployment("shop", "web").replicas, 7)
 
 
 class UnreadableTests(CacheTestCase):

@@ -100,6 +100,15 @@ class LimitedTests(SynchronousTestCase):
         self.assertEqual(list(self.cache.tree("shop")["shop"]), ["c"])
         self.assertEqual(list(self.cache.tree("bank")["bank"]), ["b"])
 
+    def test_a_namespace_that_there_is_none_of(self) -> None:
+        """One that was chosen and does not exist is a warning, once that is known: its name may be mistyped."""
+        self.assertEqual(len(self.cache.warnings()), 2)
+        self.list_one(self.shop)
+        self.list_one(self.bank)
+        self.assertEqual(self.cache.warnings(), [])
+        self.list_namespace("bank")
+        self.assertEqual(self.cache.warnings(), ["the namespace 'bank' does not exist"])
+
     def test_namespace_that_is_as_it_was(self) -> None:
         """Looking a namespace up over and over leaves what was made of it as it is; that it is gone does not."""
         self.list_one(self.shop, deployment("a", "shop"))

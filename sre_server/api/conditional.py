@@ -54,7 +54,9 @@ def tags_in(field: bytes, *, strong: bool = False) -> list[bytes]:
     while at <= len(field):
         found = _TAG.match(field, at) or _EMPTY.match(field, at)
         if found is None:
-            raise Malformed("If-Match and If-None-Match take '*', or entity tags as in an ETag, separated by commas.")
+            raise Malformed(
+                "If-Match and If-None-Match take '*', or entity tags as in an ETag, quoted, separated by commas."
+            )
         if found.re is _TAG and not (strong and found[1]):
             tags.append(found[2])
         at = found.end() + 1

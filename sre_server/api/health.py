@@ -11,6 +11,7 @@ from sre_server.api.routing import json_app, json_route
 from sre_server.api.statuses import FAMILY_B
 from sre_server.cache import ClusterCache
 from sre_server.errors import Unavailable
+from sre_server.texts import sentence
 from sre_server.web.request import APIRequest
 
 RETRY_SECONDS = 5
@@ -93,8 +94,8 @@ class Health:
             raise self._because(error, [*self._permissions.warnings(), *self._troubles()]) from error
 
     def _because(self, error: Unavailable, causes: Sequence[str]) -> Unavailable:
-        told = (f"{cause.rstrip('.')}." for cause in causes[:TOLD])
-        return Unavailable(" ".join([str(error), *told]), error.retry_after or RETRY_SECONDS)
+        told = " ".join([str(error), *map(sentence, causes[:TOLD])])
+        return Unavailable(told, error.retry_after or RETRY_SECONDS)
 
     def _check_tried(self) -> None:
         if awaited := sorted(map(str, self._awaited())):

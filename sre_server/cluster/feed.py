@@ -34,6 +34,7 @@ from sre_server.errors import (
     StoreUnreachable,
 )
 from sre_server.news import Event
+from sre_server.texts import sentence
 
 FIRST_DELAY: Final = 0.8
 LAST_DELAY: Final = 30.0
@@ -176,7 +177,11 @@ class Feed(Service):
                 self._troubles[source] = str(error)
             level = LogLevel.debug if forbidden else LogLevel.warn
             self.log.emit(
-                level, "{source}: {error} Next try in {delay:.1f} s.", source=source, error=error, delay=delay
+                level,
+                "{source}: {error} Next try in {delay:.1f} s.",
+                source=source,
+                error=sentence(str(error)),
+                delay=delay,
             )
         else:
             self._troubles[source] = "a cycle failed unexpectedly, see the log."

@@ -29,11 +29,14 @@ BOUNDS: Final = Bounds(running=16, running_per_client=8)
 _T = TypeVar("_T")
 
 
-def set_replicas(transport: Transport, namespace: str, name: str, replicas: int, expected: Expected) -> Written | State:
+def set_replicas(
+    transport: Transport, namespace: str, name: str, replicas: int, expected: Expected, *, again: bool = True
+) -> Written | State:
     """Set the desired count if the Deployment is as `expected`; blocks, for a thread.
 
     The cluster itself compares, in the same step. Returns what it then has, or, where the Deployment was not as
-    expected and nothing was changed, what that is instead.
+    expected and nothing was changed, what that is instead. One that is as expected `again` by the time that it is
+    looked at is written once more: what refuses that as well is no comparison.
 
     Raises NotFound, Conflict, AdmissionRefused, ClusterThrottled, Unavailable or ClusterRefused (nothing was changed),
     ClusterUnreachable (never sent), ClusterTimedOut or ClusterBroke (outcome unknown).
@@ -58,6 +61,8 @@ def set_replicas(transport: Transport, namespace: str, name: str, replicas: int,
         state = look(transport, namespace, name, count=expected.replicas is not None)
         if not expected.fits(state):
             return state
+        if again and expected.replicas is not None:
+            return set_replicas(transport, namespace, name, replicas, expected, again=False)
     raise refusal
 
 

@@ -5,7 +5,7 @@ does nothing, twisted#10058), no session resumption, as a resumed session is not
 changed once it was used, so a change of any file makes a new one, for the connections from then on.
 """
 
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from cryptography.x509.oid import ExtendedKeyUsageOID
 from msgspec import Struct
 from OpenSSL import SSL
 from OpenSSL.crypto import X509
@@ -60,6 +61,8 @@ def load_policy(files: TLSFiles, before: Trust | None = None) -> Policy:
         raise TLSFilesError(
             f"the private key {files.private_key} does not belong to the certificate {files.certificate}"
         )
+    if not _is_for_servers(leaf):
+        raise TLSFilesError(f"the certificate {files.certificate} is not one for servers, by its extended key usage")
     trust = load_trust(files.client_ca, files.crl, before)
     authorities = [Certificate(X509.from_cryptography(authority)) for authority in trust.authorities]
     options = CertificateOptions(
@@ -87,6 +90,14 @@ def _load_certificates(pem: bytes) -> list[x509.Certificate]:
     return certificates
 
 
+def _is_for_servers(certificate: x509.Certificate) -> bool:
+    try:
+        usages = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    except (x509.ExtensionNotFound, ValueError):
+        return True
+    return bool({ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE} & set(usages))
+
+
 def _load_private_key(pem: bytes) -> PrivateKey:
     key = load_pem_private_key(pem, password=None)
     if not isinstance(key, PrivateKey):
@@ -108,8 +119,23 @@ class ServerTLS:
         self.policy = load_policy(files)
 
     def reload(self) -> None:
-        """Read the files again and use them for every later handshake; raises TLSFilesError, changing nothing."""
-        self.policy = load_policy(self.files, self.policy.trust)
+        """Read the files again and use them for every later handshake; raises TLSFilesError, changing nothing.
+
+        A certificate that has expired does not take the place of one that has not.
+        """
+        policy = load_policy(self.files, self.policy.trust)
+        if policy.certificate_ends < datetime.now(UTC) <= self.policy.certificate_ends:
+            raise TLSFilesError(f"the certificate {self.files.certificate} has expired")
+        self.policy = policy
+
+    def expired(self) -> list[str]:
+        """Say what has expired of what is in use: our own certificate, and the CAs, whose clients are refused."""
+        now = datetime.now(UTC)
+        ours = [f"server's certificate {self.files.certificate}"] if self.policy.certificate_ends < now else []
+        ended = (ca for ca in self.policy.trust.authorities if ca.not_valid_after_utc < now)
+        return [
+            f"the {each} has expired" for each in (*ours, *(f"client CA {ca.subject.rfc4514_string()}" for ca in ended))
+        ]
 
     def trust(self) -> Trust:
         """Whom we trust at this moment."""

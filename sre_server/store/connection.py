@@ -27,7 +27,9 @@ def _translated(where: Address) -> Iterator[None]:
     try:
         yield
     except (exceptions.AuthenticationError, exceptions.AuthorizationError, exceptions.NoPermissionError) as error:
-        raise StoreRefused(f"{where} does not let us in: {error}; see --cache-user, --cache-password-file.") from error
+        raise StoreRefused(
+            f"{where} does not let us in: {str(error).rstrip('.')}; see --cache-user, --cache-password-file."
+        ) from error
     except exceptions.TimeoutError as error:
         raise StoreUnreachable(f"{where} did not answer in time.") from error
     except exceptions.ResponseError as error:

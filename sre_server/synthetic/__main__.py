@@ -56,13 +56,16 @@ def main(arguments: Sequence[str], environment: Mapping[str, str], output: TextI
     options = usage.parse_args(arguments)
     if not 0 < options.timeout <= MAX_SECONDS:
         usage.error(f"--timeout: it must be more than 0 and at most {MAX_SECONDS:g} seconds")
+    if options.push_to is not None and "@" in options.push_to:
+        usage.error("--push-to: a Pushgateway is asked without a password, and the URL would be told in the log")
     try:
         address = Address.of(options.url)
         context = tls_context(options.certificate, options.private_key, options.server_ca)
     except ValueError as error:
         usage.error(f"--url: {error}")
     except OSError as error:
-        usage.error(f"--certificate, --private-key, --server-ca: they cannot be used: {error}")
+        which = ", ".join(str(path) for path in (options.certificate, options.private_key, options.server_ca))
+        usage.error(f"--certificate, --private-key, --server-ca: {which} cannot be used: {error}")
     with Client(address, context, options.timeout) as client:
         report = make_checks(client)
     registry = registry_of(report, time.time())

@@ -6,6 +6,7 @@ from random import getrandbits
 from typing import Final
 
 import msgspec
+from twisted.web.http import datetimeToString
 
 JSON: Final = b"application/json"
 _SANE_ID: Final = re.compile(rb"[A-Za-z0-9][A-Za-z0-9._:/+=@-]{0,127}")
@@ -34,6 +35,7 @@ def bare_response(status: HTTPStatus, message: str, known_as: str) -> bytes:
     head = (
         f"HTTP/1.1 {status.value} {status.phrase}\r\n"
         f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
-        f"Cache-Control: no-store\r\nX-Request-Id: {known_as}\r\nConnection: close\r\n\r\n"
+        f"Cache-Control: no-store\r\nDate: {datetimeToString().decode('ascii')}\r\n"
+        f"X-Request-Id: {known_as}\r\nConnection: close\r\n\r\n"
     )
     return head.encode("ascii") + body

@@ -49,7 +49,7 @@ class FieldTests(SynchronousTestCase):
         ):
             self.assertEqual(
                 str(self.assertRaises(Malformed, tags_in, text)),
-                "If-Match and If-None-Match take '*', or entity tags as in an ETag, separated by commas.",
+                "If-Match and If-None-Match take '*', or entity tags as in an ETag, quoted, separated by commas.",
             )
             self.assertRaises(Malformed, excludes, text, b'"x"')
             self.assertFalse(is_known(b'"x"', text))

@@ -145,10 +145,24 @@ class ComparedTests(ScalingTestCase):
     def test_the_very_state(self) -> None:
         """Where all is as expected it was the write itself that was refused, and neither 412 nor 409 would be true."""
         for expected in (Expected(UID), Expected(UID, 3)):
-            now = FakeReply(200, [deployment_body(deployment(replicas=3), metadata_only=expected.replicas is None)])
+            counted = expected.replicas is not None
+            script = []
+            for _ in range(1 + counted):
+                now = FakeReply(200, [deployment_body(deployment(replicas=3), metadata_only=not counted)])
+                script += [refusal(422, "", "no more than seven"), now]
             with self.assertRaises(AdmissionRefused) as raised:
-                self.write(refusal(422, "", "no more than seven"), now, expected=expected)
+                self.write(*script, expected=expected)
             self.assertIn("no more than seven", str(raised.exception))
+            self.assertEqual(self.asked(), ["PATCH scale", "GET web"] * (1 + counted))
+            self.cluster.requests.clear()
+
+    def test_there_and_back(self) -> None:
+        """A count that was another one, and is back by the time of the look, is written once more."""
+        now = FakeReply(200, [deployment_body(deployment(replicas=3))])
+        written = self.write(refusal(422, "Invalid", FAILED_TEST), now, accepted(), expected=Expected(UID, 3))
+        self.assertIsInstance(written, Written)
+        self.assertEqual(self.asked(), ["PATCH scale", "GET web", "PATCH scale"])
+        self.assertEqual(self.cluster.bodies[0], self.cluster.bodies[2])
 
     def test_a_422_that_is_about_the_deployment(self) -> None:
         """It is no failed test: nothing is read."""

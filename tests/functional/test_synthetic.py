@@ -188,6 +188,12 @@ class LiveTests(SyntheticTests):
         self.assertEqual((method, where), ("POST", "/metrics/job/sre-server-synthetic/instance/prod"))
         self.assertEqual(samples(body), samples(done.stdout))
 
+    def test_a_push_with_a_password(self) -> None:
+        """It is refused, and not repeated in the log."""
+        done = self.ask(8443, "--push-to=http://user:secret@localhost:1")
+        self.assertEqual((done.returncode, "secret" in done.stdout + done.stderr), (2, False))
+        self.assertIn("--push-to", done.stderr)
+
     def test_a_push_that_fails(self) -> None:
         """It is told on stderr, and hides neither the result nor the exit status."""
         daemon, gateway = self.daemon_ready(), Pushgateway(self, status=500)

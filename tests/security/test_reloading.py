@@ -1,7 +1,9 @@
 """Files that change while the server runs: taken over when they make sense, and when they do not, said so once."""
 
+from datetime import timedelta
 from pathlib import Path
 
+from msgspec.structs import replace
 from twisted.internet.task import Clock
 from twisted.logger import LogLevel, capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
@@ -202,6 +204,27 @@ class GroupTests(ReloadingTests):
         self.look()
         self.assertIsNot(server.policy.context, before.context)
         self.assertEqual((reloading.warnings(), self.failing("TLS files")), ([], 0))
+
+    def test_an_expired_pair(self) -> None:
+        """It does not take the place of one that clients still accept; where there is no better one, readyz tells."""
+        server, files, authority = self.tls()
+        before = server.policy
+        expired = authority.issue("localhost", valid_until=timedelta(seconds=-1))
+        files.certificate.write_bytes(expired.certificate.read_bytes())
+        files.private_key.write_bytes(expired.key.read_bytes())
+        error = self.assertRaises(TLSFilesError, server.reload)
+        self.assertEqual((str(error), server.policy), (f"the certificate {files.certificate} has expired", before))
+        self.assertEqual(server.expired(), [])
+        server = ServerTLS(files)
+        self.assertEqual(server.expired(), [f"the server's certificate {files.certificate} has expired"])
+        server.reload()
+
+    def test_an_expired_ca(self) -> None:
+        """Its clients are refused, and readyz tells why."""
+        _, files, _ = self.tls()
+        old = Authority(self.folder, "Old CA", valid_until=timedelta(seconds=-1))
+        files = replace(files, client_ca=old.file)
+        self.assertEqual(ServerTLS(files).expired(), ["the client CA CN=Old CA has expired"])
 
     def test_a_file_cut_anywhere(self) -> None:
         """However far the writer has come, the last good state serves on."""

@@ -15,11 +15,12 @@ from cryptography.hazmat.primitives.serialization import (
     NoEncryption,
     PrivateFormat,
 )
+from cryptography.x509.oid import ExtendedKeyUsageOID
 from twisted.trial.unittest import SynchronousTestCase
 
 from sre_server.security.pem import TLSFilesError
 from sre_server.security.tls import TLSFiles, load_policy
-from tests.certificates import Authority, ecdsa_key
+from tests.certificates import CLIENT, SERVER, Authority, ecdsa_key
 from tests.fakes import temporary_folder
 
 
@@ -116,6 +117,14 @@ class FilesTests(SynchronousTestCase):
         changed = certificate.public_bytes(Encoding.DER).replace(p256, prime239v1)
         strange = self.file("strange.pem", armoured("CERTIFICATE", changed))
         self.assertIn(str(strange), self.refusal(certificate=strange))
+
+    def test_a_certificate_for_clients(self) -> None:
+        """A certificate whose extended key usage is another would be refused by every client; without one it may be."""
+        pair = self.authority.issue("localhost", usages=[CLIENT])
+        self.assertIn("is not one for servers", self.refusal(certificate=pair.certificate, key=pair.key))
+        for usages in ((), [SERVER], [ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE]):
+            pair = self.authority.issue("localhost", usages=usages)
+            load_policy(TLSFiles(pair.certificate, pair.key, self.authority.file))
 
     def test_an_encrypted_key(self) -> None:
         """A daemon has nobody to ask for a passphrase."""

@@ -66,3 +66,16 @@ class RestoreTests(SharingTestCase):
         self.world.leader = standby
         self.rounds(20, standby)
         self.assertEqual((self.pod.deployments(), self.reloads()), (self.world.deployments, reloads))
+
+    def test_a_write_that_nobody_heard_of(self) -> None:
+        """Where the cluster goes on past it before anybody lists, no watcher notices: the pod itself lets go of it."""
+        self.rounds()
+        before, version = self.world.deployments["shop", "web"], self.world.version
+        self.write("web", 42)
+        self.world.deployments["shop", "web"], self.world.version = before, version
+        self.change("other", 1)
+        self.rounds(2)
+        self.assertEqual(self.pod.cache.deployment("shop", "web").replicas, 42)
+        self.change("other", 2)
+        self.rounds(2)
+        self.assertEqual(self.pod.deployments(), self.world.deployments)
