@@ -233,9 +233,9 @@ class LeaseTests(SynchronousTestCase):
         made = FakeReply(201, [b'{"metadata": {"resourceVersion": "1"}}'])
         found = FakeReply(200, [b'{"metadata": {"resourceVersion": "1"}}'])
         none = refusal(404, "NotFound", "no")
-        transport = FakeTransport([no, none, no, none, made, found, no, found, found])
+        transport = FakeTransport([no, none, no, none, made, none, no, found, no, found, found])
         holder = LeaseHolder("sre", "watch", transport, self.clock.seconds, told=permissions.told)
-        for missing in ("get", "create", "", "update", ""):
+        for missing in ("get", "create", "", "create", "update", ""):
             if missing:
                 error = self.assertRaises(ClusterRefused, holder.attempt)
                 self.assertEqual(str(error), "The cluster refused (403): leases are not for you")
