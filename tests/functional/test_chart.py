@@ -43,6 +43,14 @@ TYPOS: tuple[tuple[str, Values], ...] = (
     ("securityContext.privilege", {"securityContext": {"privilege": False}}),
     ("readinessProbe.period", {"readinessProbe": {"period": 1}}),
     ("networkPolicy.client", {"networkPolicy": {"client": []}}),
+    (
+        "networkPolicy.monitoring[].namespaceSelector.matchLabel",
+        {"networkPolicy": {"monitoring": [{"namespaceSelector": {"matchLabel": {"a": "b"}}}]}},
+    ),
+    (
+        "topologySpreadConstraints[].labelSelector.matchlabels",
+        {"topologySpreadConstraints": [{"labelSelector": {"matchlabels": {"a": "b"}}}]},
+    ),
     ("tolerations[].operater", {"tolerations": [{"operater": "Exists"}]}),
     ("topologySpreadConstraints[].skew", {"topologySpreadConstraints": [{"skew": 1}]}),
     ("syntheticQueries.clientCertificate.secret", {"syntheticQueries": {"clientCertificate": {"secret": "x"}}}),
