@@ -128,7 +128,9 @@ class ClusterCache(Freshness):
             if self._list_includes(listed, written):
                 del self._written[namespace, name]
             else:
-                replaced.setdefault(namespace, {})[name] = written.deployment
+                told = replaced.setdefault(namespace, {})
+                self._written[namespace, name] = replace(written, heard=told.get(name))
+                told[name] = written.deployment
         before = self._deployments
         if scope is None:
             self._deployments = replaced
@@ -201,11 +203,13 @@ class ClusterCache(Freshness):
         return True
 
     def _delete(self, deployment: Deployment) -> None:
-        by_name = self._deployments.get(deployment.namespace, {})
-        known = by_name.get(deployment.name)
+        by_name, key = self._deployments.get(deployment.namespace, {}), (deployment.namespace, deployment.name)
+        known, written = by_name.get(deployment.name), self._written.get(key)
         if known is None or known.uid != deployment.uid:
+            if written and written.heard and written.heard.uid == deployment.uid:
+                self._written[key] = replace(written, heard=None)
             return
-        self._written.pop((deployment.namespace, deployment.name), None)
+        self._written.pop(key, None)
         del by_name[deployment.name]
         if not by_name:
             del self._deployments[deployment.namespace]

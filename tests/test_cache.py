@@ -278,6 +278,28 @@ class LostWriteTests(CacheTestCase):
             self.assertEqual(event, Changed(DEPLOYMENTS, self.clock.seconds(), [Put(expected, gap=True)], "103"))
             self.assertTrue(self.cache.is_heard("shop", "web"))
 
+    def test_listed_meanwhile(self) -> None:
+        """What a list had that was made before the write counts as told, and so does that it had nothing."""
+        for items, count in (([deployment(replicas=5, version="96")], 5), ([], None)):
+            self.clock.advance(1)
+            self.list_deployments(deployment(replicas=3, version="90"))
+            self.clock.advance(1)
+            self.cache.written(deployment(replicas=7, version="102"))
+            asked_at = self.clock.seconds() - 0.5
+            self.cache.apply(Listed(DEPLOYMENTS, "101", asked_at, deployments=by_name(items)))
+            self.assertEqual(self.cache.deployment("shop", "web").replicas, 7)
+            self.bookmark("103")
+            found = self.cache.find("shop", "web")
+            self.assertEqual(found and found.replicas, count)
+
+    def test_deleted_meanwhile(self) -> None:
+        """What was told before the write of a successor, and was deleted, does not come back."""
+        self.cache.written(deployment(replicas=7, version="102", uid="successor"))
+        self.change(Deleted(deployment(replicas=3, version="95")))
+        self.assertEqual(self.cache.deployment("shop", "web").replicas, 7)
+        self.bookmark("103")
+        self.assertIsNone(self.cache.find("shop", "web"))
+
     def test_never_heard_of(self) -> None:
         """A Deployment that was known by the write alone is not there."""
         self.cache.written(deployment("new", version="101"))
