@@ -147,7 +147,11 @@ def make_api(
         returning = Returning(reactor, day.temporaries, endings, ends.on_time, wall)
     temporary = TemporaryCounts(cache, day.temporaries, judge, ends, setting, returning, wall)
     planner = Planner(cache, day, judge, guards.guardrails, surveyor, temporary.said)
-    health = Health(cache, permissions, watching, warnings, troubles, awaited)
+
+    def all_warnings() -> list[str]:
+        return [*warnings(), *day.temporaries.warnings()]
+
+    health = Health(cache, permissions, watching, all_warnings, troubles, awaited)
     gate_a, gate_b = gate(FAMILY_A), gate(FAMILY_B)
     slices, newness = Slices(reactor), Newness(reactor, cache)
     names, counts = ListBodies(cache, names_in, slices), ListBodies(cache, counts_in, slices)

@@ -184,13 +184,15 @@ class Temporaries:
                 "The ConfigMap of --temporary-store has not been heard of lately: /readyz?verbose says why.",
                 RETRY_SECONDS,
             )
-        if not self._exists:
-            namespace, name = self._source.namespace, self._source.name
-            raise Unavailable(
-                f"The ConfigMap of --temporary-store does not exist: kubectl create configmap {name} "
-                f"--namespace {namespace}",
-                60,
-            )
+        if missing := self.warnings():
+            raise Unavailable(missing[0], 60)
+
+    def warnings(self) -> list[str]:
+        """Say how to make the ConfigMap, if there is to be one, and is none."""
+        if self._source is None or self._exists or not self.are_known:
+            return []
+        make = f"kubectl create configmap {self._source.name} --namespace {self._source.namespace}"
+        return [f"The ConfigMap of --temporary-store does not exist: {make}"]
 
     def of(self, uid: str) -> Known | None:
         """The temporary count of the Deployment with this UID; None if it has none, or none that is known."""

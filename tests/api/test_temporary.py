@@ -196,10 +196,12 @@ class TemporaryTests(TemporaryTestCase):
         self.assertEqual((answer.status, answer.json()["message"]), (503, message))
         self.assertIn("temporary", server.get("/deployments/shop/web").json()["not_known"])
         self.assertEqual(server.get("/deployments/shop/web/replicas").status, 200)
+        self.assertEqual(server.get("/readyz?verbose").json(), {"warnings": []})
         self.list_notes(exists=False)
         answer = self.server.get(URL)
         self.assertEqual((answer.status, answer.header("Retry-After")), (503, "60"))
         self.assertIn("kubectl create configmap temporary --namespace sre", answer.json()["message"])
+        self.assertEqual(self.server.get("/readyz?verbose").json(), {"warnings": [answer.json()["message"]]})
 
     def test_permissions(self) -> None:
         """Whoever may only read sees it; whoever may not sees none of it."""
