@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum
-from typing import Final
+from typing import Final, Protocol
 
 from msgspec import Struct
 
@@ -140,3 +140,10 @@ class Changed(Struct, frozen=True):
 
 
 Event = Listed | Changed
+
+
+class Emit(Protocol):
+    """Takes what was heard, from any thread."""
+
+    def __call__(self, *events: Event) -> object:
+        """Take it, all in one step."""

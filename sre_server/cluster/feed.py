@@ -33,7 +33,7 @@ from sre_server.errors import (
     StoreIncomplete,
     StoreUnreachable,
 )
-from sre_server.news import Event
+from sre_server.news import Emit, Event
 from sre_server.texts import sentence
 
 FIRST_DELAY: Final = 0.8
@@ -47,13 +47,6 @@ AWAITED_SECONDS: Final = 30.0
 _NOT_THERE: Final = frozenset({FORBIDDEN, 404})
 
 
-class Emit(Protocol):
-    """Takes what was heard, from any thread."""
-
-    def __call__(self, *events: Event) -> object:
-        """Take it, all in one step."""
-
-
 class Cycle(Protocol):
     """One source's blocking work; see `sre_server.cluster.watching.Reflector`."""
 
@@ -61,7 +54,7 @@ class Cycle(Protocol):
     def source(self) -> Hashable:
         """What it is the work of, as log lines name it."""
 
-    def cycle(self, emit: "Emit") -> None:
+    def cycle(self, emit: Emit) -> None:
         """Run once, in a thread; emits what belongs together at once, and nothing to say that all is well."""
 
     def interrupt(self) -> None:

@@ -1,4 +1,4 @@
-"""Writing: one PATCH of one Deployment's `scale` subresource, exactly one attempt.
+"""Writing: one PATCH of one Deployment's `scale` subresource, and another one only where the cluster changed nothing.
 
 Nothing is queued: when every thread is busy with a slow cluster, a further write is refused at once, so that no write
 happens later than its caller believes. An outcome that is not known is called unknown, and the write is not repeated

@@ -12,7 +12,7 @@ from typing import Final
 from twisted.logger import Logger
 
 from sre_server.errors import StoreForged, StoreIncomplete
-from sre_server.news import Change, Changed, Event, Source
+from sre_server.news import Change, Changed, Emit, Event, Source
 from sre_server.store.ahead import Ahead
 from sre_server.store.contents import Contents, Lists, belongs
 from sre_server.store.deciding import Shown
@@ -22,8 +22,6 @@ from sre_server.store.options import StoreOptions
 from sre_server.store.records import Entry, Position, place_of
 from sre_server.telemetry.metrics import Metrics
 
-Emit = Callable[..., object]
-"""Takes events, all in one step."""
 BLOCK_SECONDS: Final = 2.0
 SILENT_SECONDS: Final = 5.0
 JITTER_SECONDS: Final = 10.0
