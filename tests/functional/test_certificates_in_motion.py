@@ -1,7 +1,8 @@
 """Certificates, revocation lists and CAs that change under a living connection, and files that make no sense meanwhile.
 
-A change counts soon, on the next request of an old connection as in every new handshake; what cannot be used
-leaves everything as it was, and says so in the log, in the metrics and in `readyz?verbose`.
+A change counts within 10 s, which `tests/security/test_reloading.py` holds to the second, on the next request of an old
+connection as in every new handshake; what cannot be used leaves everything as it was, and says so in the log, in the
+metrics and in `readyz?verbose`.
 """
 
 import ssl
@@ -73,7 +74,7 @@ class MotionTests(SynchronousTestCase):
         return None
 
     def wait_for(self, what: str, condition: Callable[[], bool]) -> None:
-        """Wait for what was promised soon, asking gently."""
+        """Wait for what was promised, asking gently, and report how long that took."""
         began = time.monotonic()
         while not condition():
             self.assertLess(time.monotonic() - began, WITHIN, what)
@@ -81,7 +82,7 @@ class MotionTests(SynchronousTestCase):
         report(f"{what}: {time.monotonic() - began:.1f} s of {WITHIN:.0f} s")
 
     def assert_refused(self, what: str, connection: HTTPSConnection, path: str, status: int) -> None:
-        """Check that the next request of a connection gets this status soon, and then the end."""
+        """Check that the next request of a connection gets this status in time, and then the end."""
         answers = [self.get(connection, path)]
 
         def refused() -> bool:
@@ -154,7 +155,7 @@ class MotionTests(SynchronousTestCase):
         self.assertTrue(self.is_let_in(bob))
 
     def test_an_authority_that_is_withdrawn(self) -> None:
-        """Clients of a CA that is added get in soon, and are refused soon of its withdrawal."""
+        """Clients of a CA that is added get in soon, and are refused soon after its withdrawal."""
         authorities = self.folder / "clients.pem"
         authorities.write_bytes(self.own.file.read_bytes())
         self.start(client_ca=authorities)
@@ -170,7 +171,7 @@ class MotionTests(SynchronousTestCase):
         self.assertIn("UNKNOWN_CA", self.alert(bob) or "")
 
     def test_a_pair_that_makes_no_sense(self) -> None:
-        """A half-written or mismatched pair leaves the last good one in use; a whole one is used soon."""
+        """A half-written or mismatched pair leaves the last good one in use; a whole one is taken over."""
         served, new = self.own.issue("localhost"), self.own.issue("localhost")
         self.start(server=served)
         certificate = new.certificate.read_bytes()
