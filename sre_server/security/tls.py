@@ -93,8 +93,8 @@ def _load_certificates(pem: bytes) -> list[x509.Certificate]:
 def _is_for_servers(certificate: x509.Certificate) -> bool:
     try:
         usages = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
-    except (x509.ExtensionNotFound, ValueError):
-        return True
+    except (x509.ExtensionNotFound, x509.DuplicateExtension, x509.UnsupportedGeneralNameType, ValueError):
+        return True  # what else is in a certificate that the library does not read is for its clients to judge
     return bool({ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE} & set(usages))
 
 
