@@ -50,7 +50,12 @@ class Policy(Struct, frozen=True, eq=False):
 
     context: SSL.Context
     trust: Trust
+    certificate_begins: datetime
     certificate_ends: datetime
+
+    def is_current(self, now: datetime) -> bool:
+        """Tell whether our own certificate is valid."""
+        return self.certificate_begins <= now <= self.certificate_ends
 
 
 def load_policy(files: TLSFiles, before: Trust | None = None) -> Policy:
@@ -81,7 +86,7 @@ def load_policy(files: TLSFiles, before: Trust | None = None) -> Policy:
         raise TLSFilesError(
             f"the pair {files.certificate}, {files.private_key} cannot be used: {_reason(error)}"
         ) from error
-    return Policy(context, trust, leaf.not_valid_after_utc)
+    return Policy(context, trust, leaf.not_valid_before_utc, leaf.not_valid_after_utc)
 
 
 def _load_certificates(pem: bytes) -> list[x509.Certificate]:
@@ -121,11 +126,12 @@ class ServerTLS:
     def reload(self) -> None:
         """Read the files again and use them for every later handshake; raises TLSFilesError, changing nothing.
 
-        A certificate that has expired does not take the place of one that has not.
+        A certificate that has expired, or is not valid yet, does not take the place of one that is valid.
         """
-        policy = load_policy(self.files, self.policy.trust)
-        if policy.certificate_ends < datetime.now(UTC) <= self.policy.certificate_ends:
-            raise TLSFilesError(f"the certificate {self.files.certificate} has expired")
+        policy, now = load_policy(self.files, self.policy.trust), datetime.now(UTC)
+        if self.policy.is_current(now) and not policy.is_current(now):
+            why = "has expired" if policy.certificate_ends < now else "is not valid yet"
+            raise TLSFilesError(f"the certificate {self.files.certificate} {why}")
         self.policy = policy
 
     def expired(self) -> list[str]:

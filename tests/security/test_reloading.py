@@ -215,6 +215,13 @@ class GroupTests(ReloadingTests):
         error = self.assertRaises(TLSFilesError, server.reload)
         self.assertEqual((str(error), server.policy), (f"the certificate {files.certificate} has expired", before))
         self.assertEqual(server.expired(), [])
+        early = authority.issue("localhost", valid_from=timedelta(hours=1))
+        for path, of in ((files.certificate, early.certificate), (files.private_key, early.key)):
+            path.write_bytes(of.read_bytes())
+        error = self.assertRaises(TLSFilesError, server.reload)
+        self.assertEqual((str(error), server.policy), (f"the certificate {files.certificate} is not valid yet", before))
+        for path, of in ((files.certificate, expired.certificate), (files.private_key, expired.key)):
+            path.write_bytes(of.read_bytes())
         server = ServerTLS(files)
         self.assertEqual(server.expired(), [f"the server's certificate {files.certificate} has expired"])
         server.reload()
