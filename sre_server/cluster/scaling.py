@@ -5,6 +5,7 @@ happens later than its caller believes. An outcome that is not known is called u
 (nor does client-go's rest/request.go repeat a write after a connection error).
 """
 
+import time
 from collections.abc import Callable
 from typing import Final, TypeVar
 
@@ -24,6 +25,8 @@ from sre_server.model import Expected, State, Written
 
 FIELD_MANAGER: Final = "sre-server"
 READ_TIMEOUT: Final = 10.0
+AGAIN_SECONDS: Final = 1.0
+"""Later than this nothing is sent for the second time: callers rely on how long a write takes at most."""
 BOUNDS: Final = Bounds(running=16, running_per_client=8)
 """Half for one client: it cannot hold up the others by itself, and a burst of its own still goes through."""
 _T = TypeVar("_T")
@@ -41,6 +44,7 @@ def set_replicas(
     Raises NotFound, Conflict, AdmissionRefused, ClusterThrottled, Unavailable or ClusterRefused (nothing was changed),
     ClusterUnreachable (never sent), ClusterTimedOut or ClusterBroke (outcome unknown).
     """
+    began = time.monotonic()
     path = f"/apis/apps/v1/namespaces/{namespace}/deployments/{name}/scale"
     # A connection that was idle may be dead already, and its first request has to find out: no write is that request.
     headers = {"Content-Type": "application/json-patch+json", "Connection": "close"}
@@ -61,7 +65,7 @@ def set_replicas(
         state = look(transport, namespace, name, count=expected.replicas is not None)
         if not expected.fits(state):
             return state
-        if again and expected.replicas is not None:
+        if again and expected.replicas is not None and time.monotonic() - began < AGAIN_SECONDS:
             return set_replicas(transport, namespace, name, replicas, expected, again=False)
     raise refusal
 

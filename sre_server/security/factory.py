@@ -84,7 +84,7 @@ def make_security(
     def warnings() -> list[str]:
         lists = tls.trust().expired_revocations()
         due = [f"the revocation list of {issuer} is past its next update" for issuer in lists]
-        return reloading.warnings() + tls.expired() + due
+        return reloading.warnings() + tls.warnings() + due
 
     audit = AuditLogService(reactor, _audit_sink(audit_log, stdout), metrics.audit_failures.inc, abandoned)
     return Security(CertificateClients(tls.trust), authorizer, rules, audit, reloading, warnings)

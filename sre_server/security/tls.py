@@ -46,16 +46,12 @@ class TLSFiles(Struct, frozen=True):
 
 
 class Policy(Struct, frozen=True, eq=False):
-    """One state of the files: the context that handshakes use, whom it trusts, and when our own certificate ends."""
+    """One state of the files: the context of handshakes, whom it trusts, and how long our certificate is valid."""
 
     context: SSL.Context
     trust: Trust
     certificate_begins: datetime
     certificate_ends: datetime
-
-    def is_current(self, now: datetime) -> bool:
-        """Tell whether our own certificate is valid."""
-        return self.certificate_begins <= now <= self.certificate_ends
 
 
 def load_policy(files: TLSFiles, before: Trust | None = None) -> Policy:
@@ -126,22 +122,18 @@ class ServerTLS:
     def reload(self) -> None:
         """Read the files again and use them for every later handshake; raises TLSFilesError, changing nothing.
 
-        A certificate that has expired, or is not valid yet, does not take the place of one that is valid.
+        A certificate that is not valid is used all the same: refusing it would keep out revocations that come with it.
         """
-        policy, now = load_policy(self.files, self.policy.trust), datetime.now(UTC)
-        if self.policy.is_current(now) and not policy.is_current(now):
-            why = "has expired" if policy.certificate_ends < now else "is not valid yet"
-            raise TLSFilesError(f"the certificate {self.files.certificate} {why}")
-        self.policy = policy
+        self.policy = load_policy(self.files, self.policy.trust)
 
-    def expired(self) -> list[str]:
-        """Say what has expired of what is in use: our own certificate, and the CAs, whose clients are refused."""
-        now = datetime.now(UTC)
-        ours = [f"server's certificate {self.files.certificate}"] if self.policy.certificate_ends < now else []
-        ended = (ca for ca in self.policy.trust.authorities if ca.not_valid_after_utc < now)
-        return [
-            f"the {each} has expired" for each in (*ours, *(f"client CA {ca.subject.rfc4514_string()}" for ca in ended))
-        ]
+    def warnings(self) -> list[str]:
+        """Say what is not valid of what is in use: our own certificate, and the CAs, whose clients are refused."""
+        now, policy = datetime.now(UTC), self.policy
+        used = {f"server's certificate {self.files.certificate}": (policy.certificate_begins, policy.certificate_ends)}
+        for ca in policy.trust.authorities:
+            used[f"client CA {ca.subject.rfc4514_string()}"] = (ca.not_valid_before_utc, ca.not_valid_after_utc)
+        ended = [f"the {what} has expired" for what, (_, ends) in used.items() if ends < now]
+        return ended + [f"the {what} is not valid yet" for what, (begins, _) in used.items() if begins > now]
 
     def trust(self) -> Trust:
         """Whom we trust at this moment."""

@@ -5,6 +5,7 @@ import contextlib
 import msgspec
 from twisted.trial.unittest import SynchronousTestCase
 
+from sre_server.cluster import scaling
 from sre_server.cluster.scaling import set_replicas
 from sre_server.errors import (
     AdmissionRefused,
@@ -163,6 +164,14 @@ class ComparedTests(ScalingTestCase):
         self.assertIsInstance(written, Written)
         self.assertEqual(self.asked(), ["PATCH scale", "GET web", "PATCH scale"])
         self.assertEqual(self.cluster.bodies[0], self.cluster.bodies[2])
+
+    def test_there_and_back_too_late(self) -> None:
+        """Where finding that out took long, nothing is sent again: a write ends in time."""
+        self.patch(scaling, "AGAIN_SECONDS", 0.0)
+        now = FakeReply(200, [deployment_body(deployment(replicas=3))])
+        with self.assertRaises(AdmissionRefused):
+            self.write(refusal(422, "Invalid", FAILED_TEST), now, expected=Expected(UID, 3))
+        self.assertEqual(self.asked(), ["PATCH scale", "GET web"])
 
     def test_a_422_that_is_about_the_deployment(self) -> None:
         """It is no failed test: nothing is read."""

@@ -205,33 +205,27 @@ class GroupTests(ReloadingTests):
         self.assertIsNot(server.policy.context, before.context)
         self.assertEqual((reloading.warnings(), self.failing("TLS files")), ([], 0))
 
-    def test_an_expired_pair(self) -> None:
-        """It does not take the place of one that clients still accept; where there is no better one, readyz tells."""
+    def test_a_pair_that_is_not_valid(self) -> None:
+        """It is used, as revocations come with it, and readyz tells why clients refuse the server."""
         server, files, authority = self.tls()
-        before = server.policy
-        expired = authority.issue("localhost", valid_until=timedelta(seconds=-1))
-        files.certificate.write_bytes(expired.certificate.read_bytes())
-        files.private_key.write_bytes(expired.key.read_bytes())
-        error = self.assertRaises(TLSFilesError, server.reload)
-        self.assertEqual((str(error), server.policy), (f"the certificate {files.certificate} has expired", before))
-        self.assertEqual(server.expired(), [])
-        early = authority.issue("localhost", valid_from=timedelta(hours=1))
-        for path, of in ((files.certificate, early.certificate), (files.private_key, early.key)):
-            path.write_bytes(of.read_bytes())
-        error = self.assertRaises(TLSFilesError, server.reload)
-        self.assertEqual((str(error), server.policy), (f"the certificate {files.certificate} is not valid yet", before))
-        for path, of in ((files.certificate, expired.certificate), (files.private_key, expired.key)):
-            path.write_bytes(of.read_bytes())
-        server = ServerTLS(files)
-        self.assertEqual(server.expired(), [f"the server's certificate {files.certificate} has expired"])
-        server.reload()
+        self.assertEqual(server.warnings(), [])
+        for pair, why in (
+            (authority.issue("localhost", valid_until=timedelta(seconds=-1)), "has expired"),
+            (authority.issue("localhost", valid_from=timedelta(hours=1)), "is not valid yet"),
+        ):
+            before = server.trust()
+            files.certificate.write_bytes(pair.certificate.read_bytes())
+            files.private_key.write_bytes(pair.key.read_bytes())
+            server.reload()
+            self.assertIsNot(server.trust(), before)
+            self.assertEqual(server.warnings(), [f"the server's certificate {files.certificate} {why}"])
 
     def test_an_expired_ca(self) -> None:
         """Its clients are refused, and readyz tells why."""
         _, files, _ = self.tls()
         old = Authority(self.folder, "Old CA", valid_until=timedelta(seconds=-1))
         files = replace(files, client_ca=old.file)
-        self.assertEqual(ServerTLS(files).expired(), ["the client CA CN=Old CA has expired"])
+        self.assertEqual(ServerTLS(files).warnings(), ["the client CA CN=Old CA has expired"])
 
     def test_a_file_cut_anywhere(self) -> None:
         """However far the writer has come, the last good state serves on."""
