@@ -1,6 +1,6 @@
 """All objects that are shared, in the buckets of the snapshot; for one thread."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from typing import TypeVar
 
@@ -35,12 +35,6 @@ class Contents:
         """Every object, with its place."""
         for bucket in self._buckets:
             yield from bucket.items()
-
-    def __eq__(self, other: object) -> bool:
-        """Tell whether the same objects are in both."""
-        return isinstance(other, Contents) and self._buckets == other._buckets
-
-    __hash__ = None  # type: ignore[assignment]  # it changes
 
     def get(self, place: Place) -> Object | None:
         """The object of a place."""
@@ -96,13 +90,21 @@ class Contents:
         """The rows of a chunk."""
         return [row_of(item) for item in self._buckets[bucket].values()]
 
-    def reuse(self, known: "Contents") -> None:
+    def by_source(self) -> list[dict[Place, Object]]:
+        """Sort all objects by the number of the source that they are of."""
+        found: list[dict[Place, Object]] = [{} for _ in self.sources]
+        for place, item in self:
+            number = self.source_of(place)
+            if number is not None:
+                found[number][place] = item
+        return found
+
+    def reuse(self, known: Iterable[tuple[Place, Object]]) -> None:
         """Keep the object in `known` wherever an equal one is in the same place."""
-        for bucket in self._buckets:
-            for place, item in bucket.items():
-                before = known.get(place)
-                if before is not None and before == item:
-                    bucket[place] = before
+        for place, item in known:
+            bucket = self._buckets[bucket_of(place)]
+            if bucket.get(place) == item:
+                bucket[place] = item
 
 
 class Lists:
@@ -110,7 +112,7 @@ class Lists:
 
     def __init__(self, contents: Contents) -> None:
         self._contents = contents
-        self._by_source: list[list[tuple[Place, Object]]] = []
+        self._by_source: list[dict[Place, Object]] = []
 
     def listed(self, version: str, source: Source, heard_at: float, *, undoes: bool) -> Listed:
         """Make the event that tells of all objects of a source.
@@ -130,13 +132,8 @@ class Lists:
         return listed(others=self._tree(source, Notes))
 
     def _of(self, source: Source, kind: type[_Kind]) -> Iterator[tuple[Place, _Kind]]:
-        if not self._by_source:
-            self._by_source = [[] for _ in self._contents.sources]
-            for place, item in self._contents:
-                number = self._contents.source_of(place)
-                if number is not None:
-                    self._by_source[number].append((place, item))
-        for place, item in self._by_source[self._contents.sources.index(source)]:
+        self._by_source = self._by_source or self._contents.by_source()
+        for place, item in self._by_source[self._contents.sources.index(source)].items():
             if isinstance(item, kind):
                 yield place, item
 

@@ -1,38 +1,67 @@
-"""May a state that was loaded replace the one that readers were shown? Not if that would take them back.
+"""May what was loaded of a source replace what readers were shown of it? Not if that would take them back.
 
 A watcher that has just taken over may have heard less than the last one had. What it publishes is followed, and shown
-once it has caught up. Its own watch hears something within 90 s, or lists: whoever is behind for longer is not behind,
-the cluster itself went back.
+once it has caught up. Its own watch hears something within 90 s, or lists: who goes on hearing the cluster and stays
+behind for longer is not behind: the cluster itself went back. One that is forbidden a namespace hears nothing of it,
+and may have much to hear once that is permitted.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Final
 
+from sre_server.model import Object
 from sre_server.store.contents import Contents
+from sre_server.store.records import Place
 from sre_server.texts import at_least_as_new
 
 BEHIND_SECONDS: Final = 100.0
+SILENT_SECONDS: Final = 90.0
 
 
-def reaches(versions: Sequence[str], others: Sequence[str]) -> bool:
-    """Tell whether each source's resourceVersion is at least the other one."""
-    return all(map(at_least_as_new, versions, others))
+class Lag:
+    """How long a source has been heard, while it was behind."""
+
+    def __init__(self) -> None:
+        """Be heard at no time yet."""
+        self._since: float | None = None
+        self._heard_at = 0.0
+
+    def heard(self, at: float) -> None:
+        """Learn when it was heard last; what comes after a silence begins anew."""
+        if self._since is None or at - self._heard_at >= SILENT_SECONDS:
+            self._since = at
+        self._heard_at = at
+
+    @property
+    def is_too_long(self) -> bool:
+        """Whether it would have caught up by now."""
+        return self._since is not None and self._heard_at - self._since >= BEHIND_SECONDS
 
 
 class Shown:
-    """What readers were shown last: the contents, as of some resourceVersions, and the cluster's last restoration."""
+    """What readers were shown last of a source: objects, as of a resourceVersion and the cluster's last restoration."""
 
-    def __init__(self, contents: Contents, versions: Sequence[str], restored: int, at: float) -> None:
-        """Remember it; `at` is when something else was found to be there."""
-        self.contents = contents
-        self._versions = versions
+    def __init__(self, number: int, objects: Mapping[Place, Object], version: str, restored: int) -> None:
+        """Remember it of the source of this number."""
+        self.objects = objects
+        self._number = number
+        self._version = version
         self._restored = restored
-        self._at = at
+        self._lag = Lag()
 
-    def is_undone(self, versions: Sequence[str], restored: int, now: float) -> bool:
+    def gives_way(self, contents: Contents, version: str, restored: int, heard_at: float) -> bool:
+        """Tell whether these contents, of which the cluster was heard then, may be shown instead."""
+        if at_least_as_new(version, self._version) or self._is_in(contents):
+            return True
+        self._lag.heard(heard_at)
+        return self.is_undone(version, restored)
+
+    def is_undone(self, version: str, restored: int) -> bool:
         """Tell whether the cluster itself went back, so that what was shown, or written, is no more."""
-        return restored > self._restored or (now - self._at >= BEHIND_SECONDS and not reaches(versions, self._versions))
+        is_earlier = not at_least_as_new(version, self._version)
+        return restored > self._restored or (is_earlier and self._lag.is_too_long)
 
-    def may_give_way(self, contents: Contents, versions: Sequence[str], restored: int, now: float) -> bool:
-        """Tell whether these contents may be shown now."""
-        return self.is_undone(versions, restored, now) or reaches(versions, self._versions) or contents == self.contents
+    def _is_in(self, contents: Contents) -> bool:
+        return contents.counts[self._number] == len(self.objects) and all(
+            contents.get(place) == item for place, item in self.objects.items()
+        )

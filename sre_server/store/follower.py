@@ -41,7 +41,6 @@ class _Following:
         self.position = position
         self.versions = versions
         self.restored = restored
-        self.told = False
         self.is_amid = False
         """Whether the last entry was half of something."""
 
@@ -68,7 +67,8 @@ class Follower:
         self._chance = chance or random.SystemRandom()
         self._now = now
         self._following: _Following | None = None
-        self._shown: Shown | None = None
+        self._shown: dict[Source, Shown] = {}
+        """What was told of sources of which nothing was told since the last load."""
         self._ahead = Ahead()
         self._told: dict[Source, float] = {}
         self._heard_at = self._checked_at = self._probed_at = self._reconnected_at = now()
@@ -133,14 +133,18 @@ class Follower:
         self._metrics.store_reloads.labels(reason).inc()
         delay = JITTER_SECONDS * self._chance.random()
         self.log.warn("{error} Everything is loaded again in {delay:.1f} s.", error=error, delay=delay)
-        if following is not None and following.told:
-            self._shown = Shown(following.contents, following.versions, following.restored, self._now())
+        if following is not None:
+            told = enumerate(zip(self._sources, following.contents.by_source(), following.versions, strict=False))
+            for number, (source, objects, version) in told:
+                if source in self._told:
+                    self._shown[source] = Shown(number, objects, version, following.restored)
+        self._told = {}
         self._link.interrupted.wait(delay)
 
     def _load(self, reader: Reader) -> _Following:
         loaded = reader.load()
-        if self._shown is not None:
-            loaded.contents.reuse(self._shown.contents)
+        for shown in self._shown.values():
+            loaded.contents.reuse(shown.objects.items())
         self._following = _Following(loaded.contents, loaded.position, loaded.versions, loaded.restored)
         self._ahead.reconnected()
         self._ahead.read(loaded.read_at)
@@ -168,15 +172,7 @@ class Follower:
 
     def _tell(self, following: _Following, entry: Entry, changes: Sequence[Change] | None, emit: Emit) -> None:
         """Tell of changes or, as of the first ones and of those of several entries, of all that there is, at once."""
-        ahead, undoes = self._ahead.seconds, False
-        if not following.told:
-            shown, at = self._shown, self._now()
-            if ahead is None or (
-                shown and not shown.may_give_way(following.contents, entry.versions, following.restored, at)
-            ):
-                return
-            undoes = shown is not None and shown.is_undone(entry.versions, following.restored, at)
-            self._shown, following.told, self._told = None, True, {}
+        ahead = self._ahead.seconds
         events: list[Event] = []
         lists = Lists(following.contents)
         for source, heard, version in zip(self._sources, entry.heard, entry.versions, strict=False):
@@ -185,6 +181,12 @@ class Follower:
             heard_at = told if heard is None or ahead is None else max(heard - ahead, told or heard - ahead)
             if heard_at is None:
                 continue
+            shown, undoes = self._shown.get(source), False
+            if shown is not None:
+                if not shown.gives_way(following.contents, version, following.restored, heard_at):
+                    continue
+                undoes = shown.is_undone(version, following.restored)
+                del self._shown[source]
             self._told[source] = heard_at
             if told is None or changes is None:
                 events.append(lists.listed(version, source, heard_at, undoes=undoes))

@@ -14,7 +14,7 @@ from msgspec import Struct
 from sre_server.model import Deployment, Object
 from sre_server.news import Event, Listed, Put, Source
 from sre_server.store.contents import Contents, belongs
-from sre_server.store.deciding import BEHIND_SECONDS
+from sre_server.store.deciding import BEHIND_SECONDS, Lag
 from sre_server.store.records import Place, Row, place_of, row_of
 from sre_server.texts import at_least_as_new
 
@@ -47,10 +47,14 @@ class Mirror:
         self._known: dict[Source, _Known] = {}
         self._told: Sequence[_Known] = [_Known()] * len(sources)
         self._pending: dict[Place, Object | None] = {}
+        self.has_news = False
+        """Whether there may be more to take than last time: what we are behind in is held back for long."""
         self._gaps: set[Place] = set()
         """Those of them that hide a count which was there before, and is not published either."""
         self._published = Contents(sources)
-        self._floor: tuple[Sequence[str], float] | None = None
+        self._floors: dict[Source, tuple[str, Lag]] = {}
+        """Of the sources in which we may be behind: at which version others have told of them."""
+        self._taken_over_at = 0.0
         self._is_amid = False
         self._restores = 0
 
@@ -125,6 +129,7 @@ class Mirror:
         if isinstance(item, Deployment) and (gap or _counts(hidden, item)):
             self._gaps.add(place)
         self._pending[place] = item
+        self.has_news = True
 
     # What the publishing thread does.
 
@@ -144,24 +149,24 @@ class Mirror:
                 source = loaded.source_of(place)
                 if source is not None and self._sources[source] in self._known:
                     self._set(place, heard.get(place), gap=True)
-            self._floor, self._is_amid = (versions, now), is_amid
             # Another release, or one with other options, has fewer sources or more.
             theirs = [*versions, *[""] * len(self._sources)][: len(self._sources)]
             self._told = [_Known(None, version) for version in theirs]
+            self._floors = {source: (version, Lag()) for source, version in zip(self._sources, theirs, strict=True)}
+            self._taken_over_at, self._is_amid = now, is_amid
 
     def restart(self) -> None:
         """Count everything that was heard as published."""
         with self._lock:
             for place, item in self._pending.items():
                 self._published.set(place, item)
-            self._pending, self._gaps, self._floor, self._is_amid = {}, set(), None, False
+            self._pending, self._gaps, self._floors, self._is_amid = {}, set(), {}, False
             self._tell({})
 
     def take(self, now: float) -> Batch:
         """Take what is pending, as far as an entry has room; it counts as published from now on."""
         with self._lock:
-            known = self._all_known()
-            behind = self._behind(known, now)
+            behind = self._behind()
             free = (place for place in self._pending if not any(belongs(place, source) for source in behind))
             places, rows = list(islice(free, ROWS_AT_ONCE + 1)), []
             for place in places[:ROWS_AT_ONCE]:
@@ -172,7 +177,9 @@ class Mirror:
                     rows.append(row_of(before, deleted=True))
                 self._published.set(place, item)
                 self._gaps.discard(place)
-            more = len(places) > ROWS_AT_ONCE or (self._is_amid and bool(behind))
+            self.has_news = len(places) > ROWS_AT_ONCE
+            may_catch_up = bool(behind) and now - self._taken_over_at < BEHIND_SECONDS
+            more = self.has_news or (self._is_amid and may_catch_up)
             if not more:
                 self._tell(behind)
                 self._is_amid = False
@@ -189,16 +196,18 @@ class Mirror:
     def _all_known(self) -> list[_Known]:
         return [self._known.get(source, _Known()) for source in self._sources]
 
-    def _behind(self, known: Sequence[_Known], now: float) -> Mapping[Source, str]:
+    def _behind(self) -> Mapping[Source, str]:
         """Of which sources what was taken over is newer than what we have heard, and its version; see `deciding`."""
-        if self._floor is None:
-            return {}
-        versions, since = self._floor
-        floors = zip(self._sources, known, versions, strict=False)  # an earlier release has fewer sources
-        behind = {source: floor for source, ours, floor in floors if not at_least_as_new(ours.version, floor)}
-        if not behind or now - since >= BEHIND_SECONDS:
-            self._floor = None
-            return {}
+        behind = {}
+        for source, (floor, lag) in list(self._floors.items()):
+            known = self._known.get(source)
+            if known is None or known.heard_at is None:
+                continue
+            lag.heard(known.heard_at)
+            if at_least_as_new(known.version, floor) or lag.is_too_long:
+                del self._floors[source]
+            else:
+                behind[source] = floor
         return behind
 
     def rows(self, bucket: int) -> list[Row]:

@@ -149,7 +149,7 @@ class Publisher:
             self._lost = False
         self._metrics.store_leader.set(1)
         now = self._now()
-        if self._mirror.pending or now - self._appended_at >= HEARTBEAT_SECONDS:
+        if self._mirror.has_news or now - self._appended_at >= HEARTBEAT_SECONDS:
             self._append(store, self._writer, now)
         return True
 

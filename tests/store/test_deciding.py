@@ -17,39 +17,61 @@ def contents(replicas: int) -> Contents:
 
 
 class ShownTests(SynchronousTestCase):
-    """A count of 3 was shown, as of two resourceVersions, of a cluster that was restored once."""
+    """A count of 3 was shown, as of a resourceVersion, of a cluster that was restored once."""
 
     def setUp(self) -> None:
         """Show it."""
-        self.shown = Shown(contents(3), ["10", "20"], 1, 500.0)
+        self.shown = Shown(1, contents(3).by_source()[1], "20", 1)
 
-    def may(self, replicas: int, versions: list[str], restored: int = 1, after: float = 1.0) -> bool:
+    def may(self, replicas: int, version: str, restored: int = 1, after: float = 0.0) -> bool:
         """Ask whether this may be shown instead, so long after it was found to be there."""
-        return self.shown.may_give_way(contents(replicas), versions, restored, 500.0 + after)
+        return self.shown.gives_way(contents(replicas), version, restored, 500.0 + after)
+
+    def undone(self, version: str, restored: int = 1) -> bool:
+        """Ask whether the cluster went back."""
+        return self.shown.is_undone(version, restored)
 
     def test_behind(self) -> None:
-        """What is older in any respect would take readers back."""
-        self.assertFalse(self.may(4, ["9", "20"]))
-        self.assertFalse(self.may(4, ["10", "19"]))
-        self.assertFalse(self.may(4, ["9", "21"], restored=0))
+        """What is older would take readers back."""
+        self.assertFalse(self.may(4, "19"))
+        self.assertFalse(self.may(4, "9", restored=0))
 
     def test_caught_up(self) -> None:
-        """What is as new in every respect may be shown."""
-        self.assertTrue(self.may(4, ["10", "20"]))
-        self.assertTrue(self.may(4, ["11", "100"]))
+        """What is as new may be shown, and undoes no write that was not heard of yet."""
+        for version in ("20", "100"):
+            self.assertTrue(self.may(4, version))
+            self.assertFalse(self.undone(version))
 
     def test_the_same(self) -> None:
-        """Older versions of the very same objects take nobody back."""
-        self.assertTrue(self.may(3, ["9", "19"]))
+        """An older version of the very same objects takes nobody back; one with an object more, or less, does."""
+        self.assertTrue(self.may(3, "19"))
+        more, none = contents(3), Contents(SOURCES)
+        more.set(place_of(deployment("api")), deployment("api"))
+        for other in (more, none):
+            self.assertFalse(self.shown.gives_way(other, "19", 1, 500.0))
 
     def test_restored(self) -> None:
         """A cluster that was restored since goes back, and readers with it."""
-        self.assertTrue(self.may(4, ["1", "1"], restored=2))
+        self.assertTrue(self.may(4, "1", restored=2))
+        self.assertTrue(self.undone("1", restored=2))
+        self.assertTrue(self.undone("30", restored=2))
 
     def test_behind_for_too_long(self) -> None:
-        """Whoever stays behind for so long is not behind: the cluster itself went back."""
-        self.assertFalse(self.may(4, ["9", "19"], after=BEHIND_SECONDS - 0.1))
-        self.assertTrue(self.may(4, ["9", "19"], after=BEHIND_SECONDS))
+        """Whoever stays behind for so long is not behind: the cluster itself went back. Nobody who catches up did."""
+        self.assertFalse(self.may(4, "19"))
+        self.assertFalse(self.may(4, "19", after=60))
+        self.assertFalse(self.may(4, "19", after=BEHIND_SECONDS - 0.1))
+        self.assertFalse(self.undone("19"))
+        self.assertTrue(self.may(4, "19", after=BEHIND_SECONDS))
+        self.assertTrue(self.undone("19"))
+        self.assertFalse(self.undone("20"))
+
+    def test_behind_after_a_silence(self) -> None:
+        """Who heard nothing for so long, as it was forbidden, has yet to hear what was missed."""
+        self.assertFalse(self.may(4, "18"))
+        self.assertFalse(self.may(4, "18", after=0.0))
+        for after, is_shown in ((90, False), (140, False), (189, False), (190, True)):
+            self.assertEqual(self.may(4, "19", after=after), is_shown)
 
 
 class ReuseTests(SynchronousTestCase):

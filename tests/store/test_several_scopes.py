@@ -6,7 +6,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from sre_server.cache import ClusterCache
 from sre_server.errors import Unavailable
-from sre_server.news import Changed, Listed, sources_of
+from sre_server.news import Changed, Listed, Put, sources_of
 from tests.fakes import deployment, namespace
 from tests.store.memory import Pod, Watcher, World
 
@@ -131,3 +131,79 @@ class SeveralScopesTests(SynchronousTestCase):
             self.world.leader = behind
             self.rounds(behind, "shop")
             self.assertEqual(self.pod.deployments()["staff", "web"].resource_version, "200")
+
+    def take_over_behind(self) -> Watcher:
+        """Have a watcher lead that was forbidden `staff` before the last change there, of which the pod has heard."""
+        behind = self.watcher_of(300)
+        self.world.leader = self.watcher
+        self.list(self.watcher, *NAMES)
+        self.list(behind, *NAMES)
+        self.list(self.watcher, "staff", version="200")
+        self.rounds(self.watcher, *NAMES)
+        self.world.leader = behind
+        return behind
+
+    def shown(self) -> str:
+        """Return which version of the Deployment in `staff` the pod shows."""
+        return self.pod.deployments()["staff", "web"].resource_version
+
+    def test_behind_in_one_that_is_forbidden(self) -> None:
+        """However long that lasts, nobody is taken back; what it hears once that is permitted has to catch up."""
+        for starts_anew in (False, True):
+            self.setUp()
+            behind = self.take_over_behind()
+            if starts_anew:
+                self.world.redis.flush()
+            self.rounds(behind, "shop", count=230)
+            self.pod.cache.check_fresh("shop")
+            self.assertEqual(self.shown(), "200")
+            staff, heard = sources_of(["staff"])[1], deployment("web", "staff", version="150")
+            behind.publisher.applied(Changed(staff, behind.now(), [Put(heard)]))
+            self.rounds(behind, *NAMES)
+            self.assertEqual(self.shown(), "200")
+            heard = deployment("web", "staff", version="210")
+            behind.publisher.applied(Changed(staff, behind.now(), [Put(heard)]))
+            self.rounds(behind, *NAMES)
+            self.assertEqual(self.shown(), "210")
+
+    def test_listed_late_and_behind(self) -> None:
+        """A namespace that the next watcher may read only later may be listed as it was before: that is held back."""
+        self.take_over_behind()
+        late = self.watcher_of(70)
+        late.awaited = ()
+        self.list(late, "shop")
+        self.rounds(late, "shop")
+        self.list(late, "staff", version="150")
+        self.rounds(late, *NAMES)
+        self.assertEqual(self.shown(), "200")
+
+    def test_behind_for_too_long(self) -> None:
+        """One that goes on hearing of a namespace, and comes to no later version, has a cluster that went back."""
+        for starts_anew in (False, True):
+            self.setUp()
+            behind = self.take_over_behind()
+            if starts_anew:
+                self.world.redis.flush()
+            self.rounds(behind, *NAMES, count=95)
+            self.assertEqual(self.shown(), "200")
+            self.rounds(behind, *NAMES, count=15)
+            self.assertEqual(self.shown(), "100")
+
+    def test_what_is_held_back_costs_nothing(self) -> None:
+        """For as long as a namespace is forbidden, there is one entry a second, as if there were nothing to tell."""
+        behind = self.take_over_behind()
+        self.rounds(behind, "shop", count=30)
+        before = len(self.world.redis.log)
+        for _ in range(100):
+            behind.step()
+            self.world.advance(0.1)
+        self.assertLessEqual(len(self.world.redis.log) - before, 11)
+
+    def test_behind_in_one_of_two(self) -> None:
+        """Where the pod has to wait for one namespace, another is shown at once."""
+        behind = self.take_over_behind()
+        self.world.redis.flush()
+        self.list(behind, "shop", version="300")
+        self.rounds(behind, "shop", count=15)
+        self.assertEqual(self.pod.deployments()["shop", "web"].resource_version, "300")
+        self.assertEqual(self.shown(), "200")
