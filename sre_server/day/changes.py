@@ -1,8 +1,9 @@
 """Who changed a count, when, and what it was before: learnt from the watch, and from our own writes.
 
 The watch tells of each state of a Deployment once, in order, so that what it tells alone makes an unbroken chain. A
-write of ours waits until the watch, or a list, has come to it; until then it is shown after what was told. Who made it
-is known from the write itself or, of one through another replica, from the Event that was recorded of it.
+write of ours waits until the watch, or a list, has come to it; until then it is shown after what was told. One that the
+watch has passed without a word of it was lost, as the cluster was restored to before it. Who made a change is known
+from the write itself or, of one through another replica, from the Event that was recorded of it.
 """
 
 from collections import OrderedDict
@@ -84,6 +85,7 @@ class Changes:
                     self._take(change.object, gap=change.gap)
                 else:
                     self._forget(change.object)
+            self._forget_lost(event.source.namespace, event.known_by)
 
     def noting(self, tell: Tell) -> Tell:
         """Return the same way to tell of writes, of which this learns, too."""
@@ -181,6 +183,13 @@ class Changes:
         if not by_name:
             del self._tree[deployment.namespace]
         self._hidden.discard((deployment.namespace, deployment.name))
+
+    def _forget_lost(self, scope: str | None, version: str) -> None:
+        """Let go of writes that the watch has passed without a word of them."""
+        for (namespace, name), writes in list(self._writes.items()):
+            if scope in (None, namespace) and (namespace, name) not in self._hidden:
+                kept = [each for each in writes if at_least_as_new(each.deployment.resource_version, version)]
+                self._keep((namespace, name), kept)
 
     def _passed(self, key: Key, told: Deployment) -> list[_Write]:
         """Take the writes of ours to which this state brings us, oldest first; drop those of another Deployment."""

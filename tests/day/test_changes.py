@@ -197,6 +197,30 @@ class ChangesTests(SynchronousTestCase):
         self.told_list(web(3, 10))
         self.assertEqual(self.shown(), [(3, 6, None, "kubectl", False), (6, 3, None, THROUGH_SCALE, True)])
 
+    def test_a_write_that_was_lost(self) -> None:
+        """What a restore undid before anybody heard of it is no change, neither its own nor of the next one."""
+        self.tell(web(9, 100), 9, ALICE)
+        self.tell(web(7, 120), 7, replace(ALICE, before=9))
+        for told in (Changed(EVERYWHERE, 0.0, version=""), Changed(EVERYWHERE, 0.0, version="100")):
+            self.changes.applied(told)
+            self.assertEqual([change.after for change in self.changes.since(0)], [9, 7])
+        self.changes.applied(Changed(Source(Resource.DEPLOYMENTS, "bank"), 0.0, version="200"))
+        self.assertEqual([change.after for change in self.changes.since(0)], [9, 7])
+        self.changes.applied(Changed(EVERYWHERE, 0.0, version="110"))
+        self.assertEqual([change.after for change in self.changes.since(0)], [7])
+        self.put(deployment("api", version="121"))
+        self.assertEqual(self.changes.since(0), [])
+        self.put(web(5, 130))
+        self.assertEqual([(change.before, change.after, change.by) for change in self.noted], [(3, 5, None)])
+
+    def test_a_write_that_cannot_be_read(self) -> None:
+        """What the watch told of it, and could not be read, is not lost: who made it is known once it can be."""
+        self.tell(web(9, 100), 9, ALICE)
+        self.put(Unreadable("shop", "web", "uid-web", "100", why="a reason"))
+        self.put(deployment("api", version="150"))
+        self.put(web(9, 160))
+        self.assertEqual([(change.after, change.by) for change in self.changes.since(0)], [(9, "alice")])
+
     def test_unreadable(self) -> None:
         """While it cannot be read it may have had any count: what follows is compared with the one before, as a gap."""
         self.put(Unreadable("shop", "web", "uid-web", "11"), web(3, 12))
