@@ -7,7 +7,6 @@ caught up with them.
 from collections.abc import Callable, Collection, Mapping
 from typing import Final, Protocol
 
-from msgspec import Struct
 from msgspec.structs import replace
 
 from sre_server.errors import NotFound, Unavailable
@@ -15,6 +14,7 @@ from sre_server.freshness import Freshness
 from sre_server.model import Deployment, Namespace, Unreadable
 from sre_server.news import Change, Deleted, Event, Listed, Put, Resource, Source
 from sre_server.texts import at_least_as_new
+from sre_server.unheard import Unheard
 
 UNREADABLE_RETRY_SECONDS: Final = 30
 
@@ -26,14 +26,6 @@ class Listener(Protocol):
         """Learn of news from the cluster."""
 
 
-class _Written(Struct, frozen=True):
-    """A Deployment as a write of ours left it, when that write was answered, and what the cluster has told instead."""
-
-    deployment: Deployment
-    at: float
-    heard: Deployment | None
-
-
 class ClusterCache(Freshness):
     """Namespaces and Deployments by name, and how good that knowledge is."""
 
@@ -41,7 +33,7 @@ class ClusterCache(Freshness):
         super().__init__(now, sources, max_staleness)
         self._namespaces: dict[str, Namespace] = {}
         self._deployments: dict[str, dict[str, Deployment]] = {}
-        self._written: dict[tuple[str, str], _Written] = {}
+        self._unheard = Unheard()
         self._told: dict[str | None, str] = {}
         self._tree: dict[str, dict[str, Deployment]] | None = None
         self._names: frozenset[str] = frozenset()
@@ -77,29 +69,18 @@ class ClusterCache(Freshness):
                 self._change(change)
             if event.known_by and event.source.resource is Resource.DEPLOYMENTS:
                 self._told[event.source.namespace] = event.known_by
-                if lost := self._lost_writes(event.source.namespace, event.known_by):
+                if lost := self._unheard.lost(event.source.namespace, event.known_by):
+                    for change in lost:
+                        self._change(change)
                     event = replace(event, changes=[*event.changes, *lost], version=event.known_by)
         self.heard(event.source, event.heard_at)
         return event
-
-    def _lost_writes(self, scope: str | None, version: str) -> list[Change]:
-        """Let go of writes that the cluster has passed without a word of them: it was restored to before them."""
-        lost: list[Change] = []
-        for key, written in list(self._written.items()):
-            passed = not at_least_as_new(written.deployment.resource_version, version)
-            if passed and scope in (None, key[0]):
-                del self._written[key]
-                lost.append(Put(written.heard, gap=True) if written.heard else Deleted(written.deployment))
-        for change in lost:
-            self._change(change)
-        return lost
 
     def written(self, deployment: Deployment) -> None:
         """Remember the state that a successful write left, until the watch is known to have passed it.
 
         An older event may still be under way: it is ignored when it arrives.
         """
-        key = (deployment.namespace, deployment.name)
         known = self._deployments.get(deployment.namespace, {}).get(deployment.name)
         told = self._told.get(None) or self._told.get(deployment.namespace, "")
         newest = known.resource_version if known else told
@@ -108,9 +89,8 @@ class ClusterCache(Freshness):
                 if (known.resource_version, known.replicas) == (deployment.resource_version, deployment.replicas):
                     return  # nothing was changed: what the watch has told of this version is all that there is to know
                 deployment = _with_what_is_known(deployment, known)
-            before = self._written.get(key)
             self._put(deployment)
-            self._written[key] = _Written(deployment, self._now(), before.heard if before else known)
+            self._unheard.add(deployment, self._now(), known)
 
     def _replace(self, listed: Listed) -> None:
         """Swap in a whole list: readers see the old world or the new one, never a mix."""
@@ -122,15 +102,7 @@ class ClusterCache(Freshness):
         replaced = {namespace: dict(by_name) for namespace, by_name in listed.deployments.items()}
         scope = listed.source.namespace
         self._told[scope] = listed.resource_version
-        for (namespace, name), written in list(self._written.items()):
-            if scope not in (None, namespace):
-                continue
-            if self._list_includes(listed, written):
-                del self._written[namespace, name]
-            else:
-                told = replaced.setdefault(namespace, {})
-                self._written[namespace, name] = replace(written, heard=told.get(name))
-                told[name] = written.deployment
+        self._unheard.put_over(listed, replaced)
         before = self._deployments
         if scope is None:
             self._deployments = replaced
@@ -151,12 +123,6 @@ class ClusterCache(Freshness):
             self._tree = None
             self._touch(name)
 
-    @staticmethod
-    def _list_includes(listed: Listed, written: _Written) -> bool:
-        """Tell whether the list was taken after the write; one asked for later was, even if the cluster went back."""
-        ours = written.deployment.resource_version
-        return listed.started_at > written.at or at_least_as_new(listed.resource_version, ours)
-
     def _change(self, change: Change) -> None:
         match change:
             case Put(object=Namespace() as namespace):
@@ -170,7 +136,7 @@ class ClusterCache(Freshness):
                     del self._namespaces[namespace.name]
                     self._touch(namespace.name)
             case Put(object=Deployment() as deployment):
-                if self._passed_write(deployment):
+                if not self._unheard.hides(deployment):
                     self._put(deployment)
             case Deleted(object=Deployment() as deployment):
                 self._delete(deployment)
@@ -191,25 +157,12 @@ class ClusterCache(Freshness):
         if self._tree is not None and self._tree.get(namespace) is not self._deployments.get(namespace):
             self._tree = None
 
-    def _passed_write(self, deployment: Deployment) -> bool:
-        key = (deployment.namespace, deployment.name)
-        written = self._written.get(key)
-        if written is None:
-            return True
-        if not at_least_as_new(deployment.resource_version, written.deployment.resource_version):
-            self._written[key] = replace(written, heard=deployment)
-            return False
-        del self._written[key]
-        return True
-
     def _delete(self, deployment: Deployment) -> None:
-        by_name, key = self._deployments.get(deployment.namespace, {}), (deployment.namespace, deployment.name)
-        known, written = by_name.get(deployment.name), self._written.get(key)
+        self._unheard.deleted(deployment)
+        by_name = self._deployments.get(deployment.namespace, {})
+        known = by_name.get(deployment.name)
         if known is None or known.uid != deployment.uid:
-            if written and written.heard and written.heard.uid == deployment.uid:
-                self._written[key] = replace(written, heard=None)
             return
-        self._written.pop(key, None)
         del by_name[deployment.name]
         if not by_name:
             del self._deployments[deployment.namespace]
@@ -264,7 +217,7 @@ class ClusterCache(Freshness):
 
     def is_heard(self, namespace: str, name: str) -> bool:
         """Tell whether what is known of a Deployment is the cluster's own news, and not only the answer to a write."""
-        return (namespace, name) not in self._written
+        return (namespace, name) not in self._unheard
 
     def check_namespace(self, namespace: str) -> None:
         """Raise NotFound if the namespace does not exist; one with a Deployment does, ahead of its own event."""
