@@ -10,17 +10,14 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final, Protocol
 
-from msgspec import Struct
-
 from sre_server.day.record import OURS, THROUGH_SCALE, CountChange, Record
+from sre_server.day.untold import Key, Untold, Write
 from sre_server.model import Author, Deployment, ScaledEvent, Unreadable
 from sre_server.news import Change, Event, Listed, Put, Resource, Source
 from sre_server.texts import at_least_as_new
 
 AUTHORS: Final = 2000
 """So many authors are kept of whose writes the watch has not told yet."""
-WRITES: Final = 10_000
-Key = tuple[str, str]
 _Version = tuple[str, str]
 
 
@@ -29,15 +26,6 @@ class Tell(Protocol):
 
     def __call__(self, deployment: Deployment, asked: int, author: Author) -> None:
         """Tell what the Deployment is now, which count was asked for, and by whom."""
-
-
-class _Write(Struct, frozen=True, gc=False):
-    """A write of ours that the watch has not come to; when it was answered, by the clocks of events and of the wall."""
-
-    deployment: Deployment
-    author: Author
-    at: float
-    seen_at: float
 
 
 class Changes:
@@ -60,7 +48,7 @@ class Changes:
         self._since: dict[Source, float] = {}
         self._tree: dict[str, dict[str, Deployment]] = {}
         self._hidden: set[Key] = set()
-        self._writes: dict[Key, list[_Write]] = {}
+        self._writes = Untold()
         self._authors: OrderedDict[_Version, Author] = OrderedDict()
 
     # What is told.
@@ -85,7 +73,7 @@ class Changes:
                     self._take(change.object, gap=change.gap)
                 else:
                     self._forget(change.object)
-            self._forget_lost(event.source.namespace, event.known_by)
+            self._writes.lost(event.source.namespace, event.known_by, but=self._hidden)
 
     def noting(self, tell: Tell) -> Tell:
         """Return the same way to tell of writes, of which this learns, too."""
@@ -105,13 +93,10 @@ class Changes:
         if found is not None:
             found.attribute(author, certain=True)
             return
-        key = (deployment.namespace, deployment.name)
         known = self._tree.get(deployment.namespace, {}).get(deployment.name)
         if known is not None and known.uid == deployment.uid and at_least_as_new(known.resource_version, version):
             return
-        if len(self._writes) >= WRITES:
-            del self._writes[next(iter(self._writes))]
-        self._writes.setdefault(key, []).append(_Write(deployment, author, self._now(), self._wall()))
+        self._writes.add(Write(deployment, author, self._now(), self._wall()))
 
     def _authored(self, scaling: ScaledEvent) -> None:
         """Learn from an Event who made a change."""
@@ -132,9 +117,7 @@ class Changes:
                 del self._tree[namespace]
         for namespace, by_name in listed.deployments.items():
             self._replace_in(namespace, by_name)
-        for key, writes in list(self._writes.items()):
-            if scope in (None, key[0]):
-                self._keep(key, [write for write in writes if write.at >= listed.started_at])
+        self._writes.listed(scope, listed.started_at)
 
     def _replace_in(self, namespace: str, by_name: Mapping[str, Deployment]) -> None:
         known = self._tree.get(namespace)
@@ -164,13 +147,12 @@ class Changes:
             self._hidden.discard(key)
             gap = True
         author = None
-        if self._writes and key in self._writes:
-            for write in self._passed(key, deployment):
-                if write.deployment.resource_version == deployment.resource_version:
-                    author = write.author
-                elif known is not None and known.uid == deployment.uid:
-                    self._add(known, write.deployment, OURS, write.author, gap=True)
-                    known, gap = write.deployment, True
+        for write in self._writes.passed(deployment):
+            if write.deployment.resource_version == deployment.resource_version:
+                author = write.author
+            elif known is not None and known.uid == deployment.uid:
+                self._add(known, write.deployment, OURS, write.author, gap=True)
+                known, gap = write.deployment, True
         if known is not None and known.uid == deployment.uid and known.replicas != deployment.replicas:
             self._add(known, deployment, _program_of(deployment), author, gap=gap)
 
@@ -183,30 +165,6 @@ class Changes:
         if not by_name:
             del self._tree[deployment.namespace]
         self._hidden.discard((deployment.namespace, deployment.name))
-
-    def _forget_lost(self, scope: str | None, version: str) -> None:
-        """Let go of writes that the watch has passed without a word of them."""
-        for (namespace, name), writes in list(self._writes.items()):
-            if scope in (None, namespace) and (namespace, name) not in self._hidden:
-                kept = [each for each in writes if at_least_as_new(each.deployment.resource_version, version)]
-                self._keep((namespace, name), kept)
-
-    def _passed(self, key: Key, told: Deployment) -> list[_Write]:
-        """Take the writes of ours to which this state brings us, oldest first; drop those of another Deployment."""
-        passed: list[_Write] = []
-        kept: list[_Write] = []
-        for write in self._writes[key]:
-            if write.deployment.uid == told.uid:
-                is_passed = at_least_as_new(told.resource_version, write.deployment.resource_version)
-                (passed if is_passed else kept).append(write)
-        self._keep(key, kept)
-        return sorted(passed, key=_age)
-
-    def _keep(self, key: Key, writes: list[_Write]) -> None:
-        if writes:
-            self._writes[key] = writes
-        else:
-            self._writes.pop(key, None)
 
     def _add(self, known: Deployment, left: Deployment, program: str, author: Author | None, *, gap: bool) -> None:
         if known.replicas == left.replicas:
@@ -223,13 +181,12 @@ class Changes:
 
     def of(self, deployment: Deployment) -> list[CountChange]:
         """The last changes of a Deployment, oldest first."""
-        writes = self._writes.get((deployment.namespace, deployment.name))
-        found = self._record.of(deployment.uid)
-        return [*found, *self._untold(deployment.uid, writes)] if writes else found
+        writes = self._writes.of((deployment.namespace, deployment.name))
+        return [*self._record.of(deployment.uid), *self._untold(deployment.uid, writes)]
 
     def since(self, at: float) -> list[CountChange]:
         """All changes from a time on, in seconds since the epoch, oldest first."""
-        untold = [change for writes in self._writes.values() for change in self._untold(None, writes)]
+        untold = [change for writes in self._writes.everywhere() for change in self._untold(None, writes)]
         return [change for change in (*self._record, *untold) if change.at >= at]
 
     def complete_since(self, deployment: Deployment | None = None) -> float | None:
@@ -242,10 +199,10 @@ class Changes:
         """See `Record.cut_short`."""
         return self._record.cut_short(since)
 
-    def _untold(self, uid: str | None, writes: list[_Write]) -> Iterator[CountChange]:
+    def _untold(self, uid: str | None, writes: Sequence[Write]) -> Iterator[CountChange]:
         """Show the writes of ours that the watch has yet to come to."""
         known: Deployment | None = None
-        for write in sorted(writes, key=_age):
+        for write in writes:
             left = write.deployment
             known = known or self._tree.get(left.namespace, {}).get(left.name)
             if uid in (None, left.uid) and known is not None and known.uid == left.uid:
@@ -256,11 +213,6 @@ class Changes:
 
 def _put(changes: Sequence[Change]) -> Iterator[object]:
     return (change.object for change in changes if isinstance(change, Put))
-
-
-def _age(write: _Write) -> tuple[int, str]:
-    version = write.deployment.resource_version
-    return len(version), version
 
 
 def _change(

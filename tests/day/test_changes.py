@@ -10,6 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from sre_server.cache import ClusterCache
 from sre_server.day import changes as counting
+from sre_server.day import untold
 from sre_server.day.changes import Changes
 from sre_server.day.factory import make_changes
 from sre_server.day.record import OURS, THROUGH_SCALE, CountChange, Record
@@ -109,7 +110,7 @@ class ChangesTests(SynchronousTestCase):
 
     def test_too_many_writes_that_no_watch_told_of(self) -> None:
         """The oldest is forgotten, and the others are ours when the watch tells of them."""
-        self.patch(counting, "WRITES", 2)
+        self.patch(untold, "WRITES", 2)
         names = ("a", "b", "c")
         states = {
             name: [
