@@ -2,8 +2,8 @@
 
 A watcher that has just taken over may have heard less than the last one had. What it publishes is followed, and shown
 once it has caught up. Its own watch hears something within 90 s, or lists: who goes on hearing the cluster and stays
-behind for longer is not behind: the cluster itself went back. One that is forbidden a namespace hears nothing of it,
-and may have much to hear once that is permitted.
+behind is not behind: the cluster itself went back. One that is forbidden a namespace hears nothing of it, and may have
+much to hear once that is permitted: so of a silence, however long, no more counts than `SILENT_SECONDS`.
 """
 
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from sre_server.store.records import Place
 from sre_server.texts import at_least_as_new
 
 BEHIND_SECONDS: Final = 100.0
-SILENT_SECONDS: Final = 90.0
+SILENT_SECONDS: Final = 60.0
 
 
 class Lag:
@@ -23,19 +23,19 @@ class Lag:
 
     def __init__(self) -> None:
         """Be heard at no time yet."""
-        self._since: float | None = None
-        self._heard_at = 0.0
+        self._heard_at: float | None = None
+        self._seconds = 0.0
 
     def heard(self, at: float) -> None:
-        """Learn when it was heard last; what comes after a silence begins anew."""
-        if self._since is None or at - self._heard_at >= SILENT_SECONDS:
-            self._since = at
+        """Learn when it was heard last."""
+        if self._heard_at is not None:
+            self._seconds += min(at - self._heard_at, SILENT_SECONDS)
         self._heard_at = at
 
     @property
     def is_too_long(self) -> bool:
         """Whether it would have caught up by now."""
-        return self._since is not None and self._heard_at - self._since >= BEHIND_SECONDS
+        return self._seconds >= BEHIND_SECONDS
 
 
 class Shown:

@@ -56,7 +56,8 @@ class Mirror:
         """Of the sources in which we may be behind: at which version others have told of them."""
         self._taken_over_at = 0.0
         self._is_amid = False
-        self._restores = 0
+        self._restores: list[float] = []
+        """When it was heard that the cluster had gone back, as far as that was not published yet."""
 
     def is_synced(self, awaited: Collection[object]) -> bool:
         """Tell whether something was listed without which nothing can be served, and no list is `awaited`."""
@@ -72,12 +73,17 @@ class Mirror:
     @property
     def restores(self) -> int:
         """How often the cluster went back to an earlier version, as far as that was not published yet."""
-        return self._restores
+        return len(self._restores)
 
     def told_restores(self, count: int) -> None:
         """Learn that so many were published."""
         with self._lock:
-            self._restores -= count
+            del self._restores[:count]
+
+    def forget_restores(self, before: float) -> None:
+        """Learn that another watcher has published all that were heard of before that time."""
+        with self._lock:
+            self._restores = [at for at in self._restores if at >= before]
 
     def knows(self, versions: Sequence[str]) -> bool:
         """Tell whether each source was heard of at these versions, or later ones."""
@@ -91,7 +97,8 @@ class Mirror:
             known = self._known.get(event.source)
             version = known.version if known else ""
             if isinstance(event, Listed):
-                self._restores += known is not None and not at_least_as_new(event.resource_version, version)
+                if known is not None and not at_least_as_new(event.resource_version, version):
+                    self._restores.append(event.heard_at)
                 self._replace(event)
                 version = event.resource_version
             elif known is None:

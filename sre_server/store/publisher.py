@@ -26,6 +26,8 @@ HEARTBEAT_SECONDS: Final = 1.0
 ROTATION_SECONDS: Final = 50.0
 CHUNKS_AT_ONCE: Final = 128
 LOOK_SECONDS: Final = 0.2
+RESTORED_SECONDS: Final = 200.0
+"""By then whoever leads has noticed, too, that the cluster went back, and has published it."""
 
 
 class Leadership(Protocol):
@@ -112,7 +114,10 @@ class Publisher:
             self._metrics.store_leader.set(0)
 
     def _may_publish(self) -> bool:
-        return self._mirror.is_synced(self._awaited()) and self._leadership.holds()
+        if self._mirror.is_synced(self._awaited()) and self._leadership.holds():
+            return True
+        self._mirror.forget_restores(self._now() - RESTORED_SECONDS)
+        return False
 
     def _publish(self, store: Caller, keys: Keys, seal: Seal, emit: Callable[[], object]) -> None:
         self.resume(store)

@@ -69,9 +69,13 @@ class ShownTests(SynchronousTestCase):
     def test_behind_after_a_silence(self) -> None:
         """Who heard nothing for so long, as it was forbidden, has yet to hear what was missed."""
         self.assertFalse(self.may(4, "18"))
-        self.assertFalse(self.may(4, "18", after=0.0))
-        for after, is_shown in ((90, False), (140, False), (189, False), (190, True)):
-            self.assertEqual(self.may(4, "19", after=after), is_shown)
+        for after, is_shown in ((3600, False), (3600.1, False), (3639, False), (3640, True)):
+            self.assertEqual(self.may(4, "19", after=after), is_shown, after)
+
+    def test_behind_where_lists_alone_are_heard(self) -> None:
+        """A watch that brings nothing is a list every 90 s: two of them, after the first one, are enough."""
+        for after, is_shown in ((0, False), (91, False), (182, True)):
+            self.assertEqual(self.may(4, "19", after=after), is_shown, after)
 
 
 class ReuseTests(SynchronousTestCase):

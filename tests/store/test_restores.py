@@ -67,6 +67,42 @@ class RestoreTests(SharingTestCase):
         self.rounds(20, standby)
         self.assertEqual((self.pod.deployments(), self.reloads()), (self.world.deployments, reloads))
 
+    def test_the_next_watcher_has_heard_less(self) -> None:
+        """Long after it stood by when the cluster went back, one that is an instant behind takes nobody back for that."""
+        standby = self.standby()
+        self.rounds()
+        self.restore()
+        for watcher in (self.watcher, standby):
+            watcher.list()
+        self.rounds(20)
+        for _ in range(25):
+            self.world.advance(9)
+            standby.step()
+            self.rounds(1)
+        late, reloads = self.world.change("web", 8), self.reloads()
+        assert late is not None
+        self.watcher.hear(late)
+        self.rounds(2)
+        self.world.leader = standby
+        self.rounds(20, standby)
+        self.assertEqual((self.pod.deployments(), self.reloads()), (self.world.deployments, reloads))
+
+    def test_the_next_watcher_tells(self) -> None:
+        """Where the one that led has ended before it noticed, the next one publishes it, and undoes what pods wrote."""
+        standby = self.standby()
+        self.rounds()
+        self.write("web", 42)
+        self.world.advance(5)
+        self.restore()
+        self.world.leader = None
+        standby.list()
+        for _ in range(15):
+            standby.step()
+            self.rounds(1)
+        self.world.leader = standby
+        self.rounds(20, standby)
+        self.assertEqual(self.pod.deployments(), self.world.deployments)
+
     def test_a_write_that_nobody_heard_of(self) -> None:
         """Where the cluster goes on past it before anybody lists, no watcher notices: the pod itself lets go of it."""
         self.rounds()
