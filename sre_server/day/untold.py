@@ -33,7 +33,7 @@ class Untold:
 
     def add(self, write: Write) -> None:
         """Keep one; of too many, those of the Deployment that was written first are forgotten."""
-        if len(self._writes) >= WRITES:
+        if sum(map(len, self._writes.values())) >= WRITES:
             del self._writes[next(iter(self._writes))]
         self._writes.setdefault((write.deployment.namespace, write.deployment.name), []).append(write)
 

@@ -18,6 +18,17 @@ BEHIND_SECONDS: Final = 100.0
 SILENT_SECONDS: Final = 60.0
 
 
+def newest(version: str, objects: Mapping[Place, Object]) -> str:
+    """Return the resourceVersion of a source, or that of its newest object: after half of a batch some are newer.
+
+    One of 0 says nothing, as of a namespace that is asked for again and again, and stays so.
+    """
+    for item in objects.values() if version != "0" else ():
+        if not at_least_as_new(version, item.resource_version):
+            version = item.resource_version
+    return version
+
+
 class Lag:
     """How long a source has been heard, while it was behind."""
 
@@ -45,13 +56,13 @@ class Shown:
         """Remember it of the source of this number."""
         self.objects = objects
         self._number = number
-        self._version = version
+        self._version = newest(version, objects)
         self._restored = restored
         self._lag = Lag()
 
     def gives_way(self, contents: Contents, version: str, restored: int, heard_at: float) -> bool:
         """Tell whether these contents, of which the cluster was heard then, may be shown instead."""
-        if at_least_as_new(version, self._version) or self._is_in(contents):
+        if at_least_as_new(version, self._version):
             return True
         self._lag.heard(heard_at)
         return self.is_undone(version, restored)
@@ -61,7 +72,8 @@ class Shown:
         is_earlier = not at_least_as_new(version, self._version)
         return restored > self._restored or (is_earlier and self._lag.is_too_long)
 
-    def _is_in(self, contents: Contents) -> bool:
+    def is_in(self, contents: Contents) -> bool:
+        """Tell whether these have the very same objects, so that who heard of nothing else has heard of these."""
         return contents.counts[self._number] == len(self.objects) and all(
             contents.get(place) == item for place, item in self.objects.items()
         )

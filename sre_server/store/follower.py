@@ -184,6 +184,8 @@ class Follower:
             shown, undoes = self._shown.get(source), False
             if shown is not None:
                 if not shown.gives_way(following.contents, version, following.restored, heard_at):
+                    if shown.is_in(following.contents):
+                        events.append(Changed(source=source, heard_at=heard_at))
                     continue
                 undoes = shown.is_undone(version, following.restored)
                 del self._shown[source]

@@ -4,8 +4,8 @@ News arrives in the reactor thread and is published by another one: a lock keeps
 object, the newest state of each, so that a slow Redis costs no more memory than the cluster has objects.
 """
 
-from collections.abc import Collection, Mapping, Sequence
-from itertools import islice
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import chain, islice
 from threading import Lock
 from typing import Final
 
@@ -14,7 +14,7 @@ from msgspec import Struct
 from sre_server.model import Deployment, Object
 from sre_server.news import Event, Listed, Put, Source
 from sre_server.store.contents import Contents, belongs
-from sre_server.store.deciding import BEHIND_SECONDS, Lag
+from sre_server.store.deciding import BEHIND_SECONDS, SILENT_SECONDS, Lag, newest
 from sre_server.store.records import Place, Row, place_of, row_of
 from sre_server.texts import at_least_as_new
 
@@ -46,7 +46,7 @@ class Mirror:
         self._sources = sources
         self._known: dict[Source, _Known] = {}
         self._told: Sequence[_Known] = [_Known()] * len(sources)
-        self._pending: dict[Place, Object | None] = {}
+        self._pending: list[dict[Place, Object | None]] = [{} for _ in sources]
         self.has_news = False
         """Whether there may be more to take than last time: what we are behind in is held back for long."""
         self._gaps: set[Place] = set()
@@ -68,7 +68,7 @@ class Mirror:
     @property
     def pending(self) -> int:
         """How many objects have changes that are not published."""
-        return len(self._pending)
+        return sum(map(len, self._pending))
 
     @property
     def restores(self) -> int:
@@ -98,7 +98,7 @@ class Mirror:
             version = known.version if known else ""
             if isinstance(event, Listed):
                 if known is not None and not at_least_as_new(event.resource_version, version):
-                    self._restores.append(event.heard_at)
+                    self._went_back(event.source, event.heard_at)
                 self._replace(event)
                 version = event.resource_version
             elif known is None:
@@ -112,7 +112,7 @@ class Mirror:
     def _replace(self, listed: Listed) -> None:
         """Turn a list into what differs from what was heard before."""
         items: Mapping[Place, Object] = {place_of(item): item for item in listed.objects()}
-        for place, known in [*self._published, *self._pending.items()]:
+        for place, known in [*self._published, *self._all_pending()]:
             if known is not None and place not in items and belongs(place, listed.source):
                 self._set(place, None)
         for place, item in items.items():
@@ -122,21 +122,30 @@ class Mirror:
         if not gone:
             self._set(place, item)
             return
-        known = self._pending[place] if place in self._pending else self._published.get(place)
+        pending = self._pending_with(place)
+        known = pending[place] if place in pending else self._published.get(place)
         if known is not None and known.uid == item.uid:
             self._set(place, None)
 
     def _set(self, place: Place, item: Object | None, *, gap: bool = False) -> None:
         """Have an object, or none, in a place: pending if followers know it otherwise."""
+        pending = self._pending_with(place)
         if self._published.get(place) == item:
-            self._pending.pop(place, None)
+            pending.pop(place, None)
             self._gaps.discard(place)
             return
-        hidden = self._pending.get(place)
+        hidden = pending.get(place)
         if isinstance(item, Deployment) and (gap or _counts(hidden, item)):
             self._gaps.add(place)
-        self._pending[place] = item
+        pending[place] = item
         self.has_news = True
+
+    def _pending_with(self, place: Place) -> dict[Place, Object | None]:
+        number = self._published.source_of(place)
+        return {} if number is None else self._pending[number]
+
+    def _all_pending(self) -> Iterator[tuple[Place, Object | None]]:
+        return chain.from_iterable(pending.items() for pending in self._pending)
 
     # What the publishing thread does.
 
@@ -147,10 +156,10 @@ class Mirror:
         """
         with self._lock:
             heard = self._published
-            for place, item in self._pending.items():
+            for place, item in self._all_pending():
                 heard.set(place, item)
             loaded.reuse(heard)
-            self._published, self._pending, self._gaps = loaded, {}, set()
+            self._published, self._pending, self._gaps = loaded, [{} for _ in self._sources], set()
             places = {place for contents in (heard, loaded) for place, _ in contents}
             for place in places:
                 source = loaded.source_of(place)
@@ -159,25 +168,28 @@ class Mirror:
             # Another release, or one with other options, has fewer sources or more.
             theirs = [*versions, *[""] * len(self._sources)][: len(self._sources)]
             self._told = [_Known(None, version) for version in theirs]
-            self._floors = {source: (version, Lag()) for source, version in zip(self._sources, theirs, strict=True)}
+            of_each = zip(self._sources, loaded.by_source(), theirs, strict=True)
+            self._floors = {source: (newest(version, items), Lag()) for source, items, version in of_each}
             self._taken_over_at, self._is_amid = now, is_amid
 
     def restart(self) -> None:
         """Count everything that was heard as published."""
         with self._lock:
-            for place, item in self._pending.items():
+            for place, item in self._all_pending():
                 self._published.set(place, item)
-            self._pending, self._gaps, self._floors, self._is_amid = {}, set(), {}, False
-            self._tell({})
+            self._pending = [{} for _ in self._sources]
+            self._gaps, self._floors, self._is_amid = set(), {}, False
+            self._tell(())
 
     def take(self, now: float) -> Batch:
         """Take what is pending, as far as an entry has room; it counts as published from now on."""
         with self._lock:
             behind = self._behind()
-            free = (place for place in self._pending if not any(belongs(place, source) for source in behind))
+            of_each = zip(self._sources, self._pending, strict=True)
+            free = chain.from_iterable(pending for source, pending in of_each if source not in behind)
             places, rows = list(islice(free, ROWS_AT_ONCE + 1)), []
             for place in places[:ROWS_AT_ONCE]:
-                item, before = self._pending.pop(place), self._published.get(place)
+                item, before = self._pending_with(place).pop(place), self._published.get(place)
                 if item is not None:
                     rows.append(row_of(item, gap=place in self._gaps))
                 elif before is not None:
@@ -185,37 +197,52 @@ class Mirror:
                 self._published.set(place, item)
                 self._gaps.discard(place)
             self.has_news = len(places) > ROWS_AT_ONCE
-            may_catch_up = bool(behind) and now - self._taken_over_at < BEHIND_SECONDS
-            more = self.has_news or (self._is_amid and may_catch_up)
+            catch_up = any(now - heard_at < SILENT_SECONDS for heard_at in behind.values())
+            is_waiting = self._is_amid and catch_up and now - self._taken_over_at < BEHIND_SECONDS
+            more = self.has_news or is_waiting
             if not more:
                 self._tell(behind)
                 self._is_amid = False
             heard, versions = [told.heard_at for told in self._told], [told.version for told in self._told]
             return Batch(rows, heard, versions, list(self._published.counts), more)
 
-    def _tell(self, behind: Mapping[Source, str]) -> None:
-        """Tell what is known by now; of what was never heard, what others have told, and its version stays so."""
-        each = zip(self._sources, self._all_known(), self._told, strict=True)
+    def _tell(self, behind: Collection[Source]) -> None:
+        """Tell what is known by now; the versions stay those that others told where we are behind, or never heard.
+
+        Who is behind has heard of what others told where nothing differs from it, and of nothing where something does.
+        """
+        each = zip(self._sources, self._all_known(), self._told, self._pending, strict=True)
         self._told = [
-            _Known(ours.heard_at, behind.get(source, ours.version or told.version)) for source, ours, told in each
+            _Known(None if pending else ours.heard_at, told.version)
+            if source in behind
+            else _Known(ours.heard_at, ours.version or told.version)
+            for source, ours, told, pending in each
         ]
 
     def _all_known(self) -> list[_Known]:
         return [self._known.get(source, _Known()) for source in self._sources]
 
-    def _behind(self) -> Mapping[Source, str]:
-        """Of which sources what was taken over is newer than what we have heard, and its version; see `deciding`."""
+    def _behind(self) -> Mapping[Source, float]:
+        """Of which sources what was taken over is newer than what we have heard, and when that was; see `deciding`."""
         behind = {}
         for source, (floor, lag) in list(self._floors.items()):
             known = self._known.get(source)
             if known is None or known.heard_at is None:
                 continue
             lag.heard(known.heard_at)
-            if at_least_as_new(known.version, floor) or lag.is_too_long:
+            if at_least_as_new(known.version, floor):
                 del self._floors[source]
+            elif lag.is_too_long:
+                del self._floors[source]
+                self._went_back(source, known.heard_at)
             else:
-                behind[source] = floor
+                behind[source] = known.heard_at
         return behind
+
+    def _went_back(self, source: Source, at: float) -> None:
+        """Note that the cluster did, if this source tells: Events may be kept in a store of their own."""
+        if source.essential:
+            self._restores.append(at)
 
     def rows(self, bucket: int) -> list[Row]:
         """The rows of a chunk, as published."""

@@ -78,6 +78,8 @@ class Publisher:
         self._now = now
         self._mirror = Mirror(sources)
         self._writer: Writer | None = None
+        self._restored = 0
+        """The epoch of the last reign that was begun because the cluster went back, as far as is known."""
         self._lost = False
         self._appended_at = self._rotated_at = now()
         self._next_chunk = 0
@@ -174,14 +176,15 @@ class Publisher:
             self.log.info("nothing to go on from: {error}", error=error)
         is_told = self._writer is None and loaded is not None and self._mirror.knows(loaded.versions)
         restored = self._mirror.restores > 0 and not is_told
-        writer = Writer(keys, seal, self._sources, epoch, self._now, epoch if restored else 0)
+        self._restored = epoch if restored else max(self._restored, loaded.restored if loaded else 0)
+        writer = Writer(keys, seal, self._sources, epoch, self._now, self._restored)
         if loaded is None or restored:
             self._mirror.restart()
             writer.open(store, [self._mirror.rows(number) for number in range(CHUNKS)])
             self.log.info("publishing from the start, in epoch {epoch}", epoch=epoch)
         else:
             self._mirror.rebase(loaded.contents, loaded.versions, self._now(), is_amid=loaded.is_amid)
-            writer.take_over(loaded.position, loaded.restored)
+            writer.take_over(loaded.position)
             self.log.info("publishing from {at} on, in epoch {epoch}", at=loaded.position.id, epoch=epoch)
         self._metrics.store_epoch.set(epoch)
         self._appended_at = self._now() - HEARTBEAT_SECONDS

@@ -44,9 +44,12 @@ class Writer:
     """Appends in one epoch; for one thread, which hands in its connection."""
 
     def __init__(
-        self, keys: Keys, seal: Seal, sources: Sequence[Source], epoch: int, now: Callable[[], float], restored: int = 0
+        self, keys: Keys, seal: Seal, sources: Sequence[Source], epoch: int, now: Callable[[], float], restored: int
     ) -> None:
-        """Write in an epoch that was claimed; what there is to go on from, `take_over` or `open` says."""
+        """Write in an epoch that was claimed; what there is to go on from, `take_over` or `open` says.
+
+        `restored` is the epoch that began last because the cluster had gone back, 0 if none is known.
+        """
         self._keys = keys
         self._seal = seal
         self._now = now
@@ -57,9 +60,9 @@ class Writer:
         self._answered: float | None = None
         self._written: deque[_Written] = deque()
 
-    def take_over(self, position: Position, restored: int) -> None:
+    def take_over(self, position: Position) -> None:
         """Go on after the last entry of an earlier epoch."""
-        self._before, self._restored = position, restored
+        self._before = position
 
     def open(self, caller: Caller, chunks: Sequence[Sequence[Row]]) -> None:
         """Write a whole snapshot, from which the log starts anew."""

@@ -43,12 +43,20 @@ class ShownTests(SynchronousTestCase):
             self.assertFalse(self.undone(version))
 
     def test_the_same(self) -> None:
-        """An older version of the very same objects takes nobody back; one with an object more, or less, does."""
-        self.assertTrue(self.may(3, "19"))
-        more, none = contents(3), Contents(SOURCES)
+        """The very same objects at an older version are as good as heard; one more, less, or another are not."""
+        self.assertFalse(self.may(3, "19"))
+        more = contents(3)
         more.set(place_of(deployment("api")), deployment("api"))
-        for other in (more, none):
-            self.assertFalse(self.shown.gives_way(other, "19", 1, 500.0))
+        for other, is_in in ((contents(3), True), (contents(4), False), (more, False), (Contents(SOURCES), False)):
+            self.assertEqual(self.shown.is_in(other), is_in)
+
+    def test_half_of_a_batch(self) -> None:
+        """What was shown is as new as its newest object, where a version is known at all."""
+        for version, may in (("20", False), ("0", True)):
+            item = deployment(version="25")
+            self.shown = Shown(1, {place_of(item): item}, version, 1)
+            self.assertEqual(self.may(4, "24"), may)
+            self.assertTrue(self.may(4, "25"))
 
     def test_restored(self) -> None:
         """A cluster that was restored since goes back, and readers with it."""

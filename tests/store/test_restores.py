@@ -1,6 +1,7 @@
 """A cluster that is restored from a backup, step by step, in memory: readers go back with it, once, and all of them."""
 
 from sre_server.store import mirror, scripts
+from tests.store.memory import Watcher
 from tests.store.sharing import SharingTestCase
 
 
@@ -68,7 +69,7 @@ class RestoreTests(SharingTestCase):
         self.assertEqual((self.pod.deployments(), self.reloads()), (self.world.deployments, reloads))
 
     def test_the_next_watcher_has_heard_less(self) -> None:
-        """Long after it stood by when the cluster went back, one that is an instant behind takes nobody back for that."""
+        """Long after it stood by when the cluster went back, one that is just behind takes nobody back for that."""
         standby = self.standby()
         self.rounds()
         self.restore()
@@ -102,6 +103,44 @@ class RestoreTests(SharingTestCase):
         self.world.leader = standby
         self.rounds(20, standby)
         self.assertEqual(self.pod.deployments(), self.world.deployments)
+
+    def test_a_new_watcher(self) -> None:
+        """One that was started since knows no later version: in two minutes it publishes what others will see, too."""
+        self.rounds()
+        self.write("web", 42)
+        self.restore()
+        new = Watcher(self.world, zero=70)
+        new.list()
+        self.world.leader = new
+        for _ in range(125):
+            new.hear()
+            self.rounds(1, new)
+        self.assertEqual(self.pod.deployments(), self.world.deployments)
+        self.assertTrue(self.pod.cache.is_heard("shop", "web"))
+
+    def test_a_redis_that_forgets(self) -> None:
+        """If it is emptied just after it was told that the cluster went back, the next snapshot tells that again."""
+        self.rounds()
+        self.change("web", 42)
+        self.rounds()
+        self.restore()
+        self.watcher.list()
+        self.watcher.step()
+        self.world.redis.flush()
+        self.rounds(20)
+        self.assertEqual(self.pod.deployments(), self.world.deployments)
+
+    def test_events_in_a_store_of_their_own(self) -> None:
+        """That the Events are at an earlier version says nothing of Deployments."""
+        self.watcher.list_scalings()
+        standby, _ = self.standby_behind()
+        standby.list_scalings()
+        self.world.leader = standby
+        self.rounds(3, standby)
+        reloads, self.world.version = self.reloads(), 50
+        standby.list_scalings()
+        self.rounds(20, standby)
+        self.assertEqual((self.pod.deployments(), self.reloads()), (self.world.deployments, reloads))
 
     def test_a_write_that_nobody_heard_of(self) -> None:
         """Where the cluster goes on past it before anybody lists, no watcher notices: the pod itself lets go of it."""

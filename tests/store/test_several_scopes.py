@@ -7,6 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from sre_server.cache import ClusterCache
 from sre_server.errors import Unavailable
 from sre_server.news import Changed, Listed, Put, sources_of
+from sre_server.store import mirror
 from tests.fakes import deployment, namespace
 from tests.store.memory import Pod, Watcher, World
 
@@ -207,3 +208,68 @@ class SeveralScopesTests(SynchronousTestCase):
         self.rounds(behind, "shop", count=15)
         self.assertEqual(self.pod.deployments()["shop", "web"].resource_version, "300")
         self.assertEqual(self.shown(), "200")
+
+    def test_age_of_what_is_held_back(self) -> None:
+        """A watcher that differs from what was told cannot say how that is by now; one that does not differ can."""
+        behind = self.take_over_behind()
+        self.rounds(behind, *NAMES, count=40)
+        self.assertGreaterEqual(self.pod.cache.age("staff"), 40)
+        self.assertLess(self.pod.cache.age("shop"), 3)
+        self.setUp()
+        behind = self.take_over_behind()
+        self.world.leader = self.watcher
+        staff = sources_of(["staff"])[1]
+        behind.publisher.applied(Changed(staff, behind.now(), [Put(deployment("web", "staff", version="200"))]))
+        self.watcher.publisher.applied(Changed(staff, self.watcher.now(), version="300"))
+        self.rounds(self.watcher, *NAMES)
+        self.world.leader = behind
+        self.rounds(behind, *NAMES, count=40)
+        self.assertLess(self.pod.cache.age("staff"), 3)
+        self.assertTrue(self.pod.cache.has_reached("300", "staff"))
+
+    def test_what_was_reached_stays_so(self) -> None:
+        """Of a watcher that knows the same objects at an earlier version their age is told, and no earlier version."""
+        behind = self.watcher_of(300)
+        self.world.leader = self.watcher
+        staff = sources_of(["staff"])[1]
+        for watcher in (behind, self.watcher):
+            self.list(watcher, *NAMES, version="150")
+        self.watcher.publisher.applied(Changed(staff, self.watcher.now(), version="200"))
+        self.rounds(self.watcher, *NAMES)
+        self.world.redis.flush()
+        self.world.leader = behind
+        for _ in range(40):
+            self.rounds(behind, *NAMES, count=1)
+            self.assertTrue(self.pod.cache.has_reached("200", "staff"))
+        self.assertLess(self.pod.cache.age("staff"), 3)
+        late = deployment("new", "staff", version="180")
+        behind.publisher.applied(Changed(staff, behind.now(), [Put(late)]))
+        self.rounds(behind, *NAMES)
+        self.assertNotIn(("staff", "new"), self.pod.deployments())
+
+    def test_amid_much_and_forbidden(self) -> None:
+        """Half of what was to be told of a forbidden namespace holds others up for a minute, and is not taken back."""
+        behind, late = self.watcher_of(300), self.watcher_of(900)
+        self.world.leader = self.watcher
+        for watcher in (self.watcher, behind, late):
+            self.list(watcher, *NAMES)
+        self.rounds(self.watcher, *NAMES)
+        staff = sources_of(["staff"])[1]
+        self.patch(mirror, "ROWS_AT_ONCE", 2)
+        news = [
+            Put(deployment(name, "staff", version=str(200 + number))) for number, name in enumerate(("web", "a", "b"))
+        ]
+        self.watcher.publisher.applied(Changed(staff, self.watcher.now(), news))
+        self.watcher.step()
+        self.world.leader = behind
+        self.rounds(behind, "shop", count=62)
+        self.assertLess(self.pod.cache.age("shop"), 3)
+        self.assertEqual(self.shown(), "200")
+        self.assertFalse(self.pod.cache.has_reached("200", "staff"))
+        late.publisher.applied(Changed(staff, late.now(), [Put(deployment("web", "staff", version="150"))]))
+        self.world.leader = late
+        self.rounds(late, *NAMES)
+        self.assertEqual(self.shown(), "200")
+        late.publisher.applied(Changed(staff, late.now(), news))
+        self.rounds(late, *NAMES, count=5)
+        self.assertEqual(len(self.pod.deployments()), 4)

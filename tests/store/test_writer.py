@@ -41,7 +41,7 @@ class WriterTests(SynchronousTestCase):
     def setUp(self) -> None:
         """Begin it."""
         self.redis = CountingRedis()
-        self.writer = Writer(KEYS, SEAL, SOURCES, claim(self.redis, KEYS), lambda: 5.0)
+        self.writer = Writer(KEYS, SEAL, SOURCES, claim(self.redis, KEYS), lambda: 5.0, 0)
         self.writer.open(self.redis, [()] * CHUNKS)
         self.kept = self.redis.kept()
         for _ in range(2):
