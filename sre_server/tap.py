@@ -34,6 +34,7 @@ from sre_server.telemetry.metrics import Metrics
 from sre_server.telemetry.output import Output
 from sre_server.web.connections import ConnectionLimits
 from sre_server.web.service import SiteService, endpoint_of
+from sre_server.web.site import APISite
 from sre_server.web.transport import MutualTLSEndpoint
 
 __all__ = ["Options", "makeService"]
@@ -149,20 +150,19 @@ def make_service(config: ServerConfig, tls: ServerTLS, reactor: IServerReactor, 
         awaited=lambda: cluster.feed.awaited,
         refresh=refresh,
     )
-    ops = endpoint_of(reactor, config.ops_listen, "--ops-listen") if config.ops_listen is not None else None
     endpoint = MutualTLSEndpoint(endpoint_of(reactor, config.listen, "--listen"), tls)
     services: list[Service] = [
         StdlibLogs(),
         LogCounter(metrics),
         *beside,
-        *([SiteService(reactor, ops, api.ops_site, "ops port")] if ops is not None else []),
+        *_ops_port(config, reactor, api.ops_site),
         SettledHeap(reactor, lambda: api.health.ready),
         security.reloading,
         change_log,
         *cluster.services,
         security.audit,
         *([api.returning] if api.returning is not None else []),
-        SiteService(reactor, endpoint, api.site, "API"),
+        SiteService(reactor, endpoint, api.site, "API", f"--listen: '{config.listen}'"),
         Unreadiness(api.health),
     ]
     return OrderedServices(reactor, services)
@@ -215,16 +215,21 @@ def make_watcher(config: ServerConfig, sharing: Sharing, reactor: IServerReactor
         observer.refresh()
         metrics.ready.set(health.ready)
 
-    ops = endpoint_of(reactor, config.ops_listen, "--ops-listen") if config.ops_listen is not None else None
-    site = make_ops_site(reactor, metrics, health, refresh)
     services: list[Service] = [
         StdlibLogs(),
         LogCounter(metrics),
         *beside,
-        *([SiteService(reactor, ops, site, "ops port")] if ops is not None else []),
+        *_ops_port(config, reactor, make_ops_site(reactor, metrics, health, refresh)),
         SettledHeap(reactor, lambda: health.ready),
         change_log,
         *feeds,
         Unreadiness(health),
     ]
     return OrderedServices(reactor, services)
+
+
+def _ops_port(config: ServerConfig, reactor: IServerReactor, site: APISite) -> list[Service]:
+    if config.ops_listen is None:
+        return []
+    endpoint = endpoint_of(reactor, config.ops_listen, "--ops-listen")
+    return [SiteService(reactor, endpoint, site, "ops port", f"--ops-listen: '{config.ops_listen}'")]

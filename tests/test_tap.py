@@ -146,22 +146,28 @@ class MakeServiceTests(SynchronousTestCase):
             self.assertEqual(sum(isinstance(service, ReviewProbe) for service in services), probes)
 
     def test_endpoints_that_are_none(self) -> None:
-        """A string that Twisted does not understand ends the process with one line that names the option."""
-        for text in (
-            "",
-            "8443",
-            "tcp",
-            "tcp:https",
-            "tcp:1:nope=2",
-            "bogus:1",
-            "unix",
-            "ssl:8443:privateKey=/nowhere",
-            "systemd:domain=INET:index=0",
-            "tcp:8443:interface=::1",
-        ):
+        """A string that is no endpoint ends the process with one line: the option, the value, and what it should be."""
+        kinds, tcp = "its kind is one of tcp, tcp6, unix, systemd, haproxy", "after tcp comes :PORT, and perhaps"
+        for text, reason in {
+            "": kinds,
+            "8443": kinds,
+            "bogus:1": kinds,
+            "ssl:8443": kinds,
+            "ssl:8443:privateKey=/nowhere": kinds,
+            "stdio:": kinds,
+            "tcp": tcp,
+            "tcp:https": tcp,
+            "tcp:1:nope=2": tcp,
+            "tcp:1:127.0.0.1:2": tcp,
+            "tcp:8443:interface=::1": tcp,
+            "unix": "after unix comes :PATH",
+            "systemd:domain=INET:index=0": "after systemd comes :domain=INET:index=0",
+            "haproxy:tcp:x": "after haproxy comes :tcp:PORT",
+        }.items():
             for name, keywords in (("--listen", {"listen": text}), ("--ops-listen", {"ops_listen": text})):
                 line = str(self.assertRaises(SystemExit, self.make, **keywords).code)
-                problem = f"sre-server: {name}: '{text}' is not an endpoint such as tcp:8443"
+                problem = f"sre-server: {name}: '{text}' is not an endpoint such as tcp:8443: {reason}"
                 self.assertTrue(line.startswith(problem), line)
                 self.assertEqual(len(line.splitlines()), 1, line)
                 self.assertEqual(line.endswith(r"each colon is written \:"), "::1" in text, line)
+                self.assertNotIn("_parse", line)

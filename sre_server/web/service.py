@@ -16,29 +16,44 @@ from sre_server.web.site import APISite
 DRAIN_SECONDS: Final = 5.0
 BACKLOG: Final = 4096
 """Connections that may wait to be accepted; with Twisted's 50, a burst is lost in the kernel before our own limits."""
+_TCP: Final = ":PORT, and perhaps :interface=ADDRESS or :backlog=NUMBER"
+_FORMS: Final = {
+    "tcp": _TCP,
+    "tcp6": _TCP,
+    "unix": ":PATH, and perhaps :mode=660, :backlog=NUMBER or :lockfile=0",
+    "systemd": ":domain=INET:index=0, where the unit has a socket of that index",
+    "haproxy": ":tcp:PORT, or another one of these",
+}
+"""What stands in an endpoint's string after its kind; Twisted's other kinds are not for a server of ours."""
 
 
 def endpoint_of(reactor: IReactorTime, description: str, option: str) -> IStreamServerEndpoint:
     """Make the endpoint of a string such as `tcp:8443`; raises SystemExit with one line that names the option."""
-    backlog = f":backlog={BACKLOG}" if description.startswith("tcp:") and ":backlog=" not in description else ""
-    try:
-        return cast("IStreamServerEndpoint", serverFromString(reactor, description + backlog))
-    except (ValueError, TypeError, LookupError, OSError) as error:
-        hint = r"; in an IPv6 address each colon is written \:" if "::" in description else ""
-        problem = f"'{description}' is not an endpoint such as tcp:8443 ({error}){hint}"
-        raise SystemExit(f"sre-server: {option}: {problem}") from error
+    kind = description.partition(":")[0]
+    backlog = f":backlog={BACKLOG}" if kind in ("tcp", "tcp6") and ":backlog=" not in description else ""
+    problem = f"its kind is one of {', '.join(_FORMS)}"
+    if kind in _FORMS:
+        try:
+            return cast("IStreamServerEndpoint", serverFromString(reactor, description + backlog))
+        except (ValueError, TypeError, LookupError, OSError):  # whose texts are about the insides of Twisted
+            problem = f"after {kind} comes {_FORMS[kind]}"
+    hint = r"; in an IPv6 address each colon is written \:" if "::" in description else ""
+    raise SystemExit(f"sre-server: {option}: '{description}' is not an endpoint such as tcp:8443: {problem}{hint}")
 
 
 class SiteService(Service):
-    """Serves a site at an endpoint; a port that cannot be bound ends the process with one line."""
+    """Serves a site at an endpoint; one that cannot be bound ends the process with a line on what was `asked` for."""
 
     log = Logger()
 
-    def __init__(self, reactor: IReactorTime, endpoint: IStreamServerEndpoint, site: APISite, name: str) -> None:
+    def __init__(
+        self, reactor: IReactorTime, endpoint: IStreamServerEndpoint, site: APISite, name: str, asked: str
+    ) -> None:
         self._reactor = reactor
         self._endpoint = endpoint
         self._site = site
         self._what = name
+        self._asked = asked
         self._port: IListeningPort | None = None
 
     def privilegedStartService(self) -> None:
@@ -47,8 +62,8 @@ class SiteService(Service):
         problems: list[Failure] = []
         self._endpoint.listen(self._site).addCallbacks(self._listening, problems.append)
         if problems:
-            problems[0].trap(CannotListenError, OverflowError)  # the latter for ports beyond 65535
-            raise SystemExit(f"sre-server: {self._what}: {_reason(problems[0].value)}")
+            problems[0].trap(CannotListenError, OSError, OverflowError, UnicodeError)  # what it comes to in Python
+            raise SystemExit(f"sre-server: {self._asked} cannot be listened at: {_reason(problems[0].value)}")
 
     def _listening(self, port: IListeningPort) -> None:
         self._port = port
@@ -73,7 +88,5 @@ class SiteService(Service):
 
 
 def _reason(error: BaseException | None) -> str:
-    if isinstance(error, CannotListenError):
-        where = server_text(error.interface or "*", error.port)
-        return f"cannot listen on {where}: {getattr(error.socketError, 'strerror', error.socketError)}"
-    return str(error)
+    cause = error.socketError if isinstance(error, CannotListenError) else error
+    return str(getattr(cause, "strerror", None) or cause)

@@ -159,7 +159,7 @@ class UnreadinessTests(SynchronousTestCase):
                 ready.append(server.get("/readyz").status)
                 return super().stopListening()
 
-        service = SiteService(server.clock, FakeEndpoint(Port()), server.site, "API")
+        service = SiteService(server.clock, FakeEndpoint(Port()), server.site, "API", "--listen")
         services = OrderedServices(server.clock, [service, Unreadiness(server.health)])
         services.privilegedStartService()
         services.startService()

@@ -95,12 +95,14 @@ class UsageTests(SynchronousTestCase):
                 endpoints = {"--listen": "tcp:0:interface=127.0.0.1", option: f"tcp:{port}:interface=127.0.0.1"}
                 listen = [f"{name}={endpoint}" for name, endpoint in endpoints.items()]
                 line = self._refused(f"--tls-client-ca={self.authority.file}", *listen)
-                self.assertIn(f"cannot listen on 127.0.0.1:{port}", line)
+                expected = f"{option}: 'tcp:{port}:interface=127.0.0.1' cannot be listened at: Address already in use"
+                self.assertIn(expected, line)
 
     def test_bad_endpoint(self) -> None:
-        """An endpoint string that means nothing is named with its option."""
-        line = self._refused(f"--tls-client-ca={self.authority.file}", "--listen=nonsense:1")
-        self.assertIn("--listen: 'nonsense:1'", line)
+        """An endpoint that means nothing, or cannot be, is named with its option."""
+        for endpoint in ("nonsense:1", "tcp:99999", "unix:/nowhere/socket"):
+            line = self._refused(f"--tls-client-ca={self.authority.file}", f"--listen={endpoint}")
+            self.assertIn(f"--listen: '{endpoint}'", line)
 
     def test_environment(self) -> None:
         """A mistake in an environment variable is found as one on the command line is."""

@@ -4,12 +4,14 @@ from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IAddress, IListeningPort, IProtocolFactory, IStreamServerEndpoint
+from twisted.internet.protocol import Factory
+from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from sre_server.model import Written
-from sre_server.web.service import SiteService
+from sre_server.web.service import BACKLOG, SiteService, endpoint_of
 from tests.fakes import deployment, namespace
 from tests.memory_client import Wire
 from tests.memory_server import MemoryServer
@@ -61,7 +63,7 @@ class SiteServiceTests(SynchronousTestCase):
         self.clock = self.server.clock
         self.port = FakePort()
         self.endpoint = FakeEndpoint(self.port)
-        self.service = SiteService(self.clock, self.endpoint, self.server.site, "API")
+        self.service = SiteService(self.clock, self.endpoint, self.server.site, "API", "--listen: 'tcp:8443'")
 
     def test_listens_before_privileges_are_shed(self) -> None:
         """The site is bound in `privilegedStartService`, not before, and the log says where."""
@@ -71,21 +73,28 @@ class SiteServiceTests(SynchronousTestCase):
         self.assertEqual(self.endpoint.factories, [self.server.site])
         self.assertEqual([formatEvent(event) for event in events], ["API: listening on 192.0.2.1:8443"])
 
-    def test_a_port_that_is_taken_ends_the_process_with_one_line(self) -> None:
-        """The line names the service, the port and the reason."""
-        for interface, where in (("", "*:8443"), ("127.0.0.1", "127.0.0.1:8443"), ("::1", "[::1]:8443")):
-            error = CannotListenError(interface, 8443, OSError(98, "Address already in use"))
-            service = SiteService(self.clock, FakeEndpoint(error), self.server.site, "ops port")
+    def test_what_cannot_be_listened_at_ends_the_process_with_one_line(self) -> None:
+        """The line names the option, its value and the reason, whatever Twisted and Python make of it."""
+        for error, reason in (
+            (CannotListenError("", 8443, OSError(98, "Address already in use")), "Address already in use"),
+            (CannotListenError("::1", 443, PermissionError(13, "Permission denied")), "Permission denied"),
+            (CannotListenError(None, "/run/socket", "Cannot acquire lock"), "Cannot acquire lock"),
+            (FileNotFoundError(2, "No such file or directory", "17", None, "/nope.lock"), "No such file or directory"),
+            (OSError("AF_UNIX path too long"), "AF_UNIX path too long"),
+            (OverflowError("bind(): port must be 0-65535."), "bind(): port must be 0-65535."),
+            (UnicodeError("label empty or too long"), "label empty or too long"),
+        ):
+            endpoint = FakeEndpoint(error)
+            service = SiteService(self.clock, endpoint, self.server.site, "ops port", "--ops-listen: 'this'")
             exit_ = self.assertRaises(SystemExit, service.privilegedStartService)
-            expected = f"sre-server: ops port: cannot listen on {where}: Address already in use"
-            self.assertEqual(exit_.code, expected)
+            self.assertEqual(exit_.code, f"sre-server: --ops-listen: 'this' cannot be listened at: {reason}")
 
-    def test_a_port_that_there_cannot_be_ends_it_with_one_line_too(self) -> None:
-        """Python refuses `tcp:99999` with an OverflowError, which is no less the operator's mistake."""
-        error = OverflowError("bind(): port must be 0-65535.")
-        service = SiteService(self.clock, FakeEndpoint(error), self.server.site, "API")
-        exit_ = self.assertRaises(SystemExit, service.privilegedStartService)
-        self.assertEqual(exit_.code, "sre-server: API: bind(): port must be 0-65535.")
+    def test_a_long_queue_for_every_kind_of_tcp(self) -> None:
+        """A burst is not lost in the kernel, unless the operator said how long the queue is."""
+        for text, backlog in {"tcp:1": BACKLOG, "tcp6:1": BACKLOG, "tcp:1:backlog=7": 7}.items():
+            reactor = MemoryReactorClock()
+            self.successResultOf(endpoint_of(reactor, text, "--listen").listen(Factory()))
+            self.assertEqual(reactor.tcpServers[0][2], backlog, text)
 
     def test_the_port_is_closed_before_the_drain(self) -> None:
         """Nobody new is let in while those inside are seen out."""
