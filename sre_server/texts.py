@@ -8,6 +8,9 @@ from typing import Final
 _LABEL: Final = "[a-z0-9](?:[-a-z0-9]*[a-z0-9])?"
 MAX_NAMESPACE_NAME: Final = 63
 MAX_DEPLOYMENT_NAME: Final = 253
+NAMESPACE_RULE: Final = f"at most {MAX_NAMESPACE_NAME} characters: a-z, 0-9 and '-', the ends a-z or 0-9"
+DEPLOYMENT_RULE: Final = f"at most {MAX_DEPLOYMENT_NAME} characters: a-z, 0-9, '-' and '.', the ends a-z or 0-9"
+"""The rules in words, for whoever gave a name that could be none."""
 _NAMESPACE: Final = re.compile(_LABEL, re.ASCII)
 _SUBDOMAIN: Final = re.compile(rf"{_LABEL}(?:\.{_LABEL})*", re.ASCII)
 _CLEAN: Final = re.compile(r"[\x21\x23-\x7e]{1,128}")

@@ -45,7 +45,9 @@ def confirmed_in(request: APIRequest) -> frozenset[str]:
 def replicas_in_path(text: str) -> int:
     """Read the count that ends a URL of family B; raises Malformed for all but plain decimal digits in range."""
     if not _WHOLE_NUMBER.fullmatch(text) or int(text) > MAX_REPLICAS:
-        raise Malformed(f"The replica count must be a whole number in {_RANGE}.")
+        raise Malformed(
+            f"The replica count must be a whole number in {_RANGE}, with no zeros before it, not '{text[:80]}'."
+        )
     return int(text)
 
 
@@ -83,7 +85,8 @@ def _fields(request: APIRequest, shape: str, keys: list[str]) -> dict[str, objec
 
 def _count(replicas: object, shape: str) -> int:
     if type(replicas) is not int or not 0 <= replicas <= MAX_REPLICAS:
-        raise Malformed(f"{shape}.")
+        given = "something else" if isinstance(replicas, list) else json.dumps(replicas)
+        raise Malformed(f"{shape}; here it is {given[:80]}.")
     return replicas
 
 

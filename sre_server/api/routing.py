@@ -24,7 +24,7 @@ from sre_server.api.gate import Gate, map_now_or_later
 from sre_server.api.preferences import APPLIED
 from sre_server.api.statuses import StatusTable, status_of
 from sre_server.errors import Malformed, PreconditionFailed, SreServerError, TooManyRequests
-from sre_server.texts import is_deployment_name, is_namespace_name
+from sre_server.texts import DEPLOYMENT_RULE, NAMESPACE_RULE, is_deployment_name, is_namespace_name
 from sre_server.web.answers import JSON, encode
 from sre_server.web.request import APIRequest
 
@@ -47,7 +47,7 @@ class NamespaceConverter(BaseConverter):
     def to_python(self, value: str) -> str:
         """Return the name as it is."""
         if not is_namespace_name(value):
-            raise Malformed(_malformed("namespace", value, "at most 63 characters: a-z, 0-9 and '-'"))
+            raise Malformed(_malformed("namespace", value, NAMESPACE_RULE))
         return value
 
 
@@ -57,7 +57,7 @@ class DeploymentConverter(BaseConverter):
     def to_python(self, value: str) -> str:
         """Return the name as it is."""
         if not is_deployment_name(value):
-            raise Malformed(_malformed("Deployment", value, "at most 253 characters: a-z, 0-9, '-' and '.'"))
+            raise Malformed(_malformed("Deployment", value, DEPLOYMENT_RULE))
         return value
 
 

@@ -13,18 +13,18 @@ from twisted.python.usage import UsageError
 from sre_server import __version__
 from sre_server.cluster.credentials import DEFAULT_KUBECONFIG, InCluster, Kubeconfig
 from sre_server.daemon.config import OPTIONAL, Authorization, ClusterKind, ServerConfig
-from sre_server.daemon.sharing import PARAMETERS, Role, parse_role, parse_sharing
+from sre_server.daemon.sharing import PARAMETERS, Role, parse_place, parse_role, parse_sharing
 from sre_server.errors import CredentialsError
 from sre_server.news import Resource, Source
 from sre_server.security.documents import DocumentError
 from sre_server.security.guardrails import load_guardrails
-from sre_server.security.limits import Rate, parse_rate
+from sre_server.security.limits import RATE_RULE, Rate, parse_rate
 from sre_server.security.pem import TLSFilesError
 from sre_server.security.policy import load_policy as load_authorization_policy
 from sre_server.security.tls import ServerTLS, TLSFiles
 from sre_server.telemetry.logs import json_observer, observer_factory, text_observer
 from sre_server.telemetry.output import Output
-from sre_server.texts import is_deployment_name, is_namespace_name
+from sre_server.texts import NAMESPACE_RULE, is_namespace_name
 
 ENVIRONMENT_PREFIX: Final = "SRE_SERVER_"
 
@@ -97,9 +97,15 @@ class Options(UsageOptions):
         if self._namespaces_from_environment:
             self._namespaces, self._namespaces_from_environment = [], False
         if not is_namespace_name(name):
-            raise UsageError(f"--namespace: '{name}' cannot be the name of a namespace")
+            hint = "; for several, give the option several times" if "," in name else ""
+            raise UsageError(f"--namespace: '{name}' cannot be the name of one; names have {NAMESPACE_RULE}{hint}")
         if name not in self._namespaces:
             self._namespaces.append(name)
+
+    def parseArgs(self, *words: str) -> None:
+        """Refuse what is no option."""
+        if words:
+            raise UsageError(f"'{words[0]}' is not expected: there are only options, each with one value")
 
     def opt_version(self) -> None:
         """Print the version and exit."""
@@ -228,12 +234,7 @@ class Options(UsageOptions):
 
     def _temporary_store(self) -> Source | None:
         given = self["temporary-store"]
-        if not given:
-            return None
-        namespace, _, name = given.partition("/")
-        if not is_namespace_name(namespace) or not is_deployment_name(name):
-            raise UsageError(f"--temporary-store is NAMESPACE/NAME, not '{given}'")
-        return Source(Resource.TEMPORARY, namespace, name)
+        return Source(Resource.TEMPORARY, *parse_place("temporary-store", given)) if given else None
 
     def _path(self, name: str) -> Path | None:
         return Path(self[name]).absolute() if self[name] else None
@@ -256,7 +257,7 @@ class Options(UsageOptions):
         try:
             return parse_rate(self[name])
         except ValueError:
-            raise UsageError(f"--{name} is RATE or RATE:BURST, such as 10:50, not '{self[name]}'") from None
+            raise UsageError(f"--{name} is {RATE_RULE}, not '{self[name]}'") from None
 
     def _duration(self, name: str) -> timedelta:
         text = self[name]

@@ -110,7 +110,8 @@ def parse_sharing(role: Role, given: Mapping[str, str | None]) -> Sharing | None
         certificate=paths["cache-certificate"],
         private_key=paths["cache-private-key"],
     )
-    return Sharing(store, _lease(given["lease"]))
+    lease = given["lease"]
+    return Sharing(store, Lease(*parse_place("lease", lease)) if lease else None)
 
 
 def _address(cache: str, given: Mapping[str, str | None]) -> Address:
@@ -131,10 +132,9 @@ def _address(cache: str, given: Mapping[str, str | None]) -> Address:
     return address
 
 
-def _lease(given: str | None) -> Lease | None:
-    if not given:
-        return None
+def parse_place(option: str, given: str) -> tuple[str, str]:
+    """Read NAMESPACE/NAME; raises UsageError."""
     namespace, _, name = given.partition("/")
     if not is_namespace_name(namespace) or not is_deployment_name(name):
-        raise UsageError(f"--lease is NAMESPACE/NAME, not '{given}'")
-    return Lease(namespace, name)
+        raise UsageError(f"--{option} is NAMESPACE/NAME, as Kubernetes has names, not '{given}'")
+    return namespace, name

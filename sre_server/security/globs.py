@@ -11,7 +11,7 @@ from typing import Final
 
 from sre_server.security.documents import Mistake
 from sre_server.security.identity import is_identity, is_uri
-from sre_server.texts import MAX_DEPLOYMENT_NAME, MAX_NAMESPACE_NAME
+from sre_server.texts import DEPLOYMENT_RULE, MAX_DEPLOYMENT_NAME, MAX_NAMESPACE_NAME, NAMESPACE_RULE
 
 _PART: Final = re.compile(r"\[!?\]?[^\]]*\]|.", re.DOTALL)
 _ALPHANUMERIC: Final = frozenset(ascii_lowercase + digits)
@@ -25,17 +25,15 @@ _NO_SPIFFE_ID: Final = re.compile(r"spiffe://[^/*?\[]*[A-Z]")
 
 def mistakes_in_names(path: str, namespaces: Sequence[str], names: Sequence[str]) -> Iterator[Mistake]:
     """Yield what is wrong with the globs of a rule's `namespaces` and `names`; `path` leads to the rule."""
-    for field, globs, alphabet, longest in (
-        ("namespaces", namespaces, _NAMESPACE, MAX_NAMESPACE_NAME),
-        ("names", names, _DEPLOYMENT, MAX_DEPLOYMENT_NAME),
+    for field, globs, alphabet, longest, rule in (
+        ("namespaces", namespaces, _NAMESPACE, MAX_NAMESPACE_NAME, NAMESPACE_RULE),
+        ("names", names, _DEPLOYMENT, MAX_DEPLOYMENT_NAME, DEPLOYMENT_RULE),
     ):
         yield from _nothing(f"{path}.{field}", globs)
         what = "namespace" if field == "namespaces" else "Deployment"
-        allowed = "a-z, 0-9 and '-'" if field == "namespaces" else "a-z, 0-9, '-' and '.'"
         for number, glob in enumerate(globs):
             if not _can_name(glob, alphabet, longest):
-                text = f"no {what} can be called '{glob}': at most {longest} characters, {allowed}, the ends a-z or 0-9"
-                yield f"{path}.{field}[{number}]", text
+                yield f"{path}.{field}[{number}]", f"no {what} can be called '{glob}': names have {rule}"
 
 
 def mistakes_in_clients(path: str, globs: Sequence[str]) -> Iterator[Mistake]:

@@ -8,6 +8,12 @@ from typing import Final
 from msgspec import Struct
 
 MAX_CLIENTS: Final = 10_000
+_LOWEST: Final = 0.001
+_HIGHEST: Final = 1_000_000
+_LARGEST: Final = 10_000_000
+RATE_RULE: Final = (
+    f"RATE or RATE:BURST, such as 10:50, from {_LOWEST} to {_HIGHEST} a second and 1 to {_LARGEST} at once"
+)
 
 
 class Rate(Struct, frozen=True):
@@ -80,9 +86,9 @@ def parse_rate(text: str) -> Rate:
     """Read `RATE` or `RATE:BURST`, per second; the burst is twice the rate unless given. Raises ValueError."""
     rate, _, burst = text.partition(":")
     per_second = float(rate)
-    if not 0.001 <= per_second <= 1_000_000:
+    if not _LOWEST <= per_second <= _HIGHEST:
         raise ValueError("out of range")
     at_once = int(burst) if burst else math.ceil(2 * per_second)
-    if not 1 <= at_once <= 10_000_000:
+    if not 1 <= at_once <= _LARGEST:
         raise ValueError("out of range")
     return Rate(per_second, at_once)

@@ -182,6 +182,10 @@ class WriteTests(SynchronousTestCase):
             answer = self.server.call("PUT", f"{COUNT}/{count}")
             self.assertEqual(answer.status, 400, count)
         self.assertEqual(self.server.writes, [])
+        for count, shown in (("03", "03"), ("1" * 5000, "1" * 80)):
+            message = self.server.call("PUT", f"{COUNT}/{count}").json()["message"]
+            expected = "a whole number in 0..2147483647, with no zeros before it, not"
+            self.assertEqual(message, f"The replica count must be {expected} '{shown}'.")
 
     def test_a_wildcard_never_writes(self) -> None:
         """ANY anywhere in a PUT is 400."""

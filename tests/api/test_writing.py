@@ -96,9 +96,18 @@ class BodyTests(SynchronousTestCase):
         self.assertEqual(self.server.writes, [])
 
     def test_the_message_says_what_to_send(self) -> None:
-        """The refusal shows the shape and the range."""
-        message = self.server.call("PUT", REPLICAS, b'{"replicas":"20"}').json()["message"]
-        self.assertIn('exactly one integer "replicas" in 0..2147483647', message)
+        """The refusal shows the shape, the range and what was sent instead, but for what may be long."""
+        shape = 'The body must be a JSON object with exactly one integer "replicas" in 0..2147483647; here it is '
+        for sent, shown in (
+            (b'"20"', '"20"'),
+            (b"2.5", "2.5"),
+            (b"-1", "-1"),
+            (b"null", "null"),
+            (b"[1]", "something else"),
+            (b'"%s"' % (b"9" * 200), '"' + "9" * 79),
+        ):
+            message = self.server.call("PUT", REPLICAS, b'{"replicas":%s}' % sent).json()["message"]
+            self.assertEqual(message, f"{shape}{shown}.")
 
     def test_types_that_are_json(self) -> None:
         """`application/json` in any case, with no charset or with UTF-8."""

@@ -313,7 +313,28 @@ class UsageErrorTests(OptionsTests):
         variables = {"SRE_SERVER_NAMESPACE": "shop,ANY"}
         self.assertIn("'ANY'", self.refusal("--cluster=simulated", environ=variables))
 
+        text = "--namespace: '-shop' cannot be the name of one; names have at most 63 characters: a-z, 0-9 and '-', "
+        self.assertEqual(self.refusal("--cluster=simulated", "--namespace=-shop"), text + "the ends a-z or 0-9")
+        several = self.refusal("--cluster=simulated", "--namespace=shop,staff")
+        self.assertTrue(several.endswith("the ends a-z or 0-9; for several, give the option several times"), several)
+
+    def test_bad_rates(self) -> None:
+        """The line says what a rate is, and between which numbers."""
+        rule = "RATE or RATE:BURST, such as 10:50, from 0.001 to 1000000 a second and 1 to 10000000 at once"
+        for option in ("--read-rate", "--write-rate", "--handshake-rate"):
+            for given in ("0", "1:0", "x", "nan", ":5"):
+                self.assertEqual(
+                    self.refusal("--cluster=simulated", f"{option}={given}"), f"{option} is {rule}, not '{given}'"
+                )
+
+    def test_bad_places(self) -> None:
+        """A ConfigMap is named along with its namespace."""
+        for given in ("counts", "-a/counts", "a/b/c"):
+            text = f"--temporary-store is NAMESPACE/NAME, as Kubernetes has names, not '{given}'"
+            self.assertEqual(self.refusal("--cluster=simulated", f"--temporary-store={given}"), text)
+
     def test_unknown_options_and_arguments(self) -> None:
         """What is not an option is told, and so is a word too many."""
         self.assertIn("nonsense", self.refusal("--cluster=simulated", "--nonsense"))
-        self.refusal("--cluster=simulated", "word")
+        expected = "'word' is not expected: there are only options, each with one value"
+        self.assertEqual(self.refusal("--cluster=simulated", "word", "more"), expected)
