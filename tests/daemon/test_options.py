@@ -112,7 +112,6 @@ class ValueTests(OptionsTests):
             "context": ("other", "other"),
             "namespace": ("shop", ("shop",)),
             "max-staleness": ("7.5", 7.5),
-            "simulated-deployments": ("3", 3),
             "system-names": ("pass", True),
         }
         expected = {
@@ -125,10 +124,15 @@ class ValueTests(OptionsTests):
         for name, value in expected.items():
             self.assertEqual(getattr(from_arguments, name), value, name)
             self.assertEqual(getattr(from_environment, name), value, name)
-        others = ("--listen=tcp:9", "--ops-listen=tcp:8", "--cluster=simulated", "--max-staleness=9", "--namespace=a")
+        others = ("--listen=tcp:9", "--ops-listen=tcp:8", "--cluster=auto", "--max-staleness=9", "--namespace=a")
         both = self.parse(*others, environ=variables)
-        self.assertEqual((both.listen, both.ops_listen, both.cluster), ("tcp:9", "tcp:8", ClusterKind.SIMULATED))
+        self.assertEqual((both.listen, both.ops_listen, both.cluster), ("tcp:9", "tcp:8", ClusterKind.KUBECONFIG))
         self.assertEqual((both.max_staleness, both.namespaces), (9.0, ("a",)))
+        for config in (
+            self.parse("--cluster=simulated", "--simulated-deployments=3"),
+            self.parse(environ={"SRE_SERVER_CLUSTER": "simulated", "SRE_SERVER_SIMULATED_DEPLOYMENTS": "3"}),
+        ):
+            self.assertEqual(config.simulated_deployments, 3)
 
     def test_tls_files_from_the_environment(self) -> None:
         """The TLS files have variables like all others; paths become absolute, as twistd may change its directory."""
@@ -332,6 +336,41 @@ class UsageErrorTests(OptionsTests):
         for given in ("counts", "-a/counts", "a/b/c"):
             text = f"--temporary-store is NAMESPACE/NAME, as Kubernetes has names, not '{given}'"
             self.assertEqual(self.refusal("--cluster=simulated", f"--temporary-store={given}"), text)
+
+    def test_options_of_another_cluster(self) -> None:
+        """What would be ignored may be meant for a cluster that is not the one that is served."""
+        for name, value in (("kubeconfig", str(self.kubeconfig)), ("context", "other")):
+            text = f"--{name}: not with --cluster=simulated"
+            self.assertEqual(self.refusal("--cluster=simulated", f"--{name}={value}"), text)
+            variables = {f"SRE_SERVER_{name.upper()}": value}
+            self.assertEqual(self.refusal("--cluster=simulated", environ=variables), text)
+            self.assertIn(
+                f"--{name}: not with --cluster=in-cluster", self.refusal("--cluster=in-cluster", f"--{name}=x")
+            )
+        error = self.refusal(f"--kubeconfig={self.kubeconfig}", "--simulated-deployments=5")
+        self.assertEqual(error, "--simulated-deployments: only with --cluster=simulated")
+
+    def test_options_of_another_role(self) -> None:
+        """A watcher that was told how to serve clients would leave them unserved; what is said anyway is no mistake."""
+        seal = self.folder / "seal"
+        seal.write_text("a key of the tests")
+        watcher = ("--role=watcher", "--cache=redis://r", f"--cache-seal={seal}", f"--kubeconfig={self.kubeconfig}")
+        files = (
+            "--tls-certificate, --tls-private-key, --tls-client-ca: not with --role watcher, which serves no clients"
+        )
+        self.assertEqual(self.refusal(*watcher), files)
+        without = dict.fromkeys(("tls_certificate", "tls_private_key", "tls_client_ca"))
+        for option in (
+            "--listen=tcp:1",
+            "--guardrails=x",
+            "--audit-log=-",
+            "--write-rate=1",
+            "--authorization=kubernetes",
+        ):
+            text = f"{option.partition('=')[0]}: not with --role watcher, which serves no clients"
+            self.assertEqual(self.refusal(*watcher, option, **without), text)
+        config = self.parse(*watcher, "--ops-listen=tcp:1", "--max-staleness=9", "--listen=tcp:8443", **without)
+        self.assertIsNone(config.tls)
 
     def test_unknown_options_and_arguments(self) -> None:
         """What is not an option is told, and so is a word too many."""
