@@ -27,6 +27,10 @@ FINDINGS = printf '\n%s\n\n' "Will it hold, and what came of it?"; for try in \
 	"-X PUT -H 'Prefer: wait=60' -d '{\"replicas\": 3}' https://localhost:$(PORT)/deployments/monitoring/grafana/replicas" \
 	"-X PUT -d '{\"replicas\": 10, \"for\": \"2h\"}' https://localhost:$(PORT)/deployments/shop/cart/temporary"; \
 	do echo "  $(CURL) -H 'Content-Type: application/json' $$try"; done
+# Names a port that cannot be had in one line, before anything is started beside whatever has it: $(call FREE,PORT).
+FREE = for port in $(foreach name,$(1),$(name)=$($(name))); do \
+	$(BIN)/python -c 'import socket, sys; socket.create_server(("127.0.0.1", int(sys.argv[1].partition("=")[2])))' $$port 2>/dev/null || { \
+		echo "$$port cannot be had, as something else may listen there; name another one: make $@ $${port%=*}=..." >&2; exit 1; }; done
 # A cluster is one that make's command line names: what a shell exports for kubectl may be production.
 CHOSEN := $(if $(filter command,$(origin KUBECONFIG)),$(KUBECONFIG))
 CLUSTER := $(if $(CHOSEN),--cluster=kubeconfig,--cluster=simulated)
@@ -89,6 +93,7 @@ help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z_-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: $(VENV)/.installed certs ## Serve a simulated cluster, or that of KUBECONFIG=, on https://localhost:8443 (PORT=)
+	@$(call FREE,PORT)
 	@echo "sre-server on https://localhost:$(PORT), $(if $(CHOSEN),cluster of $(CHOSEN),simulated cluster)."
 	@$(if $(CHOSEN),,$(if $(KUBECONFIG),echo "Your own cluster is served by: make run KUBECONFIG='$(KUBECONFIG)'"))
 	@echo "Stop it with Ctrl-C. In another terminal, from this folder:"
@@ -106,6 +111,7 @@ run: $(VENV)/.installed certs ## Serve a simulated cluster, or that of KUBECONFI
 run-scaled: $(VENV)/.installed certs ## The same, scaled out: a watcher and two api processes that share a cache in redis-server
 	@command -v redis-server >/dev/null || { echo "redis-server is not installed; it is in Debian's and Homebrew's \
 	packages, or: PATH=\$$(.ci/redis):\$$PATH make run-scaled" >&2; exit 1; }
+	@$(call FREE,PORT SECOND_PORT REDIS_PORT)
 	@rm -f $(CERTS)/simulated && test -s $(CERTS)/seal || $(OPENSSL) rand -hex 32 >$(CERTS)/seal
 	@echo "Two api processes and a watcher, by way of redis-server. Stop them with Ctrl-C. In another terminal:"
 	@echo

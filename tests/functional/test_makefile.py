@@ -8,6 +8,7 @@ import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import tarfile
@@ -122,6 +123,20 @@ class TargetTests(SynchronousTestCase):
             ended = self.makefile.make("-n", target, *GIVEN)
             self.assertEqual((target, ended.returncode, ended.stderr), (target, 0, ""))
         self.assertEqual(sorted(self.makefile.folder.iterdir()), before)
+
+    def test_ports_that_are_taken(self) -> None:
+        """What somebody else listens on is named before anything starts, so that no stranger's Redis is written to."""
+        with socket.create_server(("127.0.0.1", 0)) as taken, socket.create_server(("127.0.0.1", 0)) as free:
+            ports = {"PORT": free.getsockname()[1], "SECOND_PORT": free.getsockname()[1], "REDIS_PORT": 0}
+            free.close()
+            makefile = Makefile(temporary_folder(self), "redis-server")
+            for target, name in (("run", "PORT"), *(("run-scaled", name) for name in ports)):
+                chosen = [f"{port}={number}" for port, number in {**ports, name: taken.getsockname()[1]}.items()]
+                ended = makefile.make("-o", ".venv/.installed", target, f"BIN={Path(sys.executable).parent}", *chosen)
+                first, _ = ended.stderr.splitlines()
+                self.assertIn(f"{name}={taken.getsockname()[1]} cannot be had, as something else may", first)
+                self.assertTrue(first.endswith(f"name another one: make {target} {name}=..."), first)
+                self.assertEqual(ended.stdout, "", target)
 
     def test_missing_tools(self) -> None:
         """Without a tool a target says so in one line, which names tool and target, and has done nothing."""
