@@ -138,6 +138,9 @@ class MakeServiceTests(SynchronousTestCase):
         unidentified = {"/livez": 200, "/readyz": 503, "/deployments": 401, "/namespaces": 403, "/": 404}
         self.assertEqual(self.statuses(api), unidentified)
         self.assertEqual(self.statuses(ops), unidentified | {"/deployments": 404, "/namespaces": 404})
+        for site, others in ((ops, "the ops port has /livez, /readyz and /metrics"), (api, "/openapi.json lists those")):
+            (answer,) = Wire(site).send(b"GET /nowhere HTTP/1.1\r\nHost: a\r\n\r\n")
+            self.assertIn(f"There is no such URL here; {others}", answer.json()["message"])
 
     def test_reviews_are_probed_where_they_are_needed(self) -> None:
         """Where the cluster decides who may what, whether it may be asked is found out before anybody asks."""

@@ -94,9 +94,12 @@ def json_app(statuses: StatusTable) -> Klein:
             allowed = ", ".join(sorted(failure.value.valid_methods or ()))
             request.setHeader(b"Allow", allowed.encode("ascii"))
             return _error(request, HTTPStatus.METHOD_NOT_ALLOWED, f"This URL knows the methods {allowed}.")
-        return _error(
-            request, HTTPStatus.NOT_FOUND, "There is no such URL here; /openapi.json lists those that there are."
+        others = (
+            "the ops port has /livez, /readyz and /metrics"
+            if api.gate is None
+            else "/openapi.json lists those that there are"
         )
+        return _error(request, HTTPStatus.NOT_FOUND, f"There is no such URL here; {others}.")
 
     @app.handle_errors(Exception)  # type: ignore[arg-type]  # the site makes APIRequests only
     def bug(_: object, request: APIRequest, failure: Failure) -> bytes | Deferred[Any]:
