@@ -138,7 +138,7 @@ class MakeServiceTests(SynchronousTestCase):
         unidentified = {"/livez": 200, "/readyz": 503, "/deployments": 401, "/namespaces": 403, "/": 404}
         self.assertEqual(self.statuses(api), unidentified)
         self.assertEqual(self.statuses(ops), unidentified | {"/deployments": 404, "/namespaces": 404})
-        for site, others in ((ops, "the ops port has /livez, /readyz and /metrics"), (api, "/openapi.json lists those")):
+        for site, others in ((ops, "the ops port has /livez, /readyz and /metrics"), (api, "/openapi.json lists")):
             (answer,) = Wire(site).send(b"GET /nowhere HTTP/1.1\r\nHost: a\r\n\r\n")
             self.assertIn(f"There is no such URL here; {others}", answer.json()["message"])
 

@@ -67,10 +67,11 @@ def parse(raw: bytes, shape: type[T], name: str, mistakes: Callable[[T], Iterabl
     try:
         document = msgspec.convert({} if value is None else value, shape)
     except msgspec.ValidationError as error:
-        text, _, where = str(error).partition(" - at `$")
-        unknown = _UNKNOWN_FIELD.search(text)
-        line = _line_of(node, where.rstrip("`"), unknown[1] if unknown else None)
-        raise DocumentError(f"{name}:{line}: {text}") from error
+        text, _, rest = str(error).partition(" - at `$")
+        where, unknown = rest.rstrip("`"), _UNKNOWN_FIELD.search(text)
+        line = _line_of(node, where, unknown[1] if unknown else None)
+        field = f"{where.removeprefix('.')}: " if where else ""
+        raise DocumentError(f"{name}:{line}: {field}{text}") from error
     if value is None:  # as a file is for a moment that somebody is writing
         raise DocumentError(f"{name}:1: says nothing; what leaves every default is {{}}")
     for where, text in mistakes(document):

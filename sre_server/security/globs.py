@@ -29,7 +29,8 @@ def mistakes_in_names(path: str, namespaces: Sequence[str], names: Sequence[str]
         ("namespaces", namespaces, _NAMESPACE, MAX_NAMESPACE_NAME, NAMESPACE_RULE),
         ("names", names, _DEPLOYMENT, MAX_DEPLOYMENT_NAME, DEPLOYMENT_RULE),
     ):
-        yield from _nothing(f"{path}.{field}", globs)
+        if not globs:
+            yield f"{path}.{field}", f"an empty list of {field} matches nothing; for everything, leave it out"
         what = "namespace" if field == "namespaces" else "Deployment"
         for number, glob in enumerate(globs):
             if not _can_name(glob, alphabet, longest):
@@ -56,11 +57,6 @@ def mistakes_in_identities(path: str, globs: Sequence[str]) -> Iterator[Mistake]
             possible = not is_uri(plain) or plain.startswith(SPIFFE) or SPIFFE.startswith(plain)
         if not possible:
             yield f"{path}[{number}]", f"nobody can be called {glob!r}: that is neither a SPIFFE ID nor a common name"
-
-
-def _nothing(path: str, globs: Sequence[str]) -> Iterator[Mistake]:
-    if not globs:
-        yield path, "an empty list matches nothing; for everything, leave it out"
 
 
 def _can_name(glob: str, alphabet: frozenset[str], longest: int) -> bool:

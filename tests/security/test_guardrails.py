@@ -249,38 +249,38 @@ class FileTests(SynchronousTestCase):
             self.assertEqual(load_guardrails(self.path).autoscaler, mode.strip('"'))
 
     def test_mistakes(self) -> None:
-        """Each is named with its line."""
-        for text, line in (
-            ("minimum: -1\n", 1),
-            ("maximum: 10\nlargest_step: 0\n", 2),
-            ("maximum: many\n", 1),
-            ("maximum: 2147483648\n", 1),
-            ("maximum: true\n", 1),
-            ("zero_needs_confirmation: maybe\n", 1),
-            ("maximum: 5\nprotected:\n- namespaces: [a]\n  name: [b]\n", 4),
-            ("maximum: 5\n\nmaximun: 6\n", 3),
-            ("maximum: 5\nmaximum: 6\n", 2),
-            ("minimum: 1\nmaximum: 010\n", 2),
-            ("maximum: 1_000\n", 1),
-            ("maximum: 1:30\n", 1),
-            ("maximum: 1e3\n", 1),
-            ("maximum: 5\nminimum: 6\n", 2),
-            ("minimum: 1001\n", 1),
-            ("maximum: 5\nautoscaler: on\n", 2),
-            ("maximum: 5\nautoscaler: none\n", 2),
-            ("mass: {count: 0}\n", 1),
-            ("mass:\n  count: 5\n  minutes: 1441\n", 3),
-            ("mass:\n  count: 5\n  hours: 1\n", 3),
-            ("protected:\n- names: [a]\n- names: [b]\n  namespaces: []\n", 4),
-            ("protected:\n- names: []\n", 2),
-            ("protected:\n- namespaces:\n  - kube-system\n  - Kube-System\n", 4),
-            ("protected:\n- namespaces: ['kube-system ']\n", 2),
-            ("protected:\n- namespaces:\n", 2),
-            ("protected:\n- names: [a, no]\n", 2),
+        """Each is named with its line, and its field."""
+        for text, line, what in (
+            ("minimum: -1\n", 1, "minimum: Expected `int` >= 0"),
+            ("maximum: 10\nlargest_step: 0\n", 2, "largest_step: Expected `int` >= 1"),
+            ("maximum: many\n", 1, "maximum: Expected `int`, got `str`"),
+            ("maximum: 2147483648\n", 1, ""),
+            ("maximum: true\n", 1, "maximum: Expected `int`, got `bool`"),
+            ("zero_needs_confirmation: maybe\n", 1, "zero_needs_confirmation: Expected `bool`"),
+            ("maximum: 5\nprotected:\n- namespaces: [a]\n  name: [b]\n", 4, ""),
+            ("maximum: 5\n\nmaximun: 6\n", 3, "Object contains unknown field `maximun`"),
+            ("maximum: 5\nmaximum: 6\n", 2, ""),
+            ("minimum: 1\nmaximum: 010\n", 2, ""),
+            ("maximum: 1_000\n", 1, ""),
+            ("maximum: 1:30\n", 1, ""),
+            ("maximum: 1e3\n", 1, ""),
+            ("maximum: 5\nminimum: 6\n", 2, ""),
+            ("minimum: 1001\n", 1, ""),
+            ("maximum: 5\nautoscaler: on\n", 2, "autoscaler: Expected"),
+            ("maximum: 5\nautoscaler: none\n", 2, "autoscaler: "),
+            ("mass: {count: 0}\n", 1, ""),
+            ("mass:\n  count: 5\n  minutes: 1441\n", 3, "mass.minutes: Expected `int` <= 1440"),
+            ("mass:\n  count: 5\n  hours: 1\n", 3, ""),
+            ("protected:\n- names: [a]\n- names: [b]\n  namespaces: []\n", 4, ""),
+            ("protected:\n- names: []\n", 2, "an empty list of names"),
+            ("protected:\n- namespaces:\n  - kube-system\n  - Kube-System\n", 4, ""),
+            ("protected:\n- namespaces: ['kube-system ']\n", 2, ""),
+            ("protected:\n- namespaces:\n", 2, "protected[0].namespaces: Expected `array`"),
+            ("protected:\n- names: [a, no]\n", 2, ""),
         ):
             self.path.write_text(text)
             said = str(self.assertRaises(DocumentError, load_guardrails, self.path))
-            self.assertTrue(said.startswith(f"{self.path}:{line}: "), said)
+            self.assertTrue(said.startswith(f"{self.path}:{line}: {what}"), said)
 
     def test_a_reload(self) -> None:
         """A new file holds from then on; a bad one changes nothing."""

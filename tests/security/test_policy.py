@@ -185,7 +185,7 @@ class FileTests(SynchronousTestCase):
             (head + "  verbs: [read, write]\n", 3, "write"),
             (head + "  verbs: []\n", 3, "length >= 1"),
             (head + "  effect: permit\n", 3, "permit"),
-            (head + "  namespaces: shop\n", 3, "Expected `array`"),
+            (head + "  namespaces: shop\n", 3, "rules[0].namespaces: Expected `array`"),
             (head + "  names: [web, '']\n", 3, "length >= 1"),
             (head + "  verb: [read]\n", 3, "verb"),
             (head + "  identities: [bob]\n", 3, "stands here twice"),
@@ -198,7 +198,7 @@ class FileTests(SynchronousTestCase):
             (head + "- identities: ['spiffe://Example.org/x']\n", 3, "nobody can be called"),
             (head + "  names: [010]\n", 3, "not read as it looks"),
             (head + "  names: [no]\n", 3, "got `bool`"),
-            ("rules: {}\n", 1, "Expected `array`"),
+            ("rules: {}\n", 1, "rules: Expected `array`"),
             ("", 1, "rules"),
             ("rule: []\n", 1, "rule"),
         ):
