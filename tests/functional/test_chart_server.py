@@ -32,8 +32,8 @@ SPARE_SECONDS = 1.0
 NOWHERE = """
 apiVersion: v1
 kind: Config
-current-context: nowhere
-contexts: [{name: nowhere, context: {cluster: nowhere}}]
+current-context: blue
+contexts: [{name: blue, context: {cluster: nowhere}}]
 clusters: [{name: nowhere, cluster: {server: "http://127.0.0.1:1"}}]
 """
 
@@ -56,14 +56,14 @@ def options_of(documents: list[Document], folder: Path, component: str = "server
     (folder / "cache").mkdir()
     for name in ("seal", "password", "sentinel-password", "ca.crt", "tls.crt", "tls.key"):
         (folder / "cache" / name).write_text("one line that is long enough")
-    (folder / "nowhere").write_text(NOWHERE)
+    (folder / "kubeconfig").mkdir()
+    (folder / "kubeconfig/kubeconfig").write_text(NOWHERE)
     arguments = [argument.replace(MOUNT, str(folder)) for argument in server_container(documents, component)["args"]]
-    # Of a shared cache, a simulated cluster is refused.
+    # This is not a pod, and of a shared cache a simulated cluster is refused.
     shared = any(argument.startswith("--cache=") for argument in arguments)
-    elsewhere = {"--cluster=in-cluster", "--cluster=kubeconfig"}
     here = "--cluster=kubeconfig" if shared else "--cluster=simulated"
-    options = Options({"KUBECONFIG": str(folder / "nowhere")})
-    options.parseOptions([here if argument in elsewhere else argument for argument in arguments])
+    options = Options({"KUBECONFIG": str(folder / "kubeconfig/kubeconfig")})
+    options.parseOptions([here if argument == "--cluster=in-cluster" else argument for argument in arguments])
     return options
 
 
