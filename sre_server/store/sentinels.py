@@ -65,6 +65,8 @@ def _explained(master: str, asked: list[_Asked]) -> StoreError:
         known = ", ".join(answers[0].masters) or "none"
         return StoreRefused(f"The sentinel {answers[0].name} watches no '{master}', but {known}: see --cache.")
     for sentinel in asked:
+        if str(sentinel.trouble).startswith("unknown command"):
+            return StoreRefused(f"{sentinel.name} is no sentinel, but a Redis: name the sentinels with --cache.")
         if isinstance(sentinel.trouble, _REFUSALS):
             return StoreRefused(
                 f"The sentinel {sentinel.name} does not let us in: {str(sentinel.trouble).rstrip('.')}; "

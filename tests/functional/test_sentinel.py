@@ -157,6 +157,8 @@ class DiscoveryTests(SynchronousTestCase):
             text = self.refusal(StoreRefused, file=file, user=user)
             self.assertIn("see --cache-sentinel-user, --cache-sentinel-password-file", text)
         self.assertIn("watches no 'other', but main: see --cache", self.refusal(StoreRefused, name="other"))
+        text = f"127.0.0.1:{self.redis.port} is no sentinel, but a Redis: name the sentinels with --cache."
+        self.assertEqual(self.refusal(StoreRefused, self.redis.port, file=None), text)
         self.assertIn("No sentinel of 127.0.0.1:", self.refusal(StoreUnreachable, free_port()))
         self.sentinel.call("ACL", "SETUSER", "default", "-@all", "+auth")
         self.assertIn("no permissions", self.refusal(StoreRefused))
