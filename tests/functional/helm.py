@@ -268,6 +268,13 @@ def refusal(values: Values) -> str:
     return done.stderr
 
 
+def notes_of(values: Values) -> str:
+    """Return what helm says in the end under these values."""
+    text = '{apiVersion: v1, kind: ConfigMap, metadata: {name: notes}, data: {notes: {{ include "%s" . | quote }}}}'
+    notes = {"extraObjects": [text % "sre-server/templates/NOTES.txt"]}
+    return str(named(render({**values, **notes}), "ConfigMap", "notes")["data"]["notes"])
+
+
 def is_temporary(document: Document) -> bool:
     """Tell whether an object is there for temporary counts; `test_chart_temporary` is about those."""
     return str(document["metadata"]["name"]).startswith(f"{FULL_NAME}-temporary")

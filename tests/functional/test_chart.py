@@ -16,6 +16,7 @@ from tests.functional.helm import (
     is_temporary,
     kinds,
     named,
+    notes_of,
     refusal,
     render,
     run_helm,
@@ -61,6 +62,14 @@ OUT_OF_RANGE: tuple[tuple[str, Values], ...] = (
     ("/replicaCount", {"replicaCount": "2"}),
     ("/server/port", {"server": {"port": 443}}),
     ("/server/readRate", {"server": {"readRate": "fast"}}),
+    ("/server/readRate", {"server": {"readRate": "0:0"}}),
+    ("/server/writeRate", {"server": {"writeRate": "10:0"}}),
+    ("/server/writeRate", {"server": {"writeRate": "10:2.5"}}),
+    ("/server/writeRate", {"server": {"writeRate": "0.0001"}}),
+    ("/server/handshakeRate", {"server": {"handshakeRate": "1000001"}}),
+    ("/image/registry", {"image": {"registry": "https://registry.example.org"}}),
+    ("/image/repository", {"image": {"repository": "https://registry.example.org/sre-server"}}),
+    ("/global/imageRegistry", {"global": {"imageRegistry": "https://registry.example.org"}}),
     ("/server/expiryWarning", {"server": {"expiryWarning": "7 days"}}),
     ("/namespaces/0", {"namespaces": ["Shop"]}),
     ("/image/digest", {"image": {"digest": "latest"}}),
@@ -71,9 +80,6 @@ OUT_OF_RANGE: tuple[tuple[str, Values], ...] = (
     ("/livenessProbe", {"livenessProbe": {"exec": {"command": ["true"]}}}),
     ("/prometheusRule/runbookBaseUrl", {"prometheusRule": {"runbookBaseUrl": "https://wiki/a: b"}}),
     ("/enabled", {"enabled": "yes"}),
-    ("/sharedCache/url", {"sharedCache": {"url": "redis://:password@redis:6379"}}),
-    ("/sharedCache/url", {"sharedCache": {"url": "redis:6379"}}),
-    ("/sharedCache/url", {"sharedCache": {"url": "redis+sentinel://redis:26379"}}),
     ("/sharedCache/name", {"sharedCache": {"name": "Blue"}}),
 )
 CONTRADICTIONS: tuple[tuple[str, Values], ...] = (
@@ -106,6 +112,8 @@ CONTRADICTIONS: tuple[tuple[str, Values], ...] = (
     ("no effect with redis://", shared(ca={"secretName": "a"})),
     ("no effect with redis://", shared(url="redis+sentinel://a/main", certificate={"secretName": "a"})),
     ("not both", shared(watcher={"podDisruptionBudget": {"minAvailable": 0, "maxUnavailable": 0}})),
+    ("sharedCache.url is not redis://HOST:PORT", {"sharedCache": {"url": "redis:6379"}}),
+    ("sharedCache.url is not redis://HOST:PORT", shared(url="redis+sentinel://redis:26379")),
     ("must not be that of serviceAccount", shared(watcher={"serviceAccount": {"name": "blue-sre-server"}})),
 )
 
@@ -179,6 +187,17 @@ class RefusalTests(SynchronousTestCase):
         for sentence, values in CONTRADICTIONS:
             self.assertIn(sentence, refusal(values), str(values))
 
+    def test_secrets(self) -> None:
+        """What may have a password in it is not repeated."""
+        for values in (
+            {"sharedCache": {"url": "redis://:secret@redis:6379"}},
+            shared(url="rediss+sentinel://user:secret@redis:26379/main"),
+            {"syntheticQueries": {"pushTo": "http://user:secret@pushgateway:9091"}},
+        ):
+            said = refusal(values)
+            self.assertIn("password", said)
+            self.assertNotIn("secret", said)
+
 
 class FeatureTests(SynchronousTestCase):
     """What a value brings."""
@@ -223,6 +242,7 @@ class FeatureTests(SynchronousTestCase):
             ({"image": {"tag": "edge"}}, "sre-server:edge"),
             (MODES["image"], f"mirror.example.org/ops/sre-server@sha256:{'0' * 64}"),
             ({"image": {"registry": "r.example.org:5000", "tag": "1"}}, "r.example.org:5000/sre-server:1"),
+            ({"image": {"registry": "[::1]:5000/ops/", "tag": "1"}}, "[::1]:5000/ops/sre-server:1"),
         )
         for values, image in cases:
             documents = render(values)
@@ -280,8 +300,6 @@ class FeatureTests(SynchronousTestCase):
 
     def test_notes(self) -> None:
         """What helm says in the end is numbered without a gap, and names nothing that this release does not have."""
-        text = '{apiVersion: v1, kind: ConfigMap, metadata: {name: notes}, data: {notes: {{ include "%s" . | quote }}}}'
-        notes = {"extraObjects": [text % "sre-server/templates/NOTES.txt"]}
         off = {"tests": {"enabled": False}, "rbac": {"create": False}}
         own: Values = {"authorization": "any", "cluster": {"kind": "simulated"}, "rbac": {"create": False}}
         cases: tuple[tuple[Values, int, bool, bool], ...] = (
@@ -290,7 +308,7 @@ class FeatureTests(SynchronousTestCase):
             (own, 3, True, False),
         )
         for values, steps, tested, wanting in cases:
-            told = named(render({**values, **notes}), "ConfigMap", "notes")["data"]["notes"]
+            told = notes_of(values)
             numbers = [line[0] for line in told.splitlines() if line[1:3] == ". "]
             self.assertEqual(numbers, [str(number + 1) for number in range(steps)], told)
             self.assertEqual(("helm test" in told, "docs/iam.md" in told), (tested, wanting), told)

@@ -22,6 +22,7 @@ from tests.functional.helm import (
     deployment,
     is_temporary,
     named,
+    notes_of,
     render,
     server_container,
 )
@@ -205,13 +206,11 @@ class RoleTests(SynchronousTestCase):
 
     def test_notes(self) -> None:
         """What helm says in the end is to wait for both Deployments; a new install has no pods of before."""
-        text = '{apiVersion: v1, kind: ConfigMap, metadata: {name: notes}, data: {notes: {{ include "%s" . | quote }}}}'
-        notes = {"extraObjects": [text % "sre-server/templates/NOTES.txt"]}
-        told = named(render({**SHARED["shared cache"], **notes}), "ConfigMap", "notes")["data"]["notes"]
+        told = notes_of(SHARED["shared cache"])
         for name in (FULL_NAME, WATCHER):
             self.assertIn(f"kubectl rollout status deployment/{name} --namespace {NAMESPACE}\n", told)
         self.assertNotIn("listing and watching", told)
-        without = named(render({**SHARED["shared cache"], **OFF, **notes}), "ConfigMap", "notes")["data"]["notes"]
+        without = notes_of({**SHARED["shared cache"], **OFF})
         self.assertNotIn("watcher", without)
 
 

@@ -3,7 +3,7 @@
 import pytest
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.functional.helm import FULL_NAME, MODES, NAMESPACE, Document, render, server_container
+from tests.functional.helm import FULL_NAME, MODES, NAMESPACE, Document, notes_of, render, server_container
 
 pytestmark = pytest.mark.xdist_group("chart")
 
@@ -59,5 +59,8 @@ class TemporaryTests(SynchronousTestCase):
         documents = render(MODES["another cluster"])
         self.assertEqual((stores(documents), granted(documents)), ([], {}))
         self.assertIn(OPTION, server_container(documents)["args"])
+        create = f"kubectl create configmap {NAME} --namespace {NAMESPACE}\n"
+        self.assertIn(create, notes_of(MODES["another cluster"]))
+        self.assertNotIn("configmap", notes_of(MODES["simulated"]))
         simulated = render(MODES["simulated"])
         self.assertIn("--temporary-store=default/temporary-counts", server_container(simulated)["args"])

@@ -24,6 +24,14 @@
 {{- if and (eq $v.cluster.kind "kubeconfig") (not $v.cluster.kubeconfig.secretName) -}}
 {{- fail "cluster.kind: kubeconfig needs cluster.kubeconfig.secretName" -}}
 {{- end -}}
+{{- /* Not for the schema, which would tell the value, and the password in it. */ -}}
+{{- $redis := "^(rediss?://[^@/?#,\\s]+(/[0-9]*)?|rediss?\\+sentinel://[^@/?#\\s]+/[^@/?#\\s]+(/[0-9]+)?)?$" -}}
+{{- if not (regexMatch $redis (default "" $v.sharedCache.url)) -}}
+{{- fail "sharedCache.url is not redis://HOST:PORT or redis+sentinel://HOST:PORT,HOST:PORT/MASTER-NAME, nor with rediss; passwords come from Secrets" -}}
+{{- end -}}
+{{- if contains "@" (default "" $v.syntheticQueries.pushTo) -}}
+{{- fail "syntheticQueries.pushTo: a Pushgateway is asked without a password" -}}
+{{- end -}}
 {{- if $v.sharedCache.enabled -}}
 {{- include "sre-server.validateCache" . -}}
 {{- end -}}
