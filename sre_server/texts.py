@@ -43,6 +43,12 @@ def is_deployment_name(text: str) -> bool:
     return len(text) <= MAX_DEPLOYMENT_NAME and _SUBDOMAIN.fullmatch(text) is not None
 
 
+def no_store(namespace: str | None, name: str) -> str:
+    """Say that the ConfigMap of temporary counts is not there, and how to make it."""
+    make = f"kubectl create configmap {name} --namespace {namespace}"
+    return f"The ConfigMap '{name}' of --temporary-store does not exist: {make}"
+
+
 def sentence(text: str) -> str:
     """End a text as a sentence ends, once."""
     return text if text.endswith(("?", "!")) else f"{text.rstrip('.')}."

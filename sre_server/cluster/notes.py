@@ -27,6 +27,7 @@ from sre_server.errors import (
     Unavailable,
 )
 from sre_server.model import Notes, Swapped
+from sre_server.texts import no_store
 
 READ_TIMEOUT: Final = 10.0
 BYTES: Final = 8 * 2**20
@@ -136,7 +137,7 @@ def _patched(transport: Transport, namespace: str, name: str, patch: bytes) -> N
 def _refusal(reply: Reply, said: Status, namespace: str, name: str, what: str) -> SreServerError:
     message = said.message or "it gave no reason"
     if reply.status == 404:
-        return missing(namespace, name)
+        return Unavailable(no_store(namespace, name), 60)
     if reply.status == 504:
         return ClusterTimedOut(f"The cluster did not answer in time: {message}")
     if reply.status in (500, 502):
@@ -147,15 +148,6 @@ def _refusal(reply: Reply, said: Status, namespace: str, name: str, what: str) -
     if reply.status in (401, 403):
         refused.missing_right = what
     return refused
-
-
-def missing(namespace: str, name: str) -> Unavailable:
-    """Make the error for a ConfigMap that is not there."""
-    return Unavailable(
-        f"The ConfigMap '{name}' of --temporary-store does not exist: "
-        f"kubectl create configmap {name} --namespace {namespace}",
-        60,
-    )
 
 
 def _patch(key: str, before: str | None, after: str | None, *, empty: bool) -> bytes:

@@ -18,7 +18,7 @@ from twisted.logger import Logger
 from sre_server.errors import Unavailable
 from sre_server.model import MAX_REPLICAS, Notes
 from sre_server.news import Event, Listed, Put, Source
-from sre_server.texts import at_least_as_new, is_deployment_name, is_namespace_name
+from sre_server.texts import at_least_as_new, is_deployment_name, is_namespace_name, no_store
 
 PENDING_SECONDS: Final = 90.0
 """So long the count of a new note may still come: the API server gives up on a request after 60 s."""
@@ -191,8 +191,7 @@ class Temporaries:
         """Say how to make the ConfigMap, if there is to be one, and is none."""
         if self._source is None or self._exists or not self.are_known:
             return []
-        make = f"kubectl create configmap {self._source.name} --namespace {self._source.namespace}"
-        return [f"The ConfigMap of --temporary-store does not exist: {make}"]
+        return [no_store(self._source.namespace, self._source.name)]
 
     def of(self, uid: str) -> Known | None:
         """The temporary count of the Deployment with this UID; None if it has none, or none that is known."""

@@ -200,7 +200,9 @@ class TemporaryTests(TemporaryTestCase):
         self.list_notes(exists=False)
         answer = self.server.get(URL)
         self.assertEqual((answer.status, answer.header("Retry-After")), (503, "60"))
-        self.assertIn("kubectl create configmap temporary --namespace sre", answer.json()["message"])
+        make = "kubectl create configmap temporary --namespace sre"
+        expected = f"The ConfigMap 'temporary' of --temporary-store does not exist: {make}"
+        self.assertEqual(answer.json()["message"], expected)
         self.assertEqual(self.server.get("/readyz?verbose").json(), {"warnings": [answer.json()["message"]]})
 
     def test_permissions(self) -> None:
