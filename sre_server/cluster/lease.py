@@ -93,9 +93,11 @@ class LeaseHolder:
             return
         self._told(CREATE_LEASES, None)  # whoever made it: nobody needs that right any more
         spec, version = found.get("spec") or {}, found["metadata"]["resourceVersion"]
-        if self._seen is None or self._seen[0] != version:
-            self._seen = (version, asked_at)
         holder, duration = spec.get("holderIdentity"), spec.get("leaseDurationSeconds") or DURATION
+        if self._seen is None or self._seen[0] != version:
+            if self._seen is not None and holder not in (None, "", self._identity):
+                self._told(UPDATE_LEASES, None)  # another watcher may, and this one does not try while that one leads
+            self._seen = (version, asked_at)
         if holder != self._identity:
             self._renewed_at = float("-inf")
         if not holder or holder == self._identity or self._now() - self._seen[1] > duration:

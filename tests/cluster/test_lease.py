@@ -8,7 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from sre_server.cluster import lease
 from sre_server.cluster.lease import READ_TIMEOUT, LeaseHolder
-from sre_server.cluster.permissions import GET_LEASES, Permissions
+from sre_server.cluster.permissions import GET_LEASES, UPDATE_LEASES, Permissions
 from sre_server.cluster.whose import cluster_uid
 from sre_server.errors import BadAnswer, ClusterRefused, ClusterUnreachable
 from tests.fakes import FakeReply, FakeTransport
@@ -243,6 +243,26 @@ class LeaseTests(SynchronousTestCase):
                 holder.attempt()
             expected = [f"the server lacks the permission to {missing} leases: {error}"] if missing else []
             self.assertEqual(permissions.warnings(), expected)
+        self.assertEqual(len(transport.script), 0)
+
+    def test_another_watcher_was_granted_it(self) -> None:
+        """Who stands by learns from another one's renewal that the right is there, and not from one that let go."""
+
+        def found(version: str, holder: str) -> FakeReply:
+            spec = {"holderIdentity": holder}
+            return FakeReply(200, [msgspec.json.encode({"metadata": {"resourceVersion": version}, "spec": spec})])
+
+        no = refusal(403, "Forbidden", "leases are not for you")
+        permissions = Permissions()
+        transport = FakeTransport([found("1", ""), no, found("1", "other"), found("2", ""), no, found("3", "other")])
+        holder = LeaseHolder("sre", "watch", transport, self.clock.seconds, told=permissions.told)
+        self.assertRaises(ClusterRefused, holder.attempt)
+        holder.attempt()
+        self.assertTrue(permissions.lacks(UPDATE_LEASES))
+        self.assertRaises(ClusterRefused, holder.attempt)
+        self.assertTrue(permissions.lacks(UPDATE_LEASES))
+        holder.attempt()
+        self.assertEqual(permissions.warnings(), [])
         self.assertEqual(len(transport.script), 0)
 
     def test_nowhere_to_make_it(self) -> None:
