@@ -1,8 +1,9 @@
 """Mutual TLS 1.3 for the API port: our certificate, whom we trust for clients, and nothing older or weaker.
 
 The policy: verification through `trustRoot`, cipher suites set on the finished context (in TLS 1.3 `acceptableCiphers`
-does nothing, twisted#10058), no session resumption, as a resumed session is not verified again. A context cannot be
-changed once it was used, so a change of any file makes a new one, for the connections from then on.
+does nothing, twisted#10058), ALPN of our own, as Twisted's ends in an internal_error where nothing matches, no session
+resumption, as a resumed session is not verified again. A context cannot be changed once it was used, so a change of any
+file makes a new one, for the connections from then on.
 """
 
 from datetime import UTC, datetime
@@ -28,6 +29,7 @@ from sre_server.security.trust import Trust, load_trust
 
 CIPHER_SUITES: Final = b"TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256"
 """RFD 0's three suites; RFD 1 wants AES-128 first."""
+HTTP: Final = b"http/1.1"
 
 PrivateKey = Ed25519PrivateKey | EllipticCurvePrivateKey | RSAPrivateKey
 
@@ -77,6 +79,7 @@ def load_policy(files: TLSFiles, before: Trust | None = None) -> Policy:
     try:
         context = options.getContext()
         context.set_tls13_ciphersuites(CIPHER_SUITES)
+        context.set_alpn_select_callback(_choose_protocol)
         trust.add_to(context)
     except SSL.Error as error:
         raise TLSFilesError(
@@ -97,6 +100,13 @@ def _is_for_servers(certificate: x509.Certificate) -> bool:
     except (x509.ExtensionNotFound, x509.DuplicateExtension, x509.UnsupportedGeneralNameType, ValueError):
         return True  # what else is in a certificate that the library does not read is for its clients to judge
     return bool({ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE} & set(usages))
+
+
+def _choose_protocol(_: SSL.Connection, offered: list[bytes]) -> bytes:
+    """Choose among what a client offers; raises SSL.Error, of which OpenSSL makes the alert of RFC 7301, 3.2."""
+    if HTTP not in offered:
+        raise SSL.Error([("SSL routines", "", "no application protocol")])
+    return HTTP
 
 
 def _load_private_key(pem: bytes) -> PrivateKey:

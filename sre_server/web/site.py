@@ -118,10 +118,6 @@ class APISite(Site):
     def stopFactory(self) -> None:
         """Stop nothing."""
 
-    def acceptableProtocols(self) -> list[bytes]:
-        """Offer HTTP/1.1 alone to ALPN, even where HTTP/2 libraries happen to be installed."""
-        return [b"http/1.1"]
-
     def when_draining(self, end: Callable[[], object]) -> None:
         """Have `end` called, once a drain has begun, to end what may take longer than a drain does."""
         self._when_draining.append(end)

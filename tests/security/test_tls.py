@@ -224,6 +224,16 @@ class PolicyTests(FolderTests):
         client = self.connect(lambda context: context.set_tls13_ciphersuites(b"TLS_AES_128_CCM_SHA256"))
         self.assertIn("handshake failure", client.alert())
 
+    def test_http_1_1_is_all_that_is_negotiated(self) -> None:
+        """Whoever offers it gets it, whoever offers nothing is served, and what else there is has its own alert."""
+        for offered, chosen in (([b"h2", b"http/1.1"], b"http/1.1"), ([b"http/1.1"], b"http/1.1"), ([], b"")):
+            client = self.connect(lambda context, offered=offered: offered and context.set_alpn_protos(offered))  # type: ignore[misc]
+            self.assertEqual((client.ask(), client.end.get_alpn_proto_negotiated()), (200, chosen))
+            for other in (b"h2", b"http/1.0"):
+                refused = self.connect(lambda context, other=other: context.set_alpn_protos([other]))  # type: ignore[misc]
+                self.assertIn("no application protocol", refused.alert())
+                self.assertEqual((refused.closed, refused.requests), (True, 0))
+
     def test_no_session_is_resumed(self) -> None:
         """A client that brings its last session back is verified in full again."""
         context = client_context(self.authority.file, self.client)

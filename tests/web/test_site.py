@@ -77,10 +77,6 @@ class ConnectionTests(SynchronousTestCase):
         wire.write(GET.replace(b"GET", b"HEAD") * 2)
         self.assertEqual([answer.status for answer in wire.answers(head=True)], [200, 200])
 
-    def test_only_http_1_1_is_offered(self) -> None:
-        """ALPN never comes to HTTP/2, whatever libraries are installed."""
-        self.assertEqual(shop().site.acceptableProtocols(), [b"http/1.1"])
-
     def test_a_refusal_waits_for_the_answers_before_it(self) -> None:
         """A bad request behind a good one is refused after the good one's answer."""
         server = shop()
