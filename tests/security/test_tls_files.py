@@ -126,6 +126,22 @@ class FilesTests(SynchronousTestCase):
             pair = self.authority.issue("localhost", usages=usages)
             load_policy(TLSFiles(pair.certificate, pair.key, self.authority.file))
 
+    def test_a_certificate_that_the_library_reads_in_part(self) -> None:
+        """Names of a kind that nobody uses, a garbled extension or one twice are for clients to judge: it is served."""
+        der = ssl.PEM_cert_to_DER_cert(self.pair.certificate.read_text())
+        key_identifiers = (b"\x55\x1d\x23", b"\x55\x1d\x0e")
+        key_usages = (b"\x55\x1d\x25\x04\x16\x30", b"\x55\x1d\x25\x04\x16\x31")
+        for error, (before, after) in {
+            x509.UnsupportedGeneralNameType: (b"\x82\x09localhost", b"\xa3\x09\x04\x07localho"),  # an X.400 address
+            x509.DuplicateExtension: key_identifiers,
+            ValueError: key_usages,
+        }.items():
+            changed = der.replace(before, after)
+            with self.assertRaises(error):
+                list(x509.load_der_x509_certificate(changed).extensions)
+            strange = self.file("strange.pem", ssl.DER_cert_to_PEM_cert(changed).encode())
+            load_policy(TLSFiles(strange, self.pair.key, self.authority.file))
+
     def test_an_encrypted_key(self) -> None:
         """A daemon has nobody to ask for a passphrase."""
         path = self.file("encrypted.key", pem(ecdsa_key(), BestAvailableEncryption(b"secret")))
