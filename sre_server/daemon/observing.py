@@ -141,7 +141,7 @@ class CacheObserver:
 def observe_trust(metrics: Metrics, tls: ServerTLS) -> None:
     """Bring the gauges up to date that say when certificates end and lists of revocations are due."""
     trust = tls.trust()
-    metrics.certificate_expiry.labels("server").set(tls.policy.certificate_ends.timestamp())
+    metrics.certificate_expiry.labels("server").set(tls.policy.pair.certificate.not_valid_after_utc.timestamp())
     metrics.certificate_expiry.labels("client_ca").set(
         min(authority.not_valid_after_utc.timestamp() for authority in trust.authorities)
     )

@@ -62,7 +62,10 @@ def make_security(
     `stdout` is where the audit log goes if it is `-`; `abandoned` is told of writes that are under way at the end.
     Raises SystemExit with one line for an audit log that cannot be opened.
     """
-    watched = [Watched("TLS files", tls.files.paths(), tls.reload)]
+    watched = [
+        Watched("server pair", tls.files.of_pair(), tls.reload_pair),
+        Watched("client CAs and CRLs", tls.files.of_trust(), tls.reload_trust),
+    ]
     authorizer: Authorizer = AnyClient()
     if review is not None:
         authorizer = KubernetesAuthorizer(

@@ -3,7 +3,8 @@
 The policy: verification through `trustRoot`, cipher suites set on the finished context (in TLS 1.3 `acceptableCiphers`
 does nothing, twisted#10058), ALPN of our own, as Twisted's ends in an internal_error where nothing matches, no session
 resumption, as a resumed session is not verified again. A context cannot be changed once it was used, so a change of any
-file makes a new one, for the connections from then on.
+file makes a new one, for the connections from then on. Our own pair and whom we trust change apart from each other, so
+that no revocation waits for a pair to be mended.
 """
 
 from datetime import UTC, datetime
@@ -42,22 +43,38 @@ class TLSFiles(Struct, frozen=True):
     client_ca: Path
     crl: Path | None = None
 
-    def paths(self) -> list[Path]:
-        """Every file that there is to watch."""
-        return [path for path in (self.certificate, self.private_key, self.client_ca, self.crl) if path is not None]
+    def of_pair(self) -> list[Path]:
+        """The files that are our own pair."""
+        return [self.certificate, self.private_key]
+
+    def of_trust(self) -> list[Path]:
+        """The files that say whom we trust."""
+        return [self.client_ca, *([self.crl] if self.crl is not None else [])]
+
+
+class ServerPair(Struct, frozen=True, eq=False):
+    """Our own certificate, the rest of its chain, and its key; `name` is for messages."""
+
+    certificate: x509.Certificate
+    chain: list[x509.Certificate]
+    key: PrivateKey
+    name: str
 
 
 class Policy(Struct, frozen=True, eq=False):
-    """One state of the files: the context of handshakes, whom it trusts, and how long our certificate is valid."""
+    """One state of the files: the context of handshakes, our pair, and whom we trust."""
 
     context: SSL.Context
+    pair: ServerPair
     trust: Trust
-    certificate_begins: datetime
-    certificate_ends: datetime
 
 
-def load_policy(files: TLSFiles, before: Trust | None = None) -> Policy:
-    """Read the files into a policy; raises TLSFilesError. See `load_trust` for what `before` is for."""
+def load_policy(files: TLSFiles) -> Policy:
+    """Read the files into a policy; raises TLSFilesError."""
+    return _policy_of(_load_pair(files), load_trust(files.client_ca, files.crl))
+
+
+def _load_pair(files: TLSFiles) -> ServerPair:
     leaf, *chain = read_pem(files.certificate, "certificate", _load_certificates)
     key = read_pem(files.private_key, "private key", _load_private_key)
     if leaf.public_key() != key.public_key():
@@ -66,13 +83,16 @@ def load_policy(files: TLSFiles, before: Trust | None = None) -> Policy:
         )
     if not _is_for_servers(leaf):
         raise TLSFilesError(f"the certificate {files.certificate} is not one for servers, by its extended key usage")
-    trust = load_trust(files.client_ca, files.crl, before)
+    return ServerPair(leaf, chain, key, f"{files.certificate}, {files.private_key}")
+
+
+def _policy_of(pair: ServerPair, trust: Trust) -> Policy:
     authorities = [Certificate(X509.from_cryptography(authority)) for authority in trust.authorities]
     options = CertificateOptions(
         # Twisted hands these on to pyOpenSSL, which takes `cryptography` objects; its annotations do not say so yet.
-        privateKey=key,  # type: ignore[arg-type]
-        certificate=leaf,  # type: ignore[arg-type]
-        extraCertChain=chain,  # type: ignore[arg-type]
+        privateKey=pair.key,  # type: ignore[arg-type]
+        certificate=pair.certificate,  # type: ignore[arg-type]
+        extraCertChain=pair.chain,  # type: ignore[arg-type]
         trustRoot=trustRootFromCertificates(authorities),
         raiseMinimumTo=TLSVersion.TLSv1_3,
     )
@@ -82,10 +102,8 @@ def load_policy(files: TLSFiles, before: Trust | None = None) -> Policy:
         context.set_alpn_select_callback(_choose_protocol)
         trust.add_to(context)
     except SSL.Error as error:
-        raise TLSFilesError(
-            f"the pair {files.certificate}, {files.private_key} cannot be used: {_reason(error)}"
-        ) from error
-    return Policy(context, trust, leaf.not_valid_before_utc, leaf.not_valid_after_utc)
+        raise TLSFilesError(f"the pair {pair.name} cannot be used: {_reason(error)}") from error
+    return Policy(context, pair, trust)
 
 
 def _load_certificates(pem: bytes) -> list[x509.Certificate]:
@@ -129,21 +147,22 @@ class ServerTLS:
         self.files = files
         self.policy = load_policy(files)
 
-    def reload(self) -> None:
-        """Read the files again and use them for every later handshake; raises TLSFilesError, changing nothing.
+    def reload_pair(self) -> None:
+        """Use our pair as it is now for every later handshake; raises TLSFilesError, changing nothing."""
+        self.policy = _policy_of(_load_pair(self.files), self.policy.trust)
 
-        A certificate that is not valid is used all the same: refusing it would keep out revocations that come with it.
-        """
-        self.policy = load_policy(self.files, self.policy.trust)
+    def reload_trust(self) -> None:
+        """Trust those who are now in the files from now on; raises TLSFilesError, changing nothing."""
+        trust = load_trust(self.files.client_ca, self.files.crl, self.policy.trust)
+        self.policy = _policy_of(self.policy.pair, trust)
 
     def warnings(self) -> list[str]:
         """Say what is not valid of what is in use: our own certificate, and the CAs, whose clients are refused."""
         now, policy = datetime.now(UTC), self.policy
-        used = {f"server's certificate {self.files.certificate}": (policy.certificate_begins, policy.certificate_ends)}
-        for ca in policy.trust.authorities:
-            used[f"client CA {ca.subject.rfc4514_string()}"] = (ca.not_valid_before_utc, ca.not_valid_after_utc)
-        ended = [f"the {what} has expired" for what, (_, ends) in used.items() if ends < now]
-        return ended + [f"the {what} is not valid yet" for what, (begins, _) in used.items() if begins > now]
+        used = {f"server's certificate {self.files.certificate}": policy.pair.certificate}
+        used |= {f"client CA {ca.subject.rfc4514_string()}": ca for ca in policy.trust.authorities}
+        ended = [f"the {what} has expired" for what, one in used.items() if one.not_valid_after_utc < now]
+        return ended + [f"the {what} is not valid yet" for what, one in used.items() if one.not_valid_before_utc > now]
 
     def trust(self) -> Trust:
         """Whom we trust at this moment."""

@@ -22,7 +22,7 @@ from tests.functional.daemon import Answer, Daemon
 from tests.functional.load import GOOD, connect_tls, metric, pause, report
 
 WITHIN = 30.0
-FAILING = 'sre_server_reload_failing{what="TLS files"}'
+PAIR, TRUST = "server pair", "client CAs and CRLs"
 FAMILY_A, FAMILY_B = "/deployments/shop", "/namespaces"
 
 
@@ -94,18 +94,22 @@ class MotionTests(SynchronousTestCase):
         self.assertEqual((answers[-1].status, answers[-1].headers["connection"]), (status, "close"), what)
         self.assertEqual(self.get(self.alice).status, 200, f"Alice, {what}")
 
-    def assert_kept(self, what: str, why: str) -> None:
+    def failing(self, group: str) -> float:
+        """What the metric says of a group of files."""
+        return metric(self.daemon, f'sre_server_reload_failing{{what="{group}"}}')
+
+    def assert_kept(self, what: str, why: str, group: str = TRUST) -> None:
         """Check that a change is refused, and that all the world is told."""
-        self.wait_for(f"{what}: refused", lambda: metric(self.daemon, FAILING) == 1)
-        self.daemon.wait_for_line(f"TLS files: the change is not taken over: .*{why}")
+        self.wait_for(f"{what}: refused", lambda: self.failing(group) == 1)
+        self.daemon.wait_for_line(f"{group}: the change is not taken over: .*{why}")
         (warning,) = self.daemon.ops("/readyz?verbose").json["warnings"]
-        self.assertRegex(warning, f"TLS files: .*{why}")
+        self.assertRegex(warning, f"{group}: .*{why}")
         self.assertTrue(self.is_let_in(self.daemon.client), what)
         self.assertEqual(self.get(self.alice).status, 200, what)
 
-    def assert_taken(self, what: str) -> None:
+    def assert_taken(self, what: str, group: str = TRUST) -> None:
         """Check that a change is taken over, and that nothing is left to warn of."""
-        self.wait_for(f"{what}: taken over", lambda: metric(self.daemon, FAILING) == 0)
+        self.wait_for(f"{what}: taken over", lambda: self.failing(group) == 0)
         self.assertEqual(self.daemon.ops("/readyz?verbose").json["warnings"], [])
 
     def test_a_certificate_that_expires(self) -> None:
@@ -171,17 +175,23 @@ class MotionTests(SynchronousTestCase):
         self.assertIn("UNKNOWN_CA", self.alert(bob) or "")
 
     def test_a_pair_that_makes_no_sense(self) -> None:
-        """A half-written or mismatched pair leaves the last good one in use; a whole one is taken over."""
-        served, new = self.own.issue("localhost"), self.own.issue("localhost")
-        self.start(server=served)
+        """A half-written or mismatched pair leaves the last good one in use, and keeps no revocation out."""
+        served, new, bob = self.own.issue("localhost"), self.own.issue("localhost"), self.own.issue("bob")
+        lists = self.folder / "crl.pem"
+        lists.write_bytes(self.own.revocation_list(number=1))
+        self.start("--tls-crl", str(lists), server=served)
         certificate = new.certificate.read_bytes()
         served.certificate.write_bytes(certificate[: len(certificate) // 2])
-        self.assert_kept("a half-written certificate", "is not a usable PEM file")
+        self.assert_kept("a half-written certificate", "is not a usable PEM file", PAIR)
         served.certificate.write_bytes(certificate)
         self.daemon.wait_for_line("not taken over: .*does not belong to the certificate", WITHIN)
-        self.assert_kept("a certificate without its key", "does not belong to the certificate")
+        self.assert_kept("a certificate without its key", "does not belong to the certificate", PAIR)
+        connected = self.connect(bob)
+        lists.write_bytes(self.own.revocation_list(load(bob.certificate).serial_number, number=2))
+        self.assert_refused("revoked meanwhile", connected, FAMILY_A, 401)
+        self.assertIn("CERTIFICATE_REVOKED", self.alert(bob) or "")
         served.key.write_bytes(new.key.read_bytes())
-        self.assert_taken("a new pair")
+        self.assert_taken("a new pair", PAIR)
         with connect_tls(self.daemon) as connection:
             shown = connection.getpeercert(binary_form=True)
         self.assertEqual(shown, load(new.certificate).public_bytes(Encoding.DER))

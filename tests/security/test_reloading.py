@@ -8,11 +8,12 @@ from twisted.internet.task import Clock
 from twisted.logger import LogLevel, capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
+from sre_server.errors import NotIdentified
 from sre_server.security.pem import TLSFilesError
 from sre_server.security.reloading import LOOK_SECONDS, LOOKS_TO_RETRY, Reloading, Watched
 from sre_server.security.tls import ServerTLS, TLSFiles
 from sre_server.telemetry.metrics import Metrics
-from tests.certificates import Authority
+from tests.certificates import CLIENT, Authority, load
 from tests.fakes import namespace, temporary_folder
 from tests.memory_server import MemoryServer
 
@@ -193,32 +194,69 @@ class GroupTests(ReloadingTests):
         """A new certificate with the old key is refused, and served once its own key is there too."""
         server, files, authority = self.tls()
         before = server.policy
-        reloading = self.start(Watched("TLS files", files.paths(), server.reload))
+        reloading = self.start(Watched("server pair", files.of_pair(), server.reload_pair))
         new = authority.issue("localhost")
         files.certificate.write_bytes(new.certificate.read_bytes())
         self.look(2)
         self.assertIs(server.policy, before)
         self.assertIn("does not belong to", "".join(reloading.warnings()))
-        self.assertEqual((self.counted("refused", "TLS files"), self.failing("TLS files")), (1, 1))
+        self.assertEqual((self.counted("refused", "server pair"), self.failing("server pair")), (1, 1))
         files.private_key.write_bytes(new.key.read_bytes())
         self.look()
         self.assertIsNot(server.policy.context, before.context)
-        self.assertEqual((reloading.warnings(), self.failing("TLS files")), ([], 0))
+        self.assertEqual((reloading.warnings(), self.failing("server pair")), ([], 0))
 
     def test_a_pair_that_is_not_valid(self) -> None:
-        """It is used, as revocations come with it, and readyz tells why clients refuse the server."""
+        """It is used, as any other would be once the time has come, and readyz tells why clients refuse the server."""
         server, files, authority = self.tls()
         self.assertEqual(server.warnings(), [])
         for pair, why in (
             (authority.issue("localhost", valid_until=timedelta(seconds=-1)), "has expired"),
             (authority.issue("localhost", valid_from=timedelta(hours=1)), "is not valid yet"),
         ):
-            before = server.trust()
+            before = server.policy
             files.certificate.write_bytes(pair.certificate.read_bytes())
             files.private_key.write_bytes(pair.key.read_bytes())
-            server.reload()
-            self.assertIsNot(server.trust(), before)
+            server.reload_pair()
+            self.assertIsNot(server.policy, before)
             self.assertEqual(server.warnings(), [f"the server's certificate {files.certificate} {why}"])
+
+    def test_trust_does_not_wait_for_a_pair(self) -> None:
+        """A pair that is half written, or is for clients, is kept back alone: revocations count meanwhile."""
+        _, files, authority = self.tls()
+        files = replace(files, crl=self.write("crl.pem", authority.revocation_list(number=1)))
+        server = ServerTLS(files)
+        pair = Watched("server pair", files.of_pair(), server.reload_pair)
+        reloading = self.start(pair, Watched("client CAs and CRLs", files.of_trust(), server.reload_trust))
+        served, bad = server.policy.pair, authority.issue("localhost", usages=[CLIENT])
+        chain = [load(authority.issue("alice").certificate)]
+        server.trust().check(chain)
+        files.certificate.write_bytes(bad.certificate.read_bytes())
+        self.look()
+        self.write("crl.pem", authority.revocation_list(chain[0].serial_number, number=2))
+        self.look()
+        for key, why in ((b"", "is not a usable PEM file"), (bad.key.read_bytes(), "is not one for servers")):
+            files.private_key.write_bytes(key)
+            self.look()
+            (warning,) = reloading.warnings()
+            self.assertIn(why, warning)
+            self.assertIs(server.policy.pair, served)
+            self.assertRaises(NotIdentified, server.trust().check, chain)
+        self.assertEqual((self.failing("server pair"), self.failing("client CAs and CRLs")), (1, 0))
+
+    def test_a_pair_does_not_wait_for_trust(self) -> None:
+        """Where a list of revocations cannot be used, a new pair is taken over all the same."""
+        _, files, authority = self.tls()
+        files = replace(files, crl=self.write("crl.pem", authority.revocation_list(number=2)))
+        server, new = ServerTLS(files), authority.issue("localhost")
+        trust = server.trust()
+        self.write("crl.pem", authority.revocation_list(number=1))
+        files.certificate.write_bytes(new.certificate.read_bytes())
+        files.private_key.write_bytes(new.key.read_bytes())
+        server.reload_pair()
+        self.assertRaises(TLSFilesError, server.reload_trust)
+        self.assertEqual(server.policy.pair.certificate, load(new.certificate))
+        self.assertIs(server.trust(), trust)
 
     def test_an_expired_ca(self) -> None:
         """Its clients are refused, and readyz tells why."""
@@ -231,11 +269,12 @@ class GroupTests(ReloadingTests):
         """However far the writer has come, the last good state serves on."""
         server, files, _ = self.tls()
         before = server.policy
-        for path in files.paths():
+        reloads = dict.fromkeys(files.of_pair(), server.reload_pair)
+        for path, reload in (reloads | dict.fromkeys(files.of_trust(), server.reload_trust)).items():
             whole = path.read_bytes()
             for length in range(0, len(whole) - 30, 97):
                 path.write_bytes(whole[:length])
-                self.assertRaises(TLSFilesError, server.reload)
+                self.assertRaises(TLSFilesError, reload)
                 self.assertIs(server.policy, before)
             path.write_bytes(whole)
 

@@ -109,6 +109,6 @@ class RevocationHandshakeTests(RevocationTests):
         server = self.server(self.authority.revocation_list())
         self.assertEqual(self.outcome(server, self.bad), GOOD)
         self.file("crl.pem", self.authority.revocation_list(self.serial, number=2))
-        server.reload()
+        server.reload_trust()
         self.assertEqual(self.outcome(server, self.bad), REVOKED)
         self.assertEqual(self.outcome(server, self.good), GOOD)

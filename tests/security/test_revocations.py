@@ -76,7 +76,9 @@ class EnforcementTests(RevocationTests):
             before = server.policy
             for lists in ([listing], [self.authority.revocation_list(self.serial, number=8), listing]):
                 self.file("crl.pem", *lists)
-                self.assertIn("OpenSSL cannot enforce", str(self.assertRaises(TLSFilesError, server.reload)), what)
+                self.assertIn(
+                    "OpenSSL cannot enforce", str(self.assertRaises(TLSFilesError, server.reload_trust)), what
+                )
                 self.assertIs(server.policy, before)
             self.assertEqual(self.outcome(server, self.good), GOOD, what)
             self.assertEqual(self.outcome(server, self.bad), REVOKED, what)
@@ -124,9 +126,9 @@ class EnforcementTests(RevocationTests):
         server = self.server(users, self.authority.revocation_list(number=2, extensions=[part(authorities=True)]))
         self.assertEqual((self.outcome(server, self.good), self.outcome(server, self.bad)), (GOOD, REVOKED))
         self.file("crl.pem", users, self.authority.revocation_list(number=3, extensions=[part(authorities=True)]))
-        server.reload()
+        server.reload_trust()
         self.file("crl.pem", users, self.authority.revocation_list(number=2, extensions=[part(authorities=True)]))
-        self.assertIn("older", str(self.assertRaises(TLSFilesError, server.reload)))
+        self.assertIn("older", str(self.assertRaises(TLSFilesError, server.reload_trust)))
 
     def test_a_list_of_authorities_alone(self) -> None:
         """Where no CA is below this one, it would shut all clients out."""

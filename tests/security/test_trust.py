@@ -163,9 +163,9 @@ class NeverBackTests(TrustTests):
         before = server.policy
         for bad in (self.authority.revocation_list(number=1), b"", listing[:100]):
             self.file("crl.pem", bad)
-            self.assertRaises(TLSFilesError, server.reload)
+            self.assertRaises(TLSFilesError, server.reload_trust)
             self.assertIs(server.policy, before)
         self.file("crl.pem", self.authority.revocation_list(number=3))
-        server.reload()
+        server.reload_trust()
         server.trust().check([load(self.client.certificate)])
         self.assertIsNot(server.policy.context, before.context)
