@@ -127,6 +127,14 @@ def _choose_protocol(_: SSL.Connection, offered: list[bytes]) -> bytes:
     return HTTP
 
 
+def _trouble(certificate: x509.Certificate) -> str:
+    """Say why a certificate is not valid by its dates; nothing if it is."""
+    now = datetime.now(UTC)
+    if certificate.not_valid_after_utc < now:
+        return "has expired"
+    return "is not valid yet" if certificate.not_valid_before_utc > now else ""
+
+
 def _load_private_key(pem: bytes) -> PrivateKey:
     key = load_pem_private_key(pem, password=None)
     if not isinstance(key, PrivateKey):
@@ -148,8 +156,14 @@ class ServerTLS:
         self.policy = load_policy(files)
 
     def reload_pair(self) -> None:
-        """Use our pair as it is now for every later handshake; raises TLSFilesError, changing nothing."""
-        self.policy = _policy_of(_load_pair(self.files), self.policy.trust)
+        """Use our pair as it is now for every later handshake; raises TLSFilesError, changing nothing.
+
+        One that is not valid does not take the place of one that is.
+        """
+        pair = _load_pair(self.files)
+        if not _trouble(self.policy.pair.certificate) and (trouble := _trouble(pair.certificate)):
+            raise TLSFilesError(f"the certificate {self.files.certificate} {trouble}")
+        self.policy = _policy_of(pair, self.policy.trust)
 
     def reload_trust(self) -> None:
         """Trust those who are now in the files from now on; raises TLSFilesError, changing nothing."""
@@ -158,11 +172,9 @@ class ServerTLS:
 
     def warnings(self) -> list[str]:
         """Say what is not valid of what is in use: our own certificate, and the CAs, whose clients are refused."""
-        now, policy = datetime.now(UTC), self.policy
-        used = {f"server's certificate {self.files.certificate}": policy.pair.certificate}
-        used |= {f"client CA {ca.subject.rfc4514_string()}": ca for ca in policy.trust.authorities}
-        ended = [f"the {what} has expired" for what, one in used.items() if one.not_valid_after_utc < now]
-        return ended + [f"the {what} is not valid yet" for what, one in used.items() if one.not_valid_before_utc > now]
+        used = {f"server's certificate {self.files.certificate}": self.policy.pair.certificate}
+        used |= {f"client CA {ca.subject.rfc4514_string()}": ca for ca in self.policy.trust.authorities}
+        return [f"the {what} {trouble}" for what, one in used.items() if (trouble := _trouble(one))]
 
     def trust(self) -> Trust:
         """Whom we trust at this moment."""

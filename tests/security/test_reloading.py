@@ -207,19 +207,27 @@ class GroupTests(ReloadingTests):
         self.assertEqual((reloading.warnings(), self.failing("server pair")), ([], 0))
 
     def test_a_pair_that_is_not_valid(self) -> None:
-        """It is used, as any other would be once the time has come, and readyz tells why clients refuse the server."""
+        """It does not take the place of one that is, but of any other; readyz tells why clients refuse the server."""
         server, files, authority = self.tls()
-        self.assertEqual(server.warnings(), [])
-        for pair, why in (
+        reloading, before = self.start(Watched("server pair", files.of_pair(), server.reload_pair)), server.policy
+        pairs = (
             (authority.issue("localhost", valid_until=timedelta(seconds=-1)), "has expired"),
             (authority.issue("localhost", valid_from=timedelta(hours=1)), "is not valid yet"),
-        ):
-            before = server.policy
+        )
+        for pair, why in pairs:
             files.certificate.write_bytes(pair.certificate.read_bytes())
             files.private_key.write_bytes(pair.key.read_bytes())
-            server.reload_pair()
-            self.assertIsNot(server.policy, before)
-            self.assertEqual(server.warnings(), [f"the server's certificate {files.certificate} {why}"])
+            self.look(2)
+            self.assertIs(server.policy, before)
+            self.assertIn(f"the certificate {files.certificate} {why}", "".join(reloading.warnings()))
+            self.assertEqual(server.warnings(), [])
+            started = ServerTLS(files)
+            self.assertEqual(started.warnings(), [f"the server's certificate {files.certificate} {why}"])
+            new = authority.issue("localhost", valid_from=timedelta(hours=2))
+            files.certificate.write_bytes(new.certificate.read_bytes())
+            files.private_key.write_bytes(new.key.read_bytes())
+            started.reload_pair()
+            self.assertEqual(started.policy.pair.certificate, load(new.certificate))
 
     def test_trust_does_not_wait_for_a_pair(self) -> None:
         """A pair that is half written, or is for clients, is kept back alone: revocations count meanwhile."""
