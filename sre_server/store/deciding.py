@@ -59,9 +59,11 @@ class Shown:
         self._version = newest(version, objects)
         self._restored = restored
         self._lag = Lag()
+        self._compared: Contents | None = None
+        self._is_same = False
 
-    def gives_way(self, contents: Contents, version: str, restored: int, heard_at: float) -> bool:
-        """Tell whether these contents, of which the cluster was heard then, may be shown instead."""
+    def gives_way(self, version: str, restored: int, heard_at: float) -> bool:
+        """Tell whether what is of this version, of which the cluster was heard then, may be shown instead."""
         if at_least_as_new(version, self._version):
             return True
         self._lag.heard(heard_at)
@@ -72,8 +74,14 @@ class Shown:
         is_earlier = not at_least_as_new(version, self._version)
         return restored > self._restored or (is_earlier and self._lag.is_too_long)
 
-    def is_in(self, contents: Contents) -> bool:
-        """Tell whether these have the very same objects, so that who heard of nothing else has heard of these."""
-        return contents.counts[self._number] == len(self.objects) and all(
-            contents.get(place) == item for place, item in self.objects.items()
-        )
+    def is_in(self, contents: Contents, *, changed: bool) -> bool:
+        """Tell whether these have the very same objects, so that who heard of nothing else has heard of these.
+
+        They are compared once, and again only if something in them has `changed`.
+        """
+        if changed or self._compared is not contents:
+            self._compared = contents
+            self._is_same = contents.counts[self._number] == len(self.objects) and all(
+                contents.get(place) == item for place, item in self.objects.items()
+            )
+        return self._is_same

@@ -181,10 +181,11 @@ class Follower:
             heard_at = told if heard is None or ahead is None else max(heard - ahead, told or heard - ahead)
             if heard_at is None:
                 continue
+            ours = [change for change in changes or () if belongs(place_of(change.object), source)]
             shown, undoes = self._shown.get(source), False
             if shown is not None:
-                if not shown.gives_way(following.contents, version, following.restored, heard_at):
-                    if shown.is_in(following.contents):
+                if not shown.gives_way(version, following.restored, heard_at):
+                    if shown.is_in(following.contents, changed=bool(ours) or changes is None):
                         events.append(Changed(source=source, heard_at=heard_at))
                     continue
                 undoes = shown.is_undone(version, following.restored)
@@ -193,7 +194,6 @@ class Follower:
             if told is None or changes is None:
                 events.append(lists.listed(version, source, heard_at, undoes=undoes))
             else:
-                ours = [change for change in changes if belongs(place_of(change.object), source)]
                 events.append(Changed(source=source, heard_at=heard_at, changes=ours, version=version))
         if events:
             emit(*events)

@@ -203,8 +203,8 @@ class Mirror:
             if not more:
                 self._tell(behind)
                 self._is_amid = False
-            heard, versions = [told.heard_at for told in self._told], [told.version for told in self._told]
-            return Batch(rows, heard, versions, list(self._published.counts), more)
+            heard = [told.heard_at for told in self._told]
+            return Batch(rows, heard, [told.version for told in self._told], list(self._published.counts), more)
 
     def _tell(self, behind: Collection[Source]) -> None:
         """Tell what is known by now; the versions stay those that others told where we are behind, or never heard.

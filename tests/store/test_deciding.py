@@ -23,9 +23,9 @@ class ShownTests(SynchronousTestCase):
         """Show it."""
         self.shown = Shown(1, contents(3).by_source()[1], "20", 1)
 
-    def may(self, replicas: int, version: str, restored: int = 1, after: float = 0.0) -> bool:
+    def may(self, version: str, restored: int = 1, after: float = 0.0) -> bool:
         """Ask whether this may be shown instead, so long after it was found to be there."""
-        return self.shown.gives_way(contents(replicas), version, restored, 500.0 + after)
+        return self.shown.gives_way(version, restored, 500.0 + after)
 
     def undone(self, version: str, restored: int = 1) -> bool:
         """Ask whether the cluster went back."""
@@ -33,57 +33,64 @@ class ShownTests(SynchronousTestCase):
 
     def test_behind(self) -> None:
         """What is older would take readers back."""
-        self.assertFalse(self.may(4, "19"))
-        self.assertFalse(self.may(4, "9", restored=0))
+        self.assertFalse(self.may("19"))
+        self.assertFalse(self.may("9", restored=0))
 
     def test_caught_up(self) -> None:
         """What is as new may be shown, and undoes no write that was not heard of yet."""
         for version in ("20", "100"):
-            self.assertTrue(self.may(4, version))
+            self.assertTrue(self.may(version))
             self.assertFalse(self.undone(version))
 
     def test_the_same(self) -> None:
         """The very same objects at an older version are as good as heard; one more, less, or another are not."""
-        self.assertFalse(self.may(3, "19"))
+        self.assertFalse(self.may("19"))
         more = contents(3)
         more.set(place_of(deployment("api")), deployment("api"))
         for other, is_in in ((contents(3), True), (contents(4), False), (more, False), (Contents(SOURCES), False)):
-            self.assertEqual(self.shown.is_in(other), is_in)
+            self.assertEqual(self.shown.is_in(other, changed=False), is_in)
+
+    def test_the_same_for_now(self) -> None:
+        """Contents are compared again once something in them has changed."""
+        other = contents(3)
+        self.assertTrue(self.shown.is_in(other, changed=False))
+        other.set(place_of(deployment()), deployment(replicas=4))
+        self.assertFalse(self.shown.is_in(other, changed=True))
 
     def test_half_of_a_batch(self) -> None:
         """What was shown is as new as its newest object, where a version is known at all."""
         for version, may in (("20", False), ("0", True)):
             item = deployment(version="25")
             self.shown = Shown(1, {place_of(item): item}, version, 1)
-            self.assertEqual(self.may(4, "24"), may)
-            self.assertTrue(self.may(4, "25"))
+            self.assertEqual(self.may("24"), may)
+            self.assertTrue(self.may("25"))
 
     def test_restored(self) -> None:
         """A cluster that was restored since goes back, and readers with it."""
-        self.assertTrue(self.may(4, "1", restored=2))
+        self.assertTrue(self.may("1", restored=2))
         self.assertTrue(self.undone("1", restored=2))
         self.assertTrue(self.undone("30", restored=2))
 
     def test_behind_for_too_long(self) -> None:
         """Whoever stays behind for so long is not behind: the cluster itself went back. Nobody who catches up did."""
-        self.assertFalse(self.may(4, "19"))
-        self.assertFalse(self.may(4, "19", after=60))
-        self.assertFalse(self.may(4, "19", after=BEHIND_SECONDS - 0.1))
+        self.assertFalse(self.may("19"))
+        self.assertFalse(self.may("19", after=60))
+        self.assertFalse(self.may("19", after=BEHIND_SECONDS - 0.1))
         self.assertFalse(self.undone("19"))
-        self.assertTrue(self.may(4, "19", after=BEHIND_SECONDS))
+        self.assertTrue(self.may("19", after=BEHIND_SECONDS))
         self.assertTrue(self.undone("19"))
         self.assertFalse(self.undone("20"))
 
     def test_behind_after_a_silence(self) -> None:
         """Who heard nothing for so long, as it was forbidden, has yet to hear what was missed."""
-        self.assertFalse(self.may(4, "18"))
+        self.assertFalse(self.may("18"))
         for after, is_shown in ((3600, False), (3600.1, False), (3639, False), (3640, True)):
-            self.assertEqual(self.may(4, "19", after=after), is_shown, after)
+            self.assertEqual(self.may("19", after=after), is_shown, after)
 
     def test_behind_where_lists_alone_are_heard(self) -> None:
         """A watch that brings nothing is a list every 90 s: two of them, after the first one, are enough."""
         for after, is_shown in ((0, False), (91, False), (182, True)):
-            self.assertEqual(self.may(4, "19", after=after), is_shown, after)
+            self.assertEqual(self.may("19", after=after), is_shown, after)
 
 
 class ReuseTests(SynchronousTestCase):
