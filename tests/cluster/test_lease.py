@@ -4,6 +4,7 @@ from typing import Any
 
 import msgspec
 from twisted.internet.task import Clock
+from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from sre_server.cluster import lease
@@ -171,6 +172,15 @@ class LeaseTests(SynchronousTestCase):
         for passed, fresh, holds in ((4.9, True, True), (0.1, False, True), (4.9, False, True), (0.1, False, False)):
             self.clock.advance(passed)
             self.assertEqual((self.one.fresh(), self.one.holds()), (fresh, holds))
+
+    def test_who_leads_is_logged(self) -> None:
+        """Once, when it is taken, and not with each renewal; again after it was lost."""
+        with capturedLogs() as events:
+            self.spend(8, self.one)
+            self.clock.advance(10)
+            self.one.attempt()
+        logged = [event["log_format"].format_map(event) for event in events]
+        self.assertEqual(logged, ["Lease sre/watch: this watcher leads"] * 2)
 
     def test_letting_go(self) -> None:
         """Who is told to end lets it go, and the next one has it at once."""

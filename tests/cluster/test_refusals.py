@@ -55,6 +55,8 @@ class RefusalTests(SynchronousTestCase):
     def test_conflict(self) -> None:
         """A 409 that names the Deployment is a conflict, and tells what the cluster said."""
         error = self.refused(Conflict, refusal(409, "Conflict", "the object has been modified", about=WEB))
+        assert isinstance(error, Conflict)
+        self.assertEqual(error.status, 409)
         self.assertIn("the object has been modified", str(error))
 
     def test_admission_of_any_code(self) -> None:
@@ -102,7 +104,9 @@ class RefusalTests(SynchronousTestCase):
         """A 429, which the cluster words as a page, is worth repeating when the cluster says, or in a second."""
         page = FakeReply(429, [b"Too many requests, please try again later."], retry_after=7)
         error = self.refused(ClusterThrottled, page)
-        self.assertEqual((error.retry_after, "takes no more writes now" in str(error)), (7, True))
+        assert isinstance(error, ClusterThrottled)
+        self.assertEqual((error.status, error.retry_after), (429, 7))
+        self.assertIn("takes no more writes now", str(error))
         self.assertEqual(self.refused(ClusterThrottled, refusal(429, "TooManyRequests")).retry_after, 1)
 
     def test_what_the_cluster_did_not_say(self) -> None:

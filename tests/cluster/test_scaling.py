@@ -135,7 +135,8 @@ class ComparedTests(ScalingTestCase):
         now = FakeReply(200, [deployment_body(deployment(replicas=5), annotations={"sre-server/max-replicas": "7"})])
         found = self.write(refusal(422, "Invalid", FAILED_TEST), now, expected=Expected(UID, 3))
         self.assertEqual(found, State(UID, 5, Guards(maximum="7")))
-        self.assertEqual(self.asked(), ["PATCH scale", "GET web"])
+        looked, path = self.cluster.requests[1][:2]
+        self.assertEqual((looked, path), ("GET", "/apis/apps/v1/namespaces/shop/deployments/web"))
 
     def test_another_deployment(self) -> None:
         """Where the count was not tested, its metadata is all that is read."""

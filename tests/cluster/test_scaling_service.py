@@ -1,5 +1,6 @@
 """Writes in threads: so many at a time, so many of one client, and none that waits."""
 
+import msgspec
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -41,13 +42,15 @@ class ScalingTests(SynchronousTestCase):
         self.reactor.advance(0)
 
     def test_success(self) -> None:
-        """The outcome is the Deployment as the cluster then has it."""
+        """What was asked for is sent, and the outcome is the Deployment as the cluster then has it."""
         outcome = self.scale()
         self.assertNoResult(outcome)
         self.run_one()
         self.assertEqual(self.successResultOf(outcome), Written(WRITTEN, []))
         path = "/apis/apps/v1/namespaces/shop/deployments/web/scale"
         self.assertEqual([asked[:2] for asked in self.cluster.requests], [("PATCH", path)])
+        test, add = msgspec.json.decode(self.cluster.bodies[0] or b"")
+        self.assertEqual((test["value"], add["value"]), ("u", 20))
 
     def test_failure(self) -> None:
         """A write that fails fails its caller, and is no error of ours."""
