@@ -79,7 +79,8 @@ class Settling:
         self._began = knows.now()
         self._standing = before.progress.trouble if before is not None and before.progress is not None else ""
         self._changed = before is None or before.resource_version != written.resource_version
-        self._refused: tuple[str, float] = ("", 0.0)
+        self._refused: dict[str, float] = {}
+        """What a quota says, if one stands against it, and since when."""
         self._superseded: tuple[Verdict, str, float] | None = None
 
     def look(self, change: Change | None, shared: dict[object, Any]) -> Verdict | None:
@@ -138,15 +139,13 @@ class Settling:
         """Return what a quota says against the count, if it has done so for long enough."""
         found = _QUOTA.search(trouble)
         if found is None or (trouble == self._standing and not self._changed):
-            self._refused = ("", 0.0)
+            self._refused = {}
             return ""
         seconds = STANDING_SECONDS if trouble == self._standing else QUOTA_SECONDS
-        said, since = self._refused
-        if said != trouble:
-            since = self._knows.now()
-            self._refused = (trouble, since)
+        if trouble not in self._refused:
+            self._refused = {trouble: self._knows.now()}
             self._knows.later(seconds + _LITTLE, self._key)
-        return _sentence(found[0]) if self._knows.now() - since >= seconds else ""
+        return _sentence(found[0]) if self._knows.now() - self._refused[trouble] >= seconds else ""
 
     def late(self, why: str) -> Verdict:
         """See `Waiter.late`: say how far it has come."""
