@@ -33,12 +33,12 @@ class Pages:
 
         Raises ClusterError.
         """
-        first = self._page("")
+        first = self._page()
         try:
             return self._read_on(first)
         except Expired:
             body, whole = self._fetch(selection(self._source))
-        return [decode_page(self._source.resource, body)] if whole else self._read_on(self._page(""))
+        return [decode_page(self._source.resource, body)] if whole else self._read_on(self._page())
 
     def _read_on(self, first: Page) -> list[Page]:
         pages = [first]
@@ -46,7 +46,7 @@ class Pages:
             pages.append(self._page(token))
         return pages
 
-    def _page(self, token: str) -> Page:
+    def _page(self, token: str = "") -> Page:
         """Read one page, of as many objects as fit into it; one that does not fit is told as unreadable."""
         while True:
             query = {"limit": self._objects, **selection(self._source)}

@@ -148,6 +148,8 @@ class AutoscalerTests(WritesTests):
             (self.scaled(5), "may change it"),
             (self.scaled(0), "is off until"),
             (self.scaled(0, minimum=0), "may change it"),
+            (self.scaled(1, minimum=1), "may change it"),
+            (self.scaled(6, minimum=6), "keeps it there"),
         ):
             for rails in (Guardrails(), Guardrails(autoscaler="warn")):
                 (warning,) = rails.warnings(write)

@@ -1,6 +1,8 @@
 """What stands in Redis is read as it was written, by its own reader and by an older one, and not as anything else."""
 
 import hmac
+from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 from hypothesis import given, settings
@@ -71,6 +73,17 @@ class RecordTests(SynchronousTestCase):
         self.assertEqual(row, [1, "shop", "web", "u", "5", 3, ("1", "9", ""), "", None, None, (), False])
         row = msgspec.to_builtins(row_of(Unreadable("shop", "web", "u", "5", why="it is too large"), deleted=True))
         self.assertEqual(row, [-1, "shop", "web", "u", "5", -1, None, "it is too large", None, None, (), False])
+        scaling = ScaledEvent("shop", "web", "u", "5", "api", "4", Author("alice", "why", "r-1", 2))
+        others: list[tuple[Object, int, str, Sequence[Any]]] = [
+            (Namespace("web", "u", "5"), 2, "", ()),
+            (Autoscaler("shop", "web", "u", "5", "api", 1, 9, False, "a"), 3, "shop", ("api", 1, 9, False, "a")),
+            (scaling, 4, "shop", ("api", "4", "alice", "why", "r-1", 2)),
+            (Notes("shop", "web", "u", "5", {"key": "text"}), 5, "shop", (("key", "text"),)),
+        ]
+        for item, kind, where, more in others:
+            for sign in (1, -1):
+                row = msgspec.to_builtins(row_of(item, deleted=sign < 0))
+                self.assertEqual(row, [sign * kind, where, "web", "u", "5", 0, None, "", None, None, more, False])
 
     def test_equal_owners_are_one_object(self) -> None:
         """A hundred thousand Deployments that one manager applies have its name once."""
