@@ -122,6 +122,15 @@ class LimitedTests(SynchronousTestCase):
         self.assertEqual(list(self.cache.tree()), ["shop"])
         self.assertNotEqual(self.cache.revision(), revision)
 
+    def test_namespace_that_comes_and_goes(self) -> None:
+        """Its own revision is another one then, too, whether it has Deployments or none."""
+        namespaces = Source(Resource.NAMESPACES, "bank")
+        for change in (Deleted(namespace("bank")), Put(namespace("bank")), Deleted(namespace("bank"))):
+            of_all, of_one = self.cache.revision(), self.cache.revision("bank")
+            self.cache.apply(Changed(namespaces, 0.0, [change]))
+            self.assertNotEqual(self.cache.revision(), of_all)
+            self.assertNotEqual(self.cache.revision("bank"), of_one)
+
     def test_names_of_the_namespaces(self) -> None:
         """They are one object until they are others, whatever happens in the namespaces."""
         self.list_one(self.shop, deployment("a", "shop"))

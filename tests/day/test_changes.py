@@ -273,6 +273,18 @@ class ChangesTests(SynchronousTestCase):
         self.assertEqual(self.changes.complete_since(), 1003)
         self.assertEqual(len(self.changes.since(1008)), 2)
 
+    def test_since_when_in_several_namespaces(self) -> None:
+        """In all of them since the last was listed for the first time; of a Deployment, since its own was."""
+        self.changes = Changes(self.clock.seconds, self.clock.seconds, self.noted.append, Record(of_one=4, in_all=6))
+        self.assertIsNone(self.changes.complete_since())
+        for number in range(2):
+            for namespace in ("bank", "shop"):
+                listed = Listed(Source(Resource.DEPLOYMENTS, namespace), str(number), self.clock.seconds())
+                self.changes.applied(listed)
+                self.clock.advance(1)
+        of_one = [self.changes.complete_since(replace(web(1, 1), namespace=name)) for name in ("bank", "shop", "other")]
+        self.assertEqual((self.changes.complete_since(), of_one), (1001, [1000, 1001, None]))
+
     def test_writes_of_what_is_gone(self) -> None:
         """A write that is not told before its Deployment is deleted waits no longer."""
         self.tell(web(6, 11), 6, ALICE)
