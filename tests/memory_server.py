@@ -157,6 +157,8 @@ class MemoryServer:
         self.around: Surroundings | Exception | None = None
         """What plans find around a Deployment."""
         self.surveyed: list[tuple[str, str, str]] = []
+        self.behind: set[str] = set()
+        """For which clients the cluster was asked for something: each can have so many threads."""
         self.watching = True
         self.warnings: list[str] = []
         self.troubles: list[str] = []
@@ -211,11 +213,13 @@ class MemoryServer:
 
     def _swap(self, client: str, key: str, before: str | None, after: str | None, *, empty: bool) -> Deferred[Swapped]:
         assert self.swap is not None, "no test said what changes notes"
+        self.behind.add(client)
         return self.swap(client, key, before, after, empty=empty)
 
     def survey(self, client: str, namespace: str, name: str) -> Deferred[Surroundings | None]:
         """See `Surveyor.survey`."""
         self.surveyed.append((client, namespace, name))
+        self.behind.add(client)
         return fail(self.around) if isinstance(self.around, Exception) else succeed(self.around)
 
     def quotas(self, client: str, namespace: str) -> Deferred[tuple[Quota, ...] | None]:
@@ -231,6 +235,7 @@ class MemoryServer:
 
     def _look(self, client: str, namespace: str, name: str, *, count: bool) -> Deferred[State]:
         self.looked.append((namespace, name, count))
+        self.behind.add(client)
         known = self.cache.find(namespace, name) or deployment(name, namespace)
         found = self.present.get((namespace, name), State(known.uid, known.replicas, known.guards or Guards()))
         if isinstance(found, Exception):
@@ -252,6 +257,7 @@ class MemoryServer:
         expected: Expected,
     ) -> Deferred[Written | State]:
         self.expected = expected
+        self.behind.add(client)
         if self.scaler is not None:
             return self.scaler(client, namespace, name, replicas, expected)
         self.writes.append((namespace, name, replicas))

@@ -108,6 +108,18 @@ class EndTests(TemporaryTestCase):
             self.version = 5000
             self.server.tell(self.present["web"])
 
+    def test_on_whose_behalf(self) -> None:
+        """Whatever a client's request has the cluster asked for takes threads of that client."""
+        for _ in range(2):
+            self.assertIn(self.set(20).status, (200, 201))
+        self.server.call("POST", "/deployments/shop/web/plan", b'{"replicas":5}')
+        self.assertEqual(self.server.call("DELETE", URL).status, 200)
+        self.set(20)
+        self.assertEqual(self.server.put("/deployments/shop/web/replicas", 5).status, 200)
+        self.server.clock.advance(1000)
+        self.assertEqual(self.server.put("/deployments/shop/web/replicas", 6).status, 200)
+        self.assertEqual((len(self.server.looked), self.server.behind), (1, {"alice"}))
+
     def test_overruled_in_vain(self) -> None:
         """Where the note could not be removed, the write has succeeded all the same, and a warning tells."""
         self.set()

@@ -6,7 +6,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from sre_server.day.temporary import Note, Temporaries, read_note
 from sre_server.model import Notes
-from sre_server.news import Changed, Deleted, Listed, Resource, Source
+from sre_server.news import Changed, Deleted, Listed, Put, Resource, Source
 from tests.memory_server import START
 
 STORE = Source(Resource.TEMPORARY, "sre", "temporary")
@@ -58,3 +58,32 @@ class NotesTests(SynchronousTestCase):
         self.assertEqual(temporaries.count, 1)
         temporaries.applied(Changed(STORE, 0.0, [Deleted(replace(notes, resource_version="101"))]))
         self.assertEqual(temporaries.count, 0)
+
+    def test_what_is_newer(self) -> None:
+        """What a change has told ahead of the watch stays until there is a newer ConfigMap, or a list begun later.
+
+        It is the version of the ConfigMap that counts: a list may be told with one that is behind it.
+        """
+        now = 0.0
+        temporaries = Temporaries(lambda: now, STORE, 1e9)
+
+        def notes(version: int) -> Notes:
+            return Notes("sre", "temporary", "u", str(version), {"uid-web": str(version)})
+
+        def tell_list(of_list: int, item: Notes | None, started_at: float) -> str | None:
+            others = {"sre": {"temporary": item}} if item else {}
+            temporaries.applied(Listed(STORE, str(of_list), started_at, others=others))
+            return temporaries.text("uid-web")
+
+        temporaries.learn(notes(100))
+        self.assertEqual(temporaries.text("uid-web"), "100")
+        temporaries.learn(notes(99))
+        for of_list, version, expected in ((99, 99, "100"), (120, 99, "100"), (99, 101, "101"), (102, 102, "102")):
+            self.assertEqual(tell_list(of_list, notes(version), now), expected)
+        self.assertEqual(tell_list(101, None, now), "102")
+        self.assertIsNone(tell_list(103, None, now))
+        temporaries.applied(Changed(STORE, now, [Put(notes(102))]))
+        self.assertIsNone(temporaries.text("uid-web"))
+        temporaries.applied(Changed(STORE, now, [Put(notes(104))]))
+        self.assertEqual(temporaries.text("uid-web"), "104")
+        self.assertEqual(tell_list(50, notes(50), now + 1), "50")
