@@ -2,6 +2,7 @@
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from sre_server.errors import NotIdentified
 from sre_server.security.authorization import EVERYTHING, Verb
 from tests.api.test_gate import BODY, PUT_A, PUT_B, READS_A, READS_B, FailingAuthorizer, LateAuthorizer, filled, policy
 from tests.fakes import deployment
@@ -59,6 +60,32 @@ class LateTests(SynchronousTestCase):
         self.send("GET", "/deployments/shop")
         self.authorizer.views.pop().callback(policy().view(ALICE, []))
         self.assertEqual(self.statuses(), [200, 403])
+
+    def test_nobody_any_more(self) -> None:
+        """Who has lost its identity while it waited is refused whatever was decided; audited is what it asked for."""
+        permissions = "/deployments/shop/web/permissions"
+        for method, path, asked in (
+            ("GET", READS_A[2], ("read", "shop", "web")),
+            ("PUT", PUT_A, ("scale", "shop", "web")),
+            ("GET", permissions, ("read", "shop", "web")),
+            ("GET", "/deployments/shop", ("read", "shop", None)),
+            ("GET", "/metrics", ("read", None, None)),
+        ):
+            with self.subTest(path):
+                self.server.audit.records.clear()
+                self.server.clients.who = ALICE
+                self.wire = self.server.connect()
+                self.send(method, path, BODY if method == "PUT" else b"")
+                self.server.clients.who = NotIdentified("The client certificate has expired.")
+                if self.authorizer.views:
+                    self.authorizer.views.pop().callback(EVERYTHING)
+                else:
+                    self.authorizer.answer(allowed=True)
+                self.assertEqual((self.statuses(), self.wire.closing), ([401], True))
+                (line,) = self.server.audit.records
+                self.assertEqual((line.action, line.namespace, line.name), asked)
+                self.assertEqual((line.outcome, line.identity, line.status), ("not identified", None, 401))
+        self.assertEqual(self.server.writes, [])
 
     def test_a_client_that_leaves_before_the_yes(self) -> None:
         """Its write is not made, and nothing is logged as an error."""
