@@ -26,7 +26,7 @@ from sre_server.model import (
 from sre_server.news import Deleted, Put, Resource, Source
 from sre_server.store.contents import Contents
 from sre_server.store.options import Address, parse_url
-from sre_server.store.records import Chunk, Entry, Keys, Position, Row, Seal, object_of, row_of
+from sre_server.store.records import Chunk, Entry, Keys, Position, Row, Seal, bucket_of, object_of, place_of, row_of
 from tests.fakes import deployment, namespace, temporary_folder
 from tests.store.memory import SOURCES
 
@@ -84,6 +84,18 @@ class RecordTests(SynchronousTestCase):
             for sign in (1, -1):
                 row = msgspec.to_builtins(row_of(item, deleted=sign < 0))
                 self.assertEqual(row, [sign * kind, where, "web", "u", "5", 0, None, "", None, None, more, False])
+
+    def test_where_objects_are(self) -> None:
+        """A watcher of another release looks for the same object in the same chunk; each kind has places of its own."""
+        items: list[tuple[Object, str, int]] = [
+            (Namespace("web", "u", "5"), "", 311),
+            (Deployment("shop", "web", "u", "5", 3), "shop", 243),
+            (Autoscaler("shop", "web", "u", "5", "api", 1, 9), "horizontalpodautoscalers/shop", 144),
+            (ScaledEvent("shop", "web", "u", "5", "api", "4", Author("alice")), "events/shop", 805),
+            (Notes("shop", "web", "u", "5", {}), "configmaps/shop", 411),
+        ]
+        for item, where, number in items:
+            self.assertEqual((place_of(item), bucket_of(place_of(item))), ((where, "web"), number))
 
     def test_equal_owners_are_one_object(self) -> None:
         """A hundred thousand Deployments that one manager applies have its name once."""
