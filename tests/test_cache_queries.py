@@ -131,6 +131,16 @@ class LimitedTests(SynchronousTestCase):
             self.assertNotEqual(self.cache.revision(), of_all)
             self.assertNotEqual(self.cache.revision("bank"), of_one)
 
+    def test_what_a_list_changes(self) -> None:
+        """A list with the first Deployment of a namespace, another count, or none any more makes another revision."""
+        seen = [self.cache.revision("shop")]
+        for items in ([deployment("a", "shop")], [deployment("a", "shop", replicas=7)], [], [deployment("b", "shop")]):
+            self.list_one(self.shop, *items)
+            self.assertNotIn(self.cache.revision("shop"), seen)
+            seen.append(self.cache.revision("shop"))
+        self.list_one(self.shop, deployment("b", "shop"))
+        self.assertEqual(self.cache.revision("shop"), seen[-1])
+
     def test_names_of_the_namespaces(self) -> None:
         """They are one object until they are others, whatever happens in the namespaces."""
         self.list_one(self.shop, deployment("a", "shop"))

@@ -139,7 +139,7 @@ class Endings:
         # What is claimed is due, whoever goes on with it.
         until = min(known.note.until, self._wall())
         late = self._wall() - until
-        claimed = replace(known.note, claim=f"{self._me}/{self._claims}", until=until, before=None)
+        claimed = replace(known.note, claim=f"{self._me}/{self._claims}", until=until)
         asked_at, text = self._clock.seconds(), claimed.text()
         await self._change(uid, known.text, text, client)
         if may is not None:
