@@ -141,6 +141,15 @@ class LimitedTests(SynchronousTestCase):
         self.list_one(self.shop, deployment("b", "shop"))
         self.assertEqual(self.cache.revision("shop"), seen[-1])
 
+    def test_lists_that_are_older_than_writes(self) -> None:
+        """A write stays until there is a list that is newer: of its own namespace, whatever was written elsewhere."""
+        for name in ("bank", "shop"):
+            self.cache.written(deployment("a", name, replicas=7, version="101"))
+        self.list_one(self.shop, deployment("a", "shop"))
+        self.assertEqual([self.cache.deployment(name, "a").replicas for name in ("bank", "shop")], [7, 7])
+        self.cache.apply(Listed(self.shop, "102", 0, deployments=by_name([deployment("a", "shop", version="102")])))
+        self.assertEqual([self.cache.deployment(name, "a").replicas for name in ("bank", "shop")], [7, 3])
+
     def test_names_of_the_namespaces(self) -> None:
         """They are one object until they are others, whatever happens in the namespaces."""
         self.list_one(self.shop, deployment("a", "shop"))
