@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from sre_server.api.conditional import Conditions, accepts_gzip, excludes, is_known, replicas_tag, tags_in
+from sre_server.api.conditional import Conditions, PlanTag, accepts_gzip, excludes, is_known, replicas_tag, tags_in
 from sre_server.errors import Malformed, PreconditionFailed
 from tests.fakes import deployment, namespace
 from tests.memory_server import MemoryServer
@@ -122,6 +122,11 @@ class FieldTests(SynchronousTestCase):
         conditions = Conditions.of(replicas_tag(replicas, uid), None)
         conditions.check(replicas, uid)
         self.assertFalse(conditions.hopeless)
+
+    def test_uids_that_no_field_can_have(self) -> None:
+        """A UID is the cluster's own, and may be any text: the tag is one that a field can have all the same."""
+        self.assertEqual(replicas_tag(3, "ü-1"), b'"3-?-1"')
+        self.assertEqual(bytes(PlanTag(3, 4, "ü-1", ("01234567",))), b'"plan-3-4-?-1-01234567"')
 
     def test_codings(self) -> None:
         """Gzip is for who names it, or anything, with a weight above nothing."""

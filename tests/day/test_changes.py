@@ -273,6 +273,15 @@ class ChangesTests(SynchronousTestCase):
         self.assertEqual(self.changes.complete_since(), 1003)
         self.assertEqual(len(self.changes.since(1008)), 2)
 
+    def test_lists_of_several_namespaces(self) -> None:
+        """A list of one says nothing of another one: what a later list of that has changed is a change."""
+        for namespace, items in (("bank", [3]), ("shop", []), ("shop", [3]), ("bank", [5]), ("shop", [4])):
+            listed = by_name([replace(web(count, 10 + count, uid=namespace), namespace=namespace) for count in items])
+            source = Source(Resource.DEPLOYMENTS, namespace)
+            self.changes.applied(Listed(source, "0", self.clock.seconds(), deployments=listed))
+        seen = [(change.namespace, change.before, change.after) for change in self.noted]
+        self.assertEqual(seen, [("bank", 3, 5), ("shop", 3, 4)])
+
     def test_since_when_in_several_namespaces(self) -> None:
         """In all of them since the last was listed for the first time; of a Deployment, since its own was."""
         self.changes = Changes(self.clock.seconds, self.clock.seconds, self.noted.append, Record(of_one=4, in_all=6))
