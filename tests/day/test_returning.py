@@ -6,10 +6,11 @@ from msgspec.structs import replace
 from twisted.logger import LogLevel, capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
-from sre_server.day.ending import CLIENT, End, Overtaken
+from sre_server.day.ending import CLIENT, End, Ended, Overtaken
 from sre_server.day.returning import AT_ONCE
 from sre_server.day.temporary import read_note
 from sre_server.errors import ClusterTimedOut, ClusterUnreachable, NotPermitted, Unavailable
+from sre_server.model import Deployment
 from tests.day.temporary_world import UID, Pod, World, ends
 
 
@@ -44,6 +45,7 @@ class ReturningTests(SynchronousTestCase):
         self.world.settle(10)
         self.assertEqual([(before, after) for _, before, after in self.world.writes], [(20, 3)])
         self.assertEqual(ends(self.world), [End.RETURNED])
+        self.assertEqual(self.world.told[0].how, Ended(End.RETURNED, 3, Deployment("shop", "cart", UID, "99", 3)))
         self.assertEqual(self.world.data, {})
         self.assertLess(self.world.told[0].late.total_seconds(), 3)
         self.assertEqual(self.world.told[0].uid, UID)
@@ -64,14 +66,14 @@ class ReturningTests(SynchronousTestCase):
         self.world.replicas = 7
         self.world.settle(65)
         self.assertEqual((self.world.replicas, self.world.writes, self.world.data), (7, [], {}))
-        self.assertEqual(ends(self.world), [End.SUPERSEDED])
+        self.assertEqual(self.world.told[0].how, Ended(End.SUPERSEDED, 7))
 
     def test_recreated(self) -> None:
         """Another Deployment under the same name is not touched, though it has the very count."""
         self.world.uid = "uid-other"
         self.world.settle(65)
         self.assertEqual((self.world.replicas, self.world.writes, self.world.data), (20, [], {}))
-        self.assertEqual(ends(self.world), [End.RECREATED])
+        self.assertEqual(self.world.told[0].how, Ended(End.RECREATED, 20))
 
     def test_deleted(self) -> None:
         """Of a Deployment that is gone the note goes, too."""
@@ -104,6 +106,7 @@ class ReturningTests(SynchronousTestCase):
         self.claimed_by_nobody()
         self.world.settle(40)
         self.assertEqual((self.world.replicas, ends(self.world), self.world.data), (3, [End.ALREADY], {}))
+        self.assertEqual(self.world.told[0].how, Ended(End.ALREADY, 3))
         self.assertEqual(len(self.world.writes), 1)
 
     def test_lost_answer(self) -> None:

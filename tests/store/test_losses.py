@@ -128,6 +128,22 @@ class LossTests(SharingTestCase):
             self.assertGreater(self.reloads(reason), before)
             self.assertEqual(self.pod.deployments(), self.world.deployments)
 
+    def test_a_head_that_is_wrong(self) -> None:
+        """A pod that hears nothing for long looks at it, and says of which kind the fault is."""
+        for body, reason in ((b"?", "forged"), (None, "incomplete")):
+            self.rounds()
+            before = self.reloads(reason), self.reloads()
+            head = self.world.redis.hashes[KEYS.head]
+            head.pop("body")
+            if body is not None:
+                head["body"] = body
+            for _ in range(20):
+                self.pod.step()
+                self.world.advance(1)
+            self.assertEqual((self.reloads(reason), self.reloads()), (before[0] + 1, before[1] + 1))
+            self.rounds(10)
+            self.assertEqual(self.pod.deployments(), self.world.deployments)
+
     def test_a_missing_chunk(self) -> None:
         """A pod that follows does not care; one that loads waits for the rotation."""
         self.rounds()

@@ -53,6 +53,19 @@ class SharingTests(SharingTestCase):
         self.rounds(3, standby)
         self.assertTrue(self.pod.cache.has_reached("500"))
 
+    def test_a_bookmark_for_who_follows(self) -> None:
+        """All is known by its version, alone or with changes beside it, also to a pod that loads nothing any more."""
+        self.rounds()
+        self.watcher.hear(bookmark="600")
+        self.rounds(2)
+        self.assertTrue(self.pod.cache.has_reached("600"))
+        change = self.world.change("web", 8)
+        assert change is not None
+        self.watcher.hear(change, bookmark="700")
+        self.rounds(2)
+        self.assertTrue(self.pod.cache.has_reached("700"))
+        self.assertFalse(self.pod.cache.has_reached("701"))
+
     def test_news_are_no_lists(self) -> None:
         """Each source is listed once; all that follows are changes, or that there are none."""
         self.rounds()
