@@ -215,20 +215,21 @@ class LabelTests(MetricsTests):
 
     def test_what_a_client_did(self) -> None:
         """Writes by what came of them, refusals by why, and the end of a certificate that is near: for each client."""
-        rate = Rate(1, 2)
+        limits = {Verb.READ: Rate(1, 2), Verb.SCALE: Rate(1, 3)}
         self.server = MemoryServer(
-            authorizer=policy(Rule(identities=("*",), namespaces=("shop",))), limits={Verb.READ: rate, Verb.SCALE: rate}
+            authorizer=policy(Rule(identities=("*",), namespaces=("shop",))), limits=limits
         ).sync(namespace("shop"), deployment("web", "shop"), deployment("web", "pay"))
         self.server.clients.who = replace(ALICE, not_after=datetime.now(UTC) + timedelta(days=1))
-        put = "/namespaces/{}/deployments/web/replica_count/4"
-        for namespace_name, status in (("pay", 401), ("shop", 200), ("shop", 429)):
-            self.assertEqual(self.server.call("PUT", put.format(namespace_name)).status, status)
+        put = "/namespaces/{}/deployments/web/replica_count/{}"
+        for namespace_name, count, status in (("pay", 4, 401), ("shop", 4, 200), ("shop", 5000, 422), ("shop", 4, 429)):
+            self.assertEqual(self.server.call("PUT", put.format(namespace_name, count)).status, status)
         self.assertEqual([self.server.get("/deployments").status for _ in range(3)], [200, 200, 429])
         self.server.clients.who = NotIdentified("Nobody.")
         self.server.get("/deployments")
         self.assertEqual(self.samples("identity_writes_total"), {("alice", "changed"): 1})
         refused = {
             ("alice", "not permitted"): 1,
+            ("alice", "guardrail"): 1,
             ("alice", "too many requests"): 2,
             ("unidentified", "not identified"): 1,
         }

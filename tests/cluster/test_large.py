@@ -53,6 +53,7 @@ class LargeObjectTests(ReflectorTestCase):
         unreadable, api = changes_of(events)
         assert isinstance(unreadable.object, Unreadable)
         self.assertEqual((unreadable.object.name, unreadable.object.resource_version), ("web", "101"))
+        self.assertEqual(unreadable.object.why, "it is larger than Kubernetes would store")
         self.assertEqual(api, Put(deployment("api", version="102")))
         self.cycle(self.watched(bookmark_line("104")))
         self.assertEqual(self.asked()["resourceVersion"], "103")
@@ -83,6 +84,14 @@ class LargeObjectTests(ReflectorTestCase):
         self.assertEqual(sorted(listed.deployments["shop"]), ["a", "b"])
         self.assertEqual(self.limits(), [500, 62, 7, 7, 14])
 
+    def test_page_that_just_fits(self) -> None:
+        """It is read as it is; one byte more, and it is asked for again."""
+        for more in (0, 1):
+            self.setUp()
+            page = FakeReply(200, [list_page(deployment()).ljust(PAGE_BYTES + more)])
+            self.cycle(page, *[self.listed(deployment())] * more, self.watched(bookmark_line("1")))
+            self.assertEqual(self.limits(), [500, 62][: 1 + more])
+
     def test_page_of_one_that_is_too_large(self) -> None:
         """An object that is too large even for a page of its own is known not to be readable; the list goes on."""
         huge = self.page(PAGE_BYTES, deployment("huge", version="7"), next_token="more")
@@ -91,7 +100,7 @@ class LargeObjectTests(ReflectorTestCase):
         unreadable = listed.deployments["shop"]["huge"]
         assert isinstance(unreadable, Unreadable)
         self.assertEqual((unreadable.uid, unreadable.resource_version), ("uid-shop-huge", "7"))
-        self.assertIn("larger", unreadable.why)
+        self.assertEqual(unreadable.why, "it is larger than Kubernetes would store")
         self.assertEqual(listed.deployments["shop"]["web"], deployment())
         self.assertEqual(self.limits(), [500, 62, 7, 1, 1])
         self.assertEqual(self.cluster.requests[4][2]["continue"], "more")
