@@ -62,11 +62,12 @@ class ProgressTests(SynchronousTestCase):
         self.assertIs(decoded(one).progress, decoded(other).progress)
 
     def test_nonsense_leaves_the_count(self) -> None:
-        """A Deployment whose status makes no sense is served, and set, as ever: in lists and in watches."""
-        item = replace(deployment(), progress=PROGRESS)
+        """A Deployment whose status makes no sense is served, set and guarded as ever: in lists and in watches."""
+        item, guarded = replace(deployment(), progress=PROGRESS), replace(deployment(), guards=Guards(maximum="9"))
+        metadata = {**object_json(item)["metadata"], "annotations": {"sre-server/max-replicas": "9"}}
         for nonsense in ({"status": {"readyReplicas": "many"}}, {"status": 7}, {"status": {"conditions": "Failure"}}):
             with self.subTest(nonsense):
-                self.assertEqual(decoded(item, **nonsense), deployment())
+                self.assertEqual(decoded(item, metadata=metadata, **nonsense), guarded)
         line = event_line("MODIFIED", item).replace(b'"readyReplicas": 3', b'"readyReplicas": null')
         self.assertEqual(decode_line(DEPLOYMENTS, bytearray(line)).change, Put(deployment()))
 

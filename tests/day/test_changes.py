@@ -108,6 +108,20 @@ class ChangesTests(SynchronousTestCase):
         self.told_list(web(5, 16, uid="a-fourth"))
         self.assertEqual(self.noted, [])
 
+    def test_lists_beside_a_write(self) -> None:
+        """One that was begun before it says nothing of it; one begun later that does not have it ends it."""
+        for later in (False, True):
+            self.setUp()
+            begun = self.clock.seconds()
+            self.clock.advance(1)
+            self.tell(web(7, 12), 7, ALICE)
+            self.clock.advance(1)
+            at = self.clock.seconds() if later else begun
+            self.changes.applied(Listed(EVERYWHERE, "11", at, deployments=by_name([web(3, 10)])))
+            self.assertEqual(len(self.shown()), 0 if later else 1)
+            self.put(web(7, 12))
+            self.assertEqual([change.by for change in self.noted], [None if later else "alice"])
+
     def test_too_many_writes_that_no_watch_told_of(self) -> None:
         """The oldest is forgotten, and the others are ours when the watch tells of them."""
         self.patch(untold, "WRITES", 2)
