@@ -38,6 +38,24 @@ class ScopesTests(SynchronousTestCase):
         self.freshness.heard(Source(Resource.DEPLOYMENTS, "a"), self.clock.seconds())
         self.assertIn("(namespaces in a)", self.refused("a"))
 
+    def test_whole_sentences(self) -> None:
+        """A refusal says what is missing or too old, and how it is read all the same, where that can be."""
+        self.assertEqual(
+            self.refused("a"), "The first list from the cluster is not complete yet (namespaces in a, deployments in a)."
+        )
+        self.heard("b", "c")
+        self.assertEqual(
+            self.refused(),
+            "The first list from the cluster is not complete yet (namespaces in a, deployments in a); to read what is "
+            "known, send 'Cache-Control: max-stale'.",
+        )
+        self.clock.advance(121)
+        self.assertEqual(
+            self.refused("b"),
+            "The namespace 'b' was last heard from 121 s ago, and the bound is 120 s; to read what was known then, "
+            "send 'Cache-Control: max-stale'.",
+        )
+
     def test_each_has_an_age_of_its_own(self) -> None:
         """What was not heard of one namespace lately is no matter of another; of all of them the oldest counts."""
         self.heard("a", "b", "c")

@@ -104,7 +104,10 @@ class StaleCacheTests(JudgingTestCase):
         """A write that is judged twice, and each time for another state than it meets, is given up: 409."""
         cluster = self.serve(10)
         cluster.meanwhile = [11, 12, 13]
-        self.assertEqual((self.put(14).status, cluster.state.replicas), (409, 12))
+        answer = self.put(14)
+        self.assertEqual((answer.status, cluster.state.replicas), (409, 12))
+        said = "Others keep changing the Deployment at the same time; nothing was changed."
+        self.assertEqual(answer.json()["message"], said)
         self.assertEqual(self.line(), ("Conflict", 409, 12, 14))
         self.assertEqual(len(self.server.writes), 2)
 

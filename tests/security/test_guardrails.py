@@ -117,6 +117,77 @@ class GuardrailsTests(WritesTests):
         Guardrails(protected=()).check(self.write(3, where="kube-system/dns"))
 
 
+class WordsTests(WritesTests):
+    """What clients are told."""
+
+    def test_whole_sentences(self) -> None:
+        """Each refusal says what was wanted, which rule stands against it, and the way around it if there is one."""
+        held = replace(self.write(9), autoscaler=Bounds("HPA web", 3, 6))
+        annotation = "; change the annotation if that is meant."
+        protected = Guardrails(protected=(Protected(("shop", "pay"), ("web", "w*")),))
+        for rails, write, rest in (
+            (
+                protected,
+                self.write(9),
+                " is refused: the guardrails protect web, w* in shop, pay, and nothing confirms that away.",
+            ),
+            (Guardrails(minimum=10), self.write(9), " is refused: the guardrails' minimum is 10."),
+            (Guardrails(maximum=8), self.write(9), " is refused: the guardrails' maximum is 8."),
+            (
+                Guardrails(),
+                held,
+                " would not hold: HPA web (3..6) puts it back to 6 within about 15 s; to do it, repeat with "
+                "'?confirm=autoscaler'.",
+            ),
+            (
+                Guardrails(zero_needs_confirmation=True),
+                self.write(0),
+                " stops it altogether; to do that, repeat with '?confirm=zero'.",
+            ),
+            (
+                Guardrails(largest_step=2),
+                self.write(9),
+                " is a step of 6 from 3, and the largest is 2; to do it at once, repeat with '?confirm=step'.",
+            ),
+            (
+                Guardrails(),
+                replace(self.write(0), stopped=10),
+                " stops one more, after 10 in 10 minutes; if that is meant, repeat with '?confirm=mass'.",
+            ),
+            (
+                Guardrails(),
+                self.write(9, guards=Guards(protected="yes")),
+                f" is refused: its annotation sre-server/protected protects it{annotation}",
+            ),
+            (
+                Guardrails(),
+                self.write(9, guards=Guards(minimum="10")),
+                f" is refused: its annotation sre-server/min-replicas says 10{annotation}",
+            ),
+            (
+                Guardrails(),
+                self.write(9, guards=Guards(maximum="8")),
+                f" is refused: its annotation sre-server/max-replicas says 8{annotation}",
+            ),
+            (
+                Guardrails(),
+                self.write(9, guards=Guards(maximum="many")),
+                f" is refused: its annotation sre-server/max-replicas is not a whole number{annotation}",
+            ),
+        ):
+            self.assertEqual(self.refusal(rails, write)[1], f"Scaling 'web' in 'shop' to {write.replicas}{rest}")
+
+    def test_what_an_autoscaler_does(self) -> None:
+        """A warning of a write that passes is a whole sentence, too."""
+        for replicas, minimum, rest in (
+            (0, 3, "HPA web (3..6) is off until somebody sets 1 or more"),
+            (6, 6, "HPA web (6..6) keeps it there"),
+            (5, 3, "HPA web (3..6) may change it, by its metrics"),
+        ):
+            write = replace(self.write(replicas), autoscaler=Bounds("HPA web", minimum, 6))
+            self.assertEqual(Guardrails().warnings(write), [f"Scaling 'web' in 'shop' to {replicas}: {rest}."])
+
+
 class AutoscalerTests(WritesTests):
     """Counts that an autoscaler puts back."""
 

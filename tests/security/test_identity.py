@@ -56,6 +56,26 @@ class IdentityTests(SynchronousTestCase):
         return text
 
 
+class WordsTests(IdentityTests):
+    """What clients are told."""
+
+    def test_whole_sentences(self) -> None:
+        """Each says what is wrong with the certificate; all that its holder can do is to get another one."""
+        for said, names, groups, uris in (
+            ("has more than one common name (CN) and no SPIFFE ID.", ["alice", "bob"], [], None),
+            ("has no common name (CN) and no SPIFFE ID.", [], [], None),
+            ("has more than one URI name: which of them it is, is ambiguous.", ["alice"], [], [SPIFFE, SPIFFE]),
+            ("names more than 64 groups (O).", ["alice"], [f"group-{number}" for number in range(65)], None),
+        ):
+            self.assertEqual(self.refusal(names, groups, uris), f"The client certificate {said}")
+        for said, name, uri in (
+            ("URI name is not a SPIFFE ID.", "alice", "https://a"),
+            ("common name (CN) reads as a URI, which only a URI name may be.", SPIFFE, None),
+            ("subject has an unprintable, blank or overlong value.", "a" * (MAX_NAME + 1), None),
+        ):
+            self.assertEqual(self.refusal([name], [], [uri] if uri else None), f"The client certificate's {said}")
+
+
 class NameTests(IdentityTests):
     """The name."""
 
