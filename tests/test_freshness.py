@@ -40,15 +40,10 @@ class ScopesTests(SynchronousTestCase):
 
     def test_whole_sentences(self) -> None:
         """A refusal says what is missing or too old, and how it is read all the same, where that can be."""
-        self.assertEqual(
-            self.refused("a"), "The first list from the cluster is not complete yet (namespaces in a, deployments in a)."
-        )
+        said = "The first list from the cluster is not complete yet (namespaces in a, deployments in a)"
+        self.assertEqual(self.refused("a"), f"{said}.")
         self.heard("b", "c")
-        self.assertEqual(
-            self.refused(),
-            "The first list from the cluster is not complete yet (namespaces in a, deployments in a); to read what is "
-            "known, send 'Cache-Control: max-stale'.",
-        )
+        self.assertEqual(self.refused(), f"{said}; to read what is known, send 'Cache-Control: max-stale'.")
         self.clock.advance(121)
         self.assertEqual(
             self.refused("b"),

@@ -87,8 +87,8 @@ def parse_rate(text: str) -> Rate:
     rate, _, burst = text.partition(":")
     per_second = float(rate)
     if not _LOWEST <= per_second <= _HIGHEST:
-        raise ValueError("out of range")
+        raise ValueError
     at_once = int(burst) if burst else math.ceil(2 * per_second)
     if not 1 <= at_once <= _LARGEST:
-        raise ValueError("out of range")
+        raise ValueError
     return Rate(per_second, at_once)

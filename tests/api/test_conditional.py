@@ -123,6 +123,21 @@ class FieldTests(SynchronousTestCase):
         conditions.check(replicas, uid)
         self.assertFalse(conditions.hopeless)
 
+    def test_whole_sentences(self) -> None:
+        """Who is refused learns what the count is, and what of its fields speaks against that."""
+        for if_match, if_none_match, said in (
+            (None, b"*", "If-None-Match excludes what is there; the count is 3."),
+            (b'"x"', None, "If-Match has no entity tag of a count; the count is 3."),
+            (
+                b'"4-u"',
+                None,
+                "The Deployment is not as If-Match has it: its count is 3 now. Nothing was changed.",
+            ),
+        ):
+            conditions = Conditions.of(if_match, if_none_match)
+            error = self.assertRaises(PreconditionFailed, conditions.check, 3, "u")
+            self.assertEqual(str(error), said)
+
     def test_uids_that_no_field_can_have(self) -> None:
         """A UID is the cluster's own, and may be any text: the tag is one that a field can have all the same."""
         self.assertEqual(replicas_tag(3, "ü-1"), b'"3-?-1"')

@@ -136,8 +136,10 @@ class WordsTests(WritesTests):
             (
                 Guardrails(),
                 held,
-                " would not hold: HPA web (3..6) puts it back to 6 within about 15 s; to do it, repeat with "
-                "'?confirm=autoscaler'.",
+                (
+                    " would not hold: HPA web (3..6) puts it back to 6 within about 15 s; to do it, repeat with "
+                    "'?confirm=autoscaler'."
+                ),
             ),
             (
                 Guardrails(zero_needs_confirmation=True),

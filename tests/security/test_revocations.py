@@ -83,6 +83,33 @@ class EnforcementTests(RevocationTests):
             self.assertEqual(self.outcome(server, self.good), GOOD, what)
             self.assertEqual(self.outcome(server, self.bad), REVOKED, what)
 
+    def test_whole_sentences(self) -> None:
+        """The line says which file it is, which CA, and what is wrong with its list."""
+        file, mine = self.folder / "crl.pem", self.authority
+        delta = mine.revocation_list(extensions=UNENFORCEABLE["a delta list"])
+        refused = self.refusal(delta).removeprefix(
+            f"OpenSSL cannot enforce what the CRL file {file} has of CN=Test CA: "
+        )
+        self.assertRegex(refused, "^[a-zA-Z ]+$")
+        other = Authority(temporary_folder(self), "Other CA")
+        self.assertEqual(
+            self.refusal(other.revocation_list()), f"the CRL file {file} has a list that no client CA has signed"
+        )
+        both = self.file("both.pem", mine.file.read_bytes(), other.file.read_bytes())
+        error = self.assertRaises(TLSFilesError, self.server, mine.revocation_list(), ca=both)
+        self.assertEqual(str(error), f"the CRL file {file} has no list of the client CA CN=Other CA")
+        future = mine.revocation_list(issued=timedelta(seconds=30), next_update=timedelta(days=1))
+        self.assertRegex(
+            self.refusal(future).removeprefix(f"the CRL file {file} has a list of CN=Test CA that is dated in the "),
+            r"^future \(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC\)$",
+        )
+        self.assertEqual(self.refusal(b"nothing"), f"the CRL file {file} is not a usable PEM file: it holds no CRL")
+        server = self.server(mine.revocation_list(number=9))
+        self.file("crl.pem", mine.revocation_list(number=8))
+        error = self.assertRaises(TLSFilesError, server.reload)
+        older = str(error).removeprefix(f"the CRL file {file} is older than the one in use ")
+        self.assertRegex(older, r"^\(\d{4}-\d\d-\d\d \d\d:\d\d\)$")
+
     def test_entries_that_cannot_be_enforced(self) -> None:
         """An entry of another issuer's certificate, or with an unknown critical extension, spoils its list."""
         issuer = x509.CertificateIssuer([x509.DirectoryName(self.authority.certificate.subject)])

@@ -1,8 +1,9 @@
 """Watchers, a Redis and followers, step by step, in memory: what readers are promised, whatever happens in between."""
 
-from sre_server.errors import StoreIncomplete, StoreRefused
+from sre_server.errors import StoreForged, StoreIncomplete, StoreRefused
 from sre_server.news import sources_of
 from sre_server.store import mirror
+from sre_server.store.loading import check_counts, check_top
 from sre_server.store.records import Position
 from tests.store.memory import KEYS, Pod
 from tests.store.sharing import SharingTestCase
@@ -143,6 +144,30 @@ class LossTests(SharingTestCase):
             self.assertEqual((self.reloads(reason), self.reloads()), (before[0] + 1, before[1] + 1))
             self.rounds(10)
             self.assertEqual(self.pod.deployments(), self.world.deployments)
+
+    def test_whole_sentences(self) -> None:
+        """What keeps a pod from following says where in Redis it is, and what was found there."""
+        where = "sre:1:{cluster:default}:head"
+        error = self.assertRaises(StoreIncomplete, self.pod.reader.load)
+        self.assertEqual(str(error), f"Nothing is published at '{where}': is a watcher up?")
+        self.rounds()
+        redis, (position, _) = self.world.redis, self.world.redis.log[-1]
+        sealed = redis.hashes[KEYS.head]["body"]
+        head = self.pod.reader.head()
+        error = self.assertRaises(StoreIncomplete, check_top, head, Position(position.epoch, position.seq + 1))
+        after = f"{position.epoch}-{position.seq + 1}"
+        self.assertEqual(str(error), f"The log in Redis now ends before {after}: something was lost.")
+        contents = self.pod.reader.load().contents
+        error = self.assertRaises(StoreIncomplete, check_counts, contents, [1, 2])
+        self.assertEqual(str(error), "There are [1, 1, 0, 0] objects, and the watcher has [1, 2].")
+        redis.log.pop()
+        before = f"{position.epoch}-{position.seq - 1}"
+        error = self.assertRaises(StoreIncomplete, self.pod.reader.load)
+        self.assertEqual(str(error), f"The log in Redis ends at {before}, before its head: something was lost.")
+        redis.hashes[KEYS.head]["body"] = sealed[:-1]
+        error = self.assertRaises(StoreForged, self.pod.reader.head)
+        not_ours = f"'{where}' in Redis is not sealed with a key of --cache-seal: give watchers and api pods the same."
+        self.assertEqual(str(error), not_ours)
 
     def test_a_missing_chunk(self) -> None:
         """A pod that follows does not care; one that loads waits for the rotation."""
