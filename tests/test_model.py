@@ -3,7 +3,7 @@
 from twisted.trial.unittest import SynchronousTestCase
 
 from sre_server.news import Resource, Source, sources_beside, sources_of
-from sre_server.texts import at_least_as_new, is_deployment_name, is_namespace_name
+from sre_server.texts import at_least_as_new, is_deployment_name, is_namespace_name, sentence
 
 
 class NameTests(SynchronousTestCase):
@@ -120,6 +120,15 @@ class VersionTests(SynchronousTestCase):
         ):
             with self.subTest(version=version, than=than):
                 self.assertTrue(at_least_as_new(version, than))
+
+
+class SentenceTests(SynchronousTestCase):
+    """What others say, in a sentence of ours."""
+
+    def test_it_ends_once(self) -> None:
+        """Whatever it ended with before."""
+        for text, ended in (("no", "no."), ("no.", "no."), ("no...", "no."), ("no!", "no!"), ("no?", "no?"), ("", ".")):
+            self.assertEqual(sentence(text), ended)
 
 
 class SourceTests(SynchronousTestCase):

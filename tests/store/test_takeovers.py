@@ -105,6 +105,17 @@ class TakeoverTests(SharingTestCase):
         self.rounds(2, standby)
         self.assertEqual(self.pod.deployments(), self.world.deployments)
 
+    def test_a_standby_that_never_hears_more(self) -> None:
+        """Past a hundred seconds, as when the cluster went back, what it knows counts, and not what was published."""
+        standby, _ = self.standby_behind()
+        published = self.pod.deployments()
+        self.world.leader = standby
+        self.rounds(95, standby)
+        self.assertEqual(self.pod.deployments(), published)
+        self.rounds(10, standby)
+        counts = {place: item.replicas for place, item in self.pod.deployments().items()}
+        self.assertEqual(counts, {("shop", "web"): 3})
+
     def test_a_standby_that_has_listed_earlier(self) -> None:
         """What it has not heard of one source, where nothing happened, does not keep back what it hears of another."""
         standby = self.standby()
