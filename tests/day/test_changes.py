@@ -122,6 +122,15 @@ class ChangesTests(SynchronousTestCase):
             self.put(web(7, 12))
             self.assertEqual([change.by for change in self.noted], [None if later else "alice"])
 
+    def test_a_first_list_beside_a_write(self) -> None:
+        """One that has the write already is all that is known: nothing of it is missing before the next change."""
+        self.changes = Changes(self.clock.seconds, self.clock.seconds, self.noted.append, Record(of_one=4, in_all=6))
+        self.changes.noting(lambda _, asked, author: None)(web(7, 12), 7, ALICE)
+        self.told_list(web(7, 12))
+        self.assertEqual(self.shown(), [])
+        self.put(web(5, 13, "kubectl"))
+        self.assertEqual(self.shown(), [(7, 5, None, "kubectl", False)])
+
     def test_too_many_writes_that_no_watch_told_of(self) -> None:
         """The oldest is forgotten, and the others are ours when the watch tells of them."""
         self.patch(untold, "WRITES", 2)
