@@ -106,7 +106,7 @@ class EnforcementTests(RevocationTests):
         self.assertEqual(self.refusal(b"nothing"), f"the CRL file {file} is not a usable PEM file: it holds no CRL")
         server = self.server(mine.revocation_list(number=9))
         self.file("crl.pem", mine.revocation_list(number=8))
-        error = self.assertRaises(TLSFilesError, server.reload)
+        error = self.assertRaises(TLSFilesError, server.reload_trust)
         older = str(error).removeprefix(f"the CRL file {file} is older than the one in use ")
         self.assertRegex(older, r"^\(\d{4}-\d\d-\d\d \d\d:\d\d\)$")
 
