@@ -20,6 +20,7 @@ from sre_server.security.pem import read_pem
 from sre_server.security.revocations import RevocationList, key_of, load_revocations, newest
 
 CRL_HAS_EXPIRED: Final = 12  # X509_V_ERR_CRL_HAS_EXPIRED
+_WITHOUT_ROOT: Final = frozenset({2, 20, 21})  # X509_V_ERR_UNABLE_TO_...: GET_ISSUER_CERT, ..._LOCALLY, VERIFY_LEAF
 
 
 class Trust(Struct, frozen=True, eq=False):
@@ -86,12 +87,36 @@ def load_trust(client_ca: Path, crl: Path | None, before: Trust | None = None) -
     `before` is the trust that this one is to replace; see `load_revocations` for what is demanded of the lists.
     """
     authorities = tuple(read_pem(client_ca, "client CA", x509.load_pem_x509_certificates))
-    in_use = before.revocations if before is not None else ()
-    revocations = load_revocations(crl, authorities, in_use) if crl is not None else ()
     store = X509Store()
     for authority in authorities:
         store.add_cert(X509.from_cryptography(authority))
+    _check_roots(client_ca, authorities, store)
+    in_use = before.revocations if before is not None else ()
+    revocations = load_revocations(crl, authorities, in_use) if crl is not None else ()
     revoked: defaultdict[bytes, set[int]] = defaultdict(set)
     for listed in newest(revocations):
         revoked[listed.signer].update(entry.serial_number for entry in listed.crl)
     return Trust(authorities, revocations, store, revoked)
+
+
+def _check_roots(path: Path, authorities: Sequence[x509.Certificate], store: X509Store) -> None:
+    """Raise TLSFilesError for what leads to no root in the file, as a client's own certificate: it lets nobody in.
+
+    OpenSSL is asked, as it judges clients. A root that another CA has signed, too, may stand there in both forms.
+    """
+    rootless = [authority for authority in authorities if not _has_root(authority, store)]
+    rooted = {authority.subject for authority in authorities if authority not in rootless}
+    for lost in rootless:
+        if lost.subject not in rooted:
+            raise TLSFilesError(
+                f"the client CA file {path} has no root CA for {lost.subject.rfc4514_string()}, which lets nobody in "
+                f"by itself: add the CA that issued it, {lost.issuer.rfc4514_string()}"
+            )
+
+
+def _has_root(authority: x509.Certificate, store: X509Store) -> bool:
+    try:
+        X509StoreContext(store, X509.from_cryptography(authority)).verify_certificate()
+    except X509StoreContextError as error:
+        return error.errors[0] not in _WITHOUT_ROOT
+    return True

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
+from OpenSSL.crypto import X509, X509Store
 from twisted.trial.unittest import SynchronousTestCase
 
 from sre_server.errors import NotIdentified
@@ -117,6 +118,43 @@ class RevocationListTests(TrustTests):
         self.assertRaises(NotIdentified, load_trust(self.authority.file, None).check, [leaf])
         trust = self.load(self.authority.revocation_list(middle.certificate.serial_number))
         self.assertIn("revoked", str(self.assertRaises(NotIdentified, trust.check, chain)))
+
+
+class AuthorityTests(TrustTests):
+    """What a file of client CAs must be."""
+
+    def test_what_lets_nobody_in(self) -> None:
+        """A client's own certificate, or an intermediate CA, leads to no root: OpenSSL refuses all whom it issued."""
+        middle = Authority(self.folder, "Middle CA", self.authority)
+        alice, bob = self.client.certificate, middle.issue("bob").certificate
+        for name, wrong, client in (("alice", alice, alice), ("Middle CA", middle.file, bob)):
+            store = X509Store()
+            store.add_cert(X509.from_cryptography(load(wrong)))
+            chain = [load(client), middle.certificate, self.authority.certificate]
+            self.assertRaises(NotIdentified, Trust((load(wrong),), (), store, {}).check, chain)
+            for path in (wrong, self.file("more.pem", self.other.file.read_bytes(), wrong.read_bytes())):
+                self.assertEqual(
+                    str(self.assertRaises(TLSFilesError, load_trust, path, None)),
+                    f"the client CA file {path} has no root CA for CN={name}, which lets nobody in by itself: "
+                    "add the CA that issued it, CN=Test CA",
+                )
+
+    def test_what_lets_somebody_in(self) -> None:
+        """Beside its root whatever else there is does no harm: a leaf, an intermediate CA, a cross-signed root."""
+        middle = Authority(self.folder, "Middle CA", self.authority)
+        root, leaf = self.authority.file.read_bytes(), self.client.certificate.read_bytes()
+        crossed = Authority(self.folder, "Test CA", self.other, key=self.authority.key).file.read_bytes()
+        ended = Authority(self.folder, "Old CA", valid_until=timedelta(days=-1))
+        for parts in ([leaf, root], [middle.file.read_bytes(), root], [root, crossed], [ended.file.read_bytes()]):
+            load_trust(self.file("fine.pem", *parts), None)
+
+    def test_a_reload_keeps_the_authorities_in_use(self) -> None:
+        """A leaf that is written over the CA is refused, and the CA stays."""
+        pair, ca = self.authority.issue("localhost"), self.file("ca.pem", self.authority.file.read_bytes())
+        server = ServerTLS(TLSFiles(pair.certificate, pair.key, ca))
+        self.file("ca.pem", self.client.certificate.read_bytes())
+        self.assertRaises(TLSFilesError, server.reload_trust)
+        server.trust().check([load(self.client.certificate)])
 
 
 class NeverBackTests(TrustTests):
