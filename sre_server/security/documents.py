@@ -7,6 +7,7 @@ from typing import Final, TypeVar
 
 import msgspec
 import yaml
+from msgspec import inspect
 
 T = TypeVar("T")
 Mistake = tuple[str, str]
@@ -71,7 +72,7 @@ def parse(raw: bytes, shape: type[T], name: str, mistakes: Callable[[T], Iterabl
         where, unknown = rest.rstrip("`"), _UNKNOWN_FIELD.search(text)
         line = _line_of(node, where, unknown[1] if unknown else None)
         field = f"{where.removeprefix('.')}: " if where else ""
-        raise DocumentError(f"{name}:{line}: {field}{text}") from error
+        raise DocumentError(f"{name}:{line}: {field}{text}{_expected(shape, where, unknown is not None)}") from error
     if value is None:  # as a file is for a moment that somebody is writing
         raise DocumentError(f"{name}:1: says nothing; what leaves every default is {{}}")
     for where, text in mistakes(document):
@@ -119,3 +120,33 @@ def _line_of(node: yaml.Node | None, path: str, key_there: str | None = None) ->
     if key_there is not None and isinstance(node, yaml.MappingNode):
         line = next((key.start_mark.line for key, _ in node.value if key.value == key_there), line)
     return int(line) + 1
+
+
+def _expected(shape: type, path: str, is_key: bool) -> str:
+    """Say which keys, or which of a few values, may stand at a msgspec path; nothing where it could be anything."""
+    types = _plain(inspect.type_info(shape))
+    for key, _ in _PATH_STEP.findall(path):
+        types = [one for parent in types for one in _inside(parent, key)]
+    known: list[object] = []
+    for one in types:
+        if is_key and isinstance(one, inspect.StructType):
+            known += [field.encode_name for field in one.fields]
+        elif isinstance(one, inspect.LiteralType):
+            known += one.values
+    return f"; known are {', '.join(map(repr, known))}" if known else ""
+
+
+def _inside(parent: inspect.Type, key: str) -> list[inspect.Type]:
+    """Return what may stand in an object at this key, or, without one, in a list or a mapping."""
+    if isinstance(parent, inspect.StructType):
+        return [one for field in parent.fields if field.encode_name == key for one in _plain(field.type)]
+    if isinstance(parent, inspect.DictType):
+        return _plain(parent.value_type)
+    return _plain(parent.item_type) if isinstance(parent, inspect.VarTupleType) else []
+
+
+def _plain(one: inspect.Type) -> list[inspect.Type]:
+    """Return the types of a union, without their bounds."""
+    if isinstance(one, inspect.Metadata):
+        return _plain(one.type)
+    return [part for each in one.types for part in _plain(each)] if isinstance(one, inspect.UnionType) else [one]

@@ -1,7 +1,7 @@
 """YAML that operators write by hand: every mistake is one line that names the file, the line and what is wrong."""
 
 from collections.abc import Iterator
-from typing import Annotated
+from typing import Annotated, Literal
 from unittest import mock
 
 from hypothesis import given, settings
@@ -13,12 +13,15 @@ from sre_server.security import documents
 from sre_server.security.documents import MAX_BYTES, DocumentError, Mistake, load, parse
 from tests.fakes import temporary_folder
 
+Kind = Literal["small", "large"]
+
 
 class Item(Struct, frozen=True, forbid_unknown_fields=True):
     """A part of the document."""
 
     names: tuple[str, ...] = ()
     count: Annotated[int, Meta(ge=0, le=9)] = 0
+    kind: Kind | bool = "small"
 
 
 class Document(Struct, frozen=True, forbid_unknown_fields=True):
@@ -26,6 +29,8 @@ class Document(Struct, frozen=True, forbid_unknown_fields=True):
 
     items: tuple[Item, ...] = ()
     limits: dict[str, int] = {}
+    kinds: Annotated[tuple[Kind, ...], Meta(min_length=1)] = ("small",)
+    by_name: dict[str, Kind] = {}
 
 
 class DocumentTests(SynchronousTestCase):
@@ -74,9 +79,22 @@ class DocumentTests(SynchronousTestCase):
     def test_an_unknown_key(self) -> None:
         """A key that nobody reads is a mistake, at its own line: what it was to say would be lost."""
         line, what = self.mistake("items:\n- names: [a]\n  count: 1\n  colour: red\n- {}\n")
-        self.assertEqual(what, "items[0]: Object contains unknown field `colour`")
+        self.assertEqual(what, "items[0]: Object contains unknown field `colour`; known are 'names', 'count', 'kind'")
         self.assertEqual(line, 4)
         self.assertEqual(self.mistake("items: []\nitem: []\n")[0], 2)
+
+    def test_a_value_that_is_none_of_a_few(self) -> None:
+        """What may stand there is told, wherever that is: in an object, a list, a mapping, or beside other types."""
+        few = "known are 'large', 'small'"
+        for text, what in {
+            "items: [{kind: huge}]": f"items[0].kind: Invalid enum value 'huge'; {few}",
+            "items: [{kind: 3}]": f"items[0].kind: Expected `bool | str`, got `int`; {few}",
+            "kinds: [small, huge]": f"kinds[1]: Invalid enum value 'huge'; {few}",
+            "by_name: {a: huge}": f"by_name[...]: Invalid enum value 'huge'; {few}",
+            "limits: {a: x}": "limits[...]: Expected `int`, got `str`",
+            "itmes: []": "Object contains unknown field `itmes`; known are 'items', 'limits', 'kinds', 'by_name'",
+        }.items():
+            self.assertEqual(self.mistake(text), (1, what))
 
     def test_a_repeated_key(self) -> None:
         """YAML would keep the last of two in silence; the line is that of the second, at any depth."""

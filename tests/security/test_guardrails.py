@@ -333,7 +333,11 @@ class FileTests(SynchronousTestCase):
             ("maximum: true\n", 1, "maximum: Expected `int`, got `bool`"),
             ("zero_needs_confirmation: maybe\n", 1, "zero_needs_confirmation: Expected `bool`"),
             ("maximum: 5\nprotected:\n- namespaces: [a]\n  name: [b]\n", 4, ""),
-            ("maximum: 5\n\nmaximun: 6\n", 3, "Object contains unknown field `maximun`"),
+            (
+                "maximum: 5\n\nmaximun: 6\n",
+                3,
+                "Object contains unknown field `maximun`; known are 'minimum', 'maximum', 'largest_step',",
+            ),
             ("maximum: 5\nmaximum: 6\n", 2, ""),
             ("minimum: 1\nmaximum: 010\n", 2, ""),
             ("maximum: 1_000\n", 1, ""),
