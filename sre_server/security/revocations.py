@@ -70,7 +70,8 @@ def load_revocations(
     Each CA needs a list, and each list the signature of one of the CAs. A list that is older than the one of the same
     CA in `before` is refused, since going back would forgive what was revoked in between.
     """
-    lists = tuple(RevocationList(crl, _signer(path, crl, authorities)) for crl in read_pem(path, "CRL", _split_lists))
+    crls = read_pem(path, "CRL", b"X509 CRL", _split_lists)
+    lists = tuple(RevocationList(crl, _signer(path, crl, authorities)) for crl in crls)
     signers = {revocations.signer for revocations in lists}
     for authority in authorities:
         if key_of(authority) not in signers:

@@ -75,8 +75,8 @@ def load_policy(files: TLSFiles) -> Policy:
 
 
 def _load_pair(files: TLSFiles) -> ServerPair:
-    leaf, *chain = read_pem(files.certificate, "certificate", _load_certificates)
-    key = read_pem(files.private_key, "private key", _load_private_key)
+    leaf, *chain = read_pem(files.certificate, "certificate", b"CERTIFICATE", _load_certificates)
+    key = read_pem(files.private_key, "private key", b"PRIVATE KEY", _load_private_key)
     if leaf.public_key() != key.public_key():
         raise TLSFilesError(
             f"the private key {files.private_key} does not belong to the certificate {files.certificate}"

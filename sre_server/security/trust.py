@@ -86,7 +86,7 @@ def load_trust(client_ca: Path, crl: Path | None, before: Trust | None = None) -
 
     `before` is the trust that this one is to replace; see `load_revocations` for what is demanded of the lists.
     """
-    authorities = tuple(read_pem(client_ca, "client CA", x509.load_pem_x509_certificates))
+    authorities = tuple(read_pem(client_ca, "client CA", b"CERTIFICATE", x509.load_pem_x509_certificates))
     store = X509Store()
     for authority in authorities:
         store.add_cert(X509.from_cryptography(authority))

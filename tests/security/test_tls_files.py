@@ -20,6 +20,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from sre_server.security.pem import TLSFilesError
 from sre_server.security.tls import TLSFiles, load_policy
+from sre_server.security.trust import load_trust
 from tests.certificates import CLIENT, SERVER, Authority, ecdsa_key
 from tests.fakes import temporary_folder
 
@@ -86,9 +87,35 @@ class FilesTests(SynchronousTestCase):
             path = self.file("wrong.pem", content)
             for text in (self.refusal(certificate=path), self.refusal(key=path), self.refusal(ca=path)):
                 self.assertIn(f"{path} is not a usable PEM file", text)
-        self.assertIn("the certificate file", self.refusal(certificate=self.pair.key))
-        self.assertIn("the client CA file", self.refusal(ca=self.pair.key))
-        self.assertIn("the private key file", self.refusal(key=self.pair.certificate))
+
+    def test_pem_of_something_else(self) -> None:
+        """What a file holds instead is told, by the labels of its blocks, and what was expected of it."""
+        key, certificate = self.pair.key.read_bytes(), self.pair.certificate.read_bytes()
+        request, crl = armoured("CERTIFICATE REQUEST", b"x"), self.authority.revocation_list()
+        for content, holds in {
+            key: "PRIVATE KEY",
+            request + key + key: "CERTIFICATE REQUEST, PRIVATE KEY",
+            crl: "X509 CRL",
+            b"hello\n": "no PEM block",
+            b"": "no PEM block",
+        }.items():
+            path = self.file("wrong.pem", content)
+            said = f"file {path} is not a usable PEM file: it holds {holds}, where CERTIFICATE is expected"
+            self.assertEqual(self.refusal(certificate=path), f"the certificate {said}")
+            self.assertEqual(self.refusal(ca=path), f"the client CA {said}")
+        path = self.file("wrong.pem", certificate)
+        said = f"file {path} is not a usable PEM file: it holds CERTIFICATE, where"
+        self.assertEqual(self.refusal(key=path), f"the private key {said} PRIVATE KEY is expected")
+        self.assertEqual(
+            str(self.assertRaises(TLSFilesError, load_trust, self.authority.file, path)),
+            f"the CRL {said} X509 CRL is expected",
+        )
+
+    def test_pem_of_more_than_was_asked_for(self) -> None:
+        """A file of a certificate and its key will do as either."""
+        for parts in ((self.pair.certificate, self.pair.key), (self.pair.key, self.pair.certificate)):
+            path = self.file("both.pem", b"".join(part.read_bytes() for part in parts))
+            load_policy(TLSFiles(path, path, self.authority.file))
 
     def test_a_key_of_another_certificate(self) -> None:
         """A key that does not belong to the certificate is told as that, of the same kind or of another."""

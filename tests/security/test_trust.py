@@ -62,7 +62,7 @@ class RevocationListTests(TrustTests):
     def test_files_that_hold_no_list(self) -> None:
         """An empty file, garbage, a certificate, half a list: each is refused."""
         good = self.authority.revocation_list()
-        self.assertIn("holds no CRL", self.refusal(b""))
+        self.assertIn("holds no PEM block", self.refusal(b""))
         for content in (b"\n", b"garbage", self.authority.file.read_bytes(), good[:-40], good[:200] + good[240:]):
             self.assertIn("not a usable PEM file", self.refusal(content))
         error = self.assertRaises(TLSFilesError, load_trust, self.authority.file, self.folder / "nowhere")
