@@ -19,6 +19,7 @@ _TEMPORARY: Final = (
     f'The body must be a JSON object with exactly an integer "replicas" in {_RANGE}, and "for", '
     "a text of a number and s, m, h or d, from 1s to 30d"
 )
+_FOR_A_TIME: Final = "a count for a time goes to .../temporary"
 _SPAN: Final = re.compile(r"[1-9][0-9]{0,6}[smhd]", re.ASCII)
 _UNITS: Final = {"s": timedelta(seconds=1), "m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
 SHORTEST: Final = timedelta(seconds=1)
@@ -66,7 +67,7 @@ def temporary_in_body(request: APIRequest) -> tuple[int, timedelta]:
     if isinstance(given, str) and _SPAN.fullmatch(given):
         span = int(given[:-1]) * _UNITS[given[-1]]
     if span is None or not SHORTEST <= span <= LONGEST:
-        raise Malformed(f"{_TEMPORARY}.")
+        raise Malformed(f"{_TEMPORARY}; here it is {_shown(given)}.")
     return _count(fields["replicas"], _TEMPORARY), span
 
 
@@ -78,15 +79,31 @@ def _fields(request: APIRequest, shape: str, keys: list[str]) -> dict[str, objec
         pairs = json.loads(request.content.read().decode("utf-8"), object_pairs_hook=_Pairs)
     except (ValueError, RecursionError) as error:
         raise Malformed(f"{shape}; this is not JSON.") from error
-    if not isinstance(pairs, _Pairs) or sorted(key for key, _ in pairs) != keys:
-        raise Malformed(f"{shape}, and nothing else.")
+    if not isinstance(pairs, _Pairs):
+        raise Malformed(f"{shape}; here it is no object.")
+    given = [key for key, _ in pairs]
+    if sorted(given) != keys:
+        raise Malformed(f"{shape}; {_wrong_keys(given, keys)}.")
     return dict(pairs)
+
+
+def _wrong_keys(given: list[str], keys: list[str]) -> str:
+    wrong = {
+        "missing": [key for key in keys if key not in given],
+        "unknown": sorted(set(given).difference(keys)),
+        "there more than once": [key for key in keys if given.count(key) > 1],
+    }
+    said = [f"{', '.join(map(_shown, names[:3]))}: {what}" for what, names in wrong.items() if names]
+    return "; ".join([*said, *([_FOR_A_TIME] if "for" in wrong["unknown"] else [])])
+
+
+def _shown(value: object) -> str:
+    return "something else" if isinstance(value, list) else json.dumps(value)[:80]
 
 
 def _count(replicas: object, shape: str) -> int:
     if type(replicas) is not int or not 0 <= replicas <= MAX_REPLICAS:
-        given = "something else" if isinstance(replicas, list) else json.dumps(replicas)
-        raise Malformed(f"{shape}; here it is {given[:80]}.")
+        raise Malformed(f"{shape}; here it is {_shown(replicas)}.")
     return replicas
 
 

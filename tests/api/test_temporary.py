@@ -87,6 +87,22 @@ class TemporaryTests(TemporaryTestCase):
         self.assertEqual(self.data, {})
         self.assertEqual(self.server.call("PUT", URL, b'{"for":"30d","replicas":20}').status, 201)
 
+    def test_the_message_says_what_is_wrong(self) -> None:
+        """The key that is missing or unknown is named, and a span that is none is shown."""
+        for body, what in {
+            b'{"for":"2h"}': '"replicas": missing',
+            b'{"replicas":10}': '"for": missing',
+            b"{}": '"for", "replicas": missing',
+            b'{"replicas":10,"until":"2h"}': '"for": missing; "until": unknown',
+            b'{"replicas":10,"for":"2hours"}': 'here it is "2hours"',
+            b'{"replicas":10,"for":"90d"}': 'here it is "90d"',
+            b'{"replicas":10,"for":"1h30m"}': 'here it is "1h30m"',
+            b'{"replicas":10,"for":7200}': "here it is 7200",
+            b'{"replicas":10,"for":["2h"]}': "here it is something else",
+        }.items():
+            message = self.server.call("PUT", URL, body).json()["message"]
+            self.assertTrue(message.endswith(f"from 1s to 30d; {what}."), message)
+
     def test_longest(self) -> None:
         """30 days, in whatever unit: what the document allows is what is taken."""
         put = document()["paths"]["/deployments/{namespace}/{deployment}/temporary"]["put"]

@@ -109,6 +109,23 @@ class BodyTests(SynchronousTestCase):
             message = self.server.call("PUT", REPLICAS, b'{"replicas":%s}' % sent).json()["message"]
             self.assertEqual(message, f"{shape}{shown}.")
 
+    def test_the_message_says_which_key_is_wrong(self) -> None:
+        """A key that is missing, unknown or there twice is named; a count for a time has a place of its own."""
+        shape = 'The body must be a JSON object with exactly one integer "replicas" in 0..2147483647'
+        for body, what in {
+            b"{}": '"replicas": missing',
+            b'{"replica":5}': '"replicas": missing; "replica": unknown',
+            b'{"replicas":5,"force":true,"\\u00e9":1}': r'"force", "\u00e9": unknown',
+            b'{"replicas":5,"%s":1}' % (b"x" * 200): f'"{"x" * 79}: unknown',
+            b'{"replicas":5,"a":1,"b":1,"c":1,"d":1}': '"a", "b", "c": unknown',
+            b'{"replicas":5,"replicas":5}': '"replicas": there more than once',
+            b"[]": "here it is no object",
+            b'{"replicas":5,"for":"1h"}': '"for": unknown; a count for a time goes to .../temporary',
+        }.items():
+            for method, path in (("PUT", REPLICAS), ("POST", "/deployments/shop/web/plan")):
+                message = self.server.call(method, path, body).json()["message"]
+                self.assertEqual(message, f"{shape}; {what}.", body)
+
     def test_types_that_are_json(self) -> None:
         """`application/json` in any case, with no charset or with UTF-8."""
         for media_type in (
