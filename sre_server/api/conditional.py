@@ -108,13 +108,14 @@ class Conditions(Struct, frozen=True):
         """
         if not self.need_count:
             return
-        tag, count = replicas_tag(replicas or 0, uid), f"the count is {replicas}"
+        tag, count = replicas_tag(replicas or 0, uid), f"the count is {replicas}. Nothing was changed."
         if ANY_STATE in self.if_none_match or tag in self.if_none_match:
-            raise PreconditionFailed(f"If-None-Match excludes what is there; {count}.", replicas, uid)
+            raise PreconditionFailed(f"If-None-Match excludes what is there; {count}", replicas, uid)
         if self.if_match is None or self.if_match == [ANY_STATE] or tag in self.if_match:
             return
         if self.hopeless:
-            raise PreconditionFailed(f"If-Match has no entity tag of a count; {count}.", replicas, uid)
+            wanted = "no strong entity tag of a count, as the ETag of a GET of .../replicas or .../replica_count is one"
+            raise PreconditionFailed(f"If-Match has {wanted}; {count}", replicas, uid)
         message = f"The Deployment is not as If-Match has it: its count is {replicas} now. Nothing was changed."
         raise PreconditionFailed(message, replicas, uid)
 

@@ -102,6 +102,15 @@ class FieldTests(SynchronousTestCase):
         else:
             error = self.assertRaises(PreconditionFailed, conditions.check, 3, "uid-shop-web")
             self.assertEqual((error.replicas, error.uid), (3, "uid-shop-web"))
+            self.assertIn("count is 3", str(error))
+            self.assertTrue(str(error).endswith(" Nothing was changed."), error)
+
+    def test_where_a_tag_comes_from(self) -> None:
+        """A weak tag, or another resource's, is told what it takes; another count's is that already."""
+        source = "as the ETag of a GET of .../replicas or .../replica_count"
+        for field, told in ((b'"5f0c"', True), (b"W/" + TAG, True), (b'"4-uid-shop-web"', False)):
+            error = self.assertRaises(PreconditionFailed, Conditions.of(field, None).check, 3, "uid-shop-web")
+            self.assertEqual(source in str(error), told, field)
 
     def test_which_are_about_the_count(self) -> None:
         """All but those that only ask that there is a Deployment."""
