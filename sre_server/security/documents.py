@@ -62,7 +62,8 @@ def parse(raw: bytes, shape: type[T], name: str, mistakes: Callable[[T], Iterabl
         value = yaml.load(raw, Loader=_Loader)  # noqa: S506  # a safe one
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise DocumentError(f"{name}:{line}: {error.problem or error.context}") from error
+        hint = "; a '*' needs quotes" if "alias" in f"{error.context} {error.problem}" else ""
+        raise DocumentError(f"{name}:{line}: {error.problem or error.context}{hint}") from error
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise DocumentError(f"{name}:1: {' '.join(str(error).split())}") from error
     try:

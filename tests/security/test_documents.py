@@ -116,6 +116,12 @@ class DocumentTests(SynchronousTestCase):
         for raw in (b"\xff\xfe\x00", b"items: \xe9", b"items: \0", b"\x80", "items: []".encode("utf-32")):
             self.mistake(raw)
 
+    def test_a_star_without_quotes(self) -> None:
+        """What a glob begins with begins an alias, too, which is nothing that whoever writes `*` has in mind."""
+        for glob in ("[*]", "[a, *]", "[*-prod]", "[*.example]", "\n  - *", "*"):
+            self.assertIn("; a '*' needs quotes", self.mistake(f"items:\n- names: {glob}\n")[1], glob)
+        self.assertNotIn("quotes", self.mistake("items: [")[1])
+
     def test_tags_make_nothing(self) -> None:
         """A tag that would make a Python object is a mistake, and makes none."""
         for tag in ("!!python/object/apply:os.getcwd []", "!!python/name:os.system", "!custom x"):
