@@ -80,7 +80,9 @@ def parse_sharing(role: Role, given: Mapping[str, str | None]) -> Sharing | None
             raise UsageError(f"{what}: only with --role watcher or --role api, which share a cache")
         return None
     if cache == MEMORY or not given["cache-seal"]:
-        raise UsageError(f"--role {role.value} needs --cache redis://HOST:PORT and --cache-seal FILE")
+        needed = {"--cache redis://HOST:PORT": cache == MEMORY, "--cache-seal FILE": not given["cache-seal"]}
+        missing = " and ".join(option for option, is_missing in needed.items() if is_missing)
+        raise UsageError(f"--role {role.value} needs {missing}")
     if given["lease"] and role is Role.API:
         raise UsageError("--lease is for --role watcher: an api process leads nothing")
     address = _address(cache, given)

@@ -62,7 +62,11 @@ class SharingTests(SynchronousTestCase):
         """Each names the options that belong together."""
         for role in (Role.API, Role.WATCHER):
             error = self.assertRaises(UsageError, self.parse, role)
-            self.assertIn("needs --cache redis://HOST:PORT and --cache-seal FILE", str(error))
+            self.assertTrue(str(error).endswith("needs --cache redis://HOST:PORT and --cache-seal FILE"), error)
+            error = self.assertRaises(UsageError, self.parse, role, cache="redis://r")
+            self.assertTrue(str(error).endswith("needs --cache-seal FILE"), error)
+            error = self.assertRaises(UsageError, self.parse, role, cache_seal=str(self.seal))
+            self.assertTrue(str(error).endswith("needs --cache redis://HOST:PORT"), error)
         self.assertIn("--lease is for --role watcher", self.refusal(lease="a/b"))
         self.assertIn("--lease is NAMESPACE/NAME", self.refusal(Role.WATCHER, lease="watch"))
         self.assertIn("passwords come from files", self.refusal(cache="redis://:secret@r"))
