@@ -16,6 +16,7 @@ Mistake = tuple[str, str]
 MAX_BYTES: Final = 2**20
 _PLAIN_NUMBER: Final = re.compile(r"-?(?:0|[1-9][0-9]*)", re.ASCII)
 _UNKNOWN_FIELD: Final = re.compile(r"unknown field `(.*)`")
+_INDEX: Final = re.compile(r"\[(\d+)\]")
 _PATH_STEP: Final = re.compile(r"\.([^.\[\]]+)|\[(\d+|\.\.\.)\]")
 
 
@@ -72,13 +73,19 @@ def parse(raw: bytes, shape: type[T], name: str, mistakes: Callable[[T], Iterabl
         text, _, rest = str(error).partition(" - at `$")
         where, unknown = rest.rstrip("`"), _UNKNOWN_FIELD.search(text)
         line = _line_of(node, where, unknown[1] if unknown else None)
-        field = f"{where.removeprefix('.')}: " if where else ""
-        raise DocumentError(f"{name}:{line}: {field}{text}{_expected(shape, where, unknown is not None)}") from error
+        text += _known(shape, where, is_key=bool(unknown))
+        raise DocumentError(f"{name}:{line}: {_field(where)}{text}") from error
     if value is None:  # as a file is for a moment that somebody is writing
         raise DocumentError(f"{name}:1: says nothing; what leaves every default is {{}}")
     for where, text in mistakes(document):
-        raise DocumentError(f"{name}:{_line_of(node, where)}: {text}")
+        raise DocumentError(f"{name}:{_line_of(node, where)}: {_field(where)}{text}")
     return document
+
+
+def _field(path: str) -> str:
+    """Write a msgspec path for people, who count from 1, as the audit log does of rules."""
+    counted = _INDEX.sub(lambda index: f" #{int(index[1]) + 1}", path)
+    return f"{counted.removeprefix('.')}: " if path else ""
 
 
 def _refuse_repeated_keys(node: yaml.Node | None, name: str, visited: set[int]) -> None:
@@ -123,7 +130,7 @@ def _line_of(node: yaml.Node | None, path: str, key_there: str | None = None) ->
     return int(line) + 1
 
 
-def _expected(shape: type, path: str, is_key: bool) -> str:
+def _known(shape: type, path: str, *, is_key: bool) -> str:
     """Say which keys, or which of a few values, may stand at a msgspec path; nothing where it could be anything."""
     types = _plain(inspect.type_info(shape))
     for key, _ in _PATH_STEP.findall(path):

@@ -219,9 +219,9 @@ def load_guardrails(path: Path) -> Guardrails:
 
 def _mistakes(rails: Guardrails) -> Iterator[Mistake]:
     if rails.minimum > rails.maximum:
-        yield ".minimum", f"the minimum, {rails.minimum}, is more than the maximum, {rails.maximum}"
+        yield ".minimum", f"{rails.minimum} is more than the maximum, {rails.maximum}"
     if rails.autoscaler is True:
-        yield ".autoscaler", "autoscaler: Expected 'refuse', 'warn' or 'off'"
+        yield ".autoscaler", "Expected 'refuse', 'warn' or 'off'"
     for number, rule in enumerate(rails.protected):
         yield from mistakes_in_names(f".protected[{number}]", rule.namespaces, rule.names)
 

@@ -87,13 +87,13 @@ def _mistakes(document: PolicyDocument) -> Iterator[Mistake]:
     for number, rule in enumerate(document.rules):
         path = f".rules[{number}]"
         if not rule.identities and not rule.groups:
-            yield path, f"rule {number + 1} names neither identities nor groups, so it is about nobody"
+            yield path, "names neither identities nor groups, so it is about nobody"
         yield from mistakes_in_clients(f"{path}.identities", rule.identities)
         yield from mistakes_in_identities(f"{path}.identities", rule.identities)
         yield from mistakes_in_clients(f"{path}.groups", rule.groups)
         yield from mistakes_in_names(path, rule.namespaces, rule.names)
         if decided.issuperset(rule.verbs):
-            yield path, f"rule {number + 1} never decides: a rule before it is about everybody and everything"
+            yield path, "never decides: a rule before it is about everybody and everything"
         if rule.is_about_everything() and _are_all(rule.identities):
             decided.update(rule.verbs)
 

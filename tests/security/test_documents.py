@@ -69,7 +69,7 @@ class DocumentTests(SynchronousTestCase):
         text = "items:\n- names: [a]\n- names:\n  - b\n  - [c]\n  - d\n  count: 3\n"
         line, what = self.mistake(text)
         self.assertEqual(line, 5)
-        self.assertEqual(what, "items[1].names[1]: Expected `str`, got `array`")
+        self.assertEqual(what, "items #2.names #2: Expected `str`, got `array`")
         self.assertEqual(self.mistake("items:\n- count: 1\n- count: 2\n- count: three\n")[0], 4)
         self.assertEqual(self.mistake("items:\n- count: 1\n-\n  count:\n    12\n")[0], 5)
         self.assertEqual(self.mistake("items: 3\n")[0], 1)
@@ -79,7 +79,7 @@ class DocumentTests(SynchronousTestCase):
     def test_an_unknown_key(self) -> None:
         """A key that nobody reads is a mistake, at its own line: what it was to say would be lost."""
         line, what = self.mistake("items:\n- names: [a]\n  count: 1\n  colour: red\n- {}\n")
-        self.assertEqual(what, "items[0]: Object contains unknown field `colour`; known are 'names', 'count', 'kind'")
+        self.assertEqual(what, "items #1: Object contains unknown field `colour`; known are 'names', 'count', 'kind'")
         self.assertEqual(line, 4)
         self.assertEqual(self.mistake("items: []\nitem: []\n")[0], 2)
 
@@ -87,9 +87,9 @@ class DocumentTests(SynchronousTestCase):
         """What may stand there is told, wherever that is: in an object, a list, a mapping, or beside other types."""
         few = "known are 'large', 'small'"
         for text, what in {
-            "items: [{kind: huge}]": f"items[0].kind: Invalid enum value 'huge'; {few}",
-            "items: [{kind: 3}]": f"items[0].kind: Expected `bool | str`, got `int`; {few}",
-            "kinds: [small, huge]": f"kinds[1]: Invalid enum value 'huge'; {few}",
+            "items: [{kind: huge}]": f"items #1.kind: Invalid enum value 'huge'; {few}",
+            "items: [{kind: 3}]": f"items #1.kind: Expected `bool | str`, got `int`; {few}",
+            "kinds: [small, huge]": f"kinds #2: Invalid enum value 'huge'; {few}",
             "by_name: {a: huge}": f"by_name[...]: Invalid enum value 'huge'; {few}",
             "limits: {a: x}": "limits[...]: Expected `int`, got `str`",
             "itmes: []": "Object contains unknown field `itmes`; known are 'items', 'limits', 'kinds', 'by_name'",
@@ -179,7 +179,7 @@ class DocumentTests(SynchronousTestCase):
 
         raw = b"items:\n- count: 3\n- names: [a]\n  count: 4\n- count: 5\n"
         said = str(self.assertRaises(DocumentError, parse, raw, Document, "f.yaml", mistakes))
-        self.assertEqual(said, "f.yaml:4: 4 is too many")
+        self.assertEqual(said, "f.yaml:4: items #2.count: 4 is too many")
         self.assertEqual(len(parse(raw[:18], Document, "f.yaml", mistakes).items), 1)
 
     def test_files(self) -> None:

@@ -343,7 +343,7 @@ class FileTests(SynchronousTestCase):
             ("maximum: 1_000\n", 1, ""),
             ("maximum: 1:30\n", 1, ""),
             ("maximum: 1e3\n", 1, ""),
-            ("maximum: 5\nminimum: 6\n", 2, ""),
+            ("maximum: 5\nminimum: 6\n", 2, "minimum: 6 is more than the maximum, 5"),
             ("minimum: 1001\n", 1, ""),
             ("maximum: 5\nautoscaler: on\n", 2, "autoscaler: Expected"),
             ("maximum: 5\nautoscaler: none\n", 2, "autoscaler: "),
@@ -351,10 +351,10 @@ class FileTests(SynchronousTestCase):
             ("mass:\n  count: 5\n  minutes: 1441\n", 3, "mass.minutes: Expected `int` <= 1440"),
             ("mass:\n  count: 5\n  hours: 1\n", 3, ""),
             ("protected:\n- names: [a]\n- names: [b]\n  namespaces: []\n", 4, ""),
-            ("protected:\n- names: []\n", 2, "an empty list of names"),
+            ("protected:\n- names: []\n", 2, "protected #1.names: an empty list of names"),
             ("protected:\n- namespaces:\n  - kube-system\n  - Kube-System\n", 4, ""),
             ("protected:\n- namespaces: ['kube-system ']\n", 2, ""),
-            ("protected:\n- namespaces:\n", 2, "protected[0].namespaces: Expected `array`"),
+            ("protected:\n- namespaces:\n", 2, "protected #1.namespaces: Expected `array`"),
             ("protected:\n- names: [a, no]\n", 2, ""),
         ):
             self.path.write_text(text)

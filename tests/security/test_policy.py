@@ -185,12 +185,12 @@ class FileTests(SynchronousTestCase):
             (head + "  verbs: [read, write]\n", 3, "write"),
             (head + "  verbs: []\n", 3, "length >= 1"),
             (head + "  effect: permit\n", 3, "permit"),
-            (head + "  namespaces: shop\n", 3, "rules[0].namespaces: Expected `array`"),
+            (head + "  namespaces: shop\n", 3, "rules #1.namespaces: Expected `array`"),
             (head + "  names: [web, '']\n", 3, "length >= 1"),
             (head + "  verb: [read]\n", 3, "verb"),
             (head + "  identities: [bob]\n", 3, "stands here twice"),
             (head + "  namespaces: []\n", 3, "matches nothing"),
-            (head + "  names: [a,\n   Web]\n", 4, "no Deployment can be called 'Web'"),
+            (head + "  names: [a,\n   Web]\n", 4, "rules #1.names #2: no Deployment can be called 'Web'"),
             (head + "  namespaces: ['kube-system ']\n", 3, "no namespace can be called 'kube-system '"),
             (head + "  namespaces: [a.b]\n", 3, "no namespace can be called"),
             (head + "- identities:\n  - 'bob '\n", 4, "nobody can be called 'bob '"),
@@ -209,7 +209,7 @@ class FileTests(SynchronousTestCase):
 
     def test_a_rule_about_nobody(self) -> None:
         """A rule that names neither identities nor groups is a mistake, named by its number."""
-        self.assertIn("3: rule 2 names neither", self.mistake("rules:\n- groups: [a]\n- verbs: [read]\n"))
+        self.assertIn("3: rules #2: names neither", self.mistake("rules:\n- groups: [a]\n- verbs: [read]\n"))
 
     def test_a_rule_that_never_decides(self) -> None:
         """A rule behind others for everybody and everything, whether it was to allow or to deny, is a mistake."""
@@ -220,7 +220,7 @@ class FileTests(SynchronousTestCase):
             (everybody + "  verbs: [read]\n- identities: [a]\n- identities: [b]\n  verbs: [read]\n", 5),
             (everybody + "  verbs: [read]\n- identities: ['**']\n  verbs: [scale]\n- identities: [b]\n", 6),
         ):
-            self.assertIn(f"{line}: rule", self.mistake(text))
+            self.assertIn(f"{line}: rules #", self.mistake(text))
             self.assertIn("never decides", self.mistake(text))
         for more in ("  verbs: [read]\n", "  namespaces: [shop]\n", "  names: ['?*']\n", "  names: [web]\n"):
             load_policy(self.write(everybody + more + "- identities: [bob]\n"))
