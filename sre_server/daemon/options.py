@@ -181,6 +181,8 @@ class Options(UsageOptions):
         sharing, cluster = parse_sharing(role, self), self._cluster()
         if role is Role.WATCHER:
             self._refuse([name for name, *_ in _SERVING], "not with --role watcher, which serves no clients")
+        if authorization is not Authorization.KUBERNETES:
+            self._refuse(["system-names"], "only with --authorization=kubernetes")
         if cluster is not ClusterKind.KUBECONFIG:
             self._refuse(["kubeconfig", "context"], f"not with --cluster={cluster.value}")
         if cluster is not ClusterKind.SIMULATED:

@@ -15,7 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from sre_server import __version__
 from sre_server.cluster.credentials import InCluster
 from sre_server.daemon import options
-from sre_server.daemon.config import ClusterKind, ServerConfig
+from sre_server.daemon.config import Authorization, ClusterKind, ServerConfig
 from sre_server.daemon.options import Options
 from sre_server.news import Resource
 from tests.certificates import Authority
@@ -112,6 +112,7 @@ class ValueTests(OptionsTests):
             "context": ("other", "other"),
             "namespace": ("shop", ("shop",)),
             "max-staleness": ("7.5", 7.5),
+            "authorization": ("kubernetes", Authorization.KUBERNETES),
             "system-names": ("pass", True),
         }
         expected = {
@@ -349,6 +350,13 @@ class UsageErrorTests(OptionsTests):
             )
         error = self.refusal(f"--kubeconfig={self.kubeconfig}", "--simulated-deployments=5")
         self.assertEqual(error, "--simulated-deployments: only with --cluster=simulated")
+
+    def test_names_for_a_cluster_that_is_not_asked(self) -> None:
+        """Only a cluster that decides is told names of its own; to refuse them is the default, and no mistake."""
+        options = ("--cluster=simulated", "--authorization=any")
+        text = "--system-names: only with --authorization=kubernetes"
+        self.assertEqual(self.refusal(*options, "--system-names=pass"), text)
+        self.assertFalse(self.parse(*options, "--system-names=refuse").pass_system_names)
 
     def test_options_of_another_role(self) -> None:
         """A watcher that was told how to serve clients would leave them unserved; what is said anyway is no mistake."""

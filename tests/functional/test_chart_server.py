@@ -122,6 +122,11 @@ class OptionsTests(SynchronousTestCase):
         )
         self.assertIs(chart.config.authorization, Authorization.KUBERNETES)
 
+    def test_names_of_the_cluster(self) -> None:
+        """What only a cluster that decides is told, the server is told only where one does."""
+        for values, passed in (({}, True), (MODES["policy"], False), ({"authorization": "any"}, False)):
+            self.assertEqual(self._options({**values, "systemNames": "pass"}).config.pass_system_names, passed)
+
     def test_documents(self) -> None:
         """Policy and guardrails arrive as they were written, large numbers included."""
         folder = temporary_folder(self)

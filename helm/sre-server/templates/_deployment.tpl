@@ -84,7 +84,9 @@ spec:
             {{- end }}
             - --expiry-warning={{ .Values.server.expiryWarning }}
             - --authorization={{ $authorization }}
+            {{- if eq .Values.authorization "kubernetes" }}
             - --system-names={{ .Values.systemNames }}
+            {{- end }}
             {{- if .Values.guardrails }}
             - --guardrails=/etc/sre-server/config/guardrails.yaml
             {{- end }}
