@@ -114,18 +114,18 @@ class Guardrails(Struct, frozen=True, forbid_unknown_fields=True):
     def _check_confirmations(self, write: "Write") -> None:
         if self.autoscaler == "refuse" and write.undone_by and "autoscaler" not in write.confirmed:
             raise GuardrailRefused(
-                "autoscaler", f"{write} would not hold: {write.undone_by}; to do it, repeat with '?confirm=autoscaler'."
+                "autoscaler", f"{write} would not hold: {write.undone_by}; to do it, {write.repeated('autoscaler')}."
             )
         if write.replicas == 0 and self.zero_needs_confirmation and "zero" not in write.confirmed:
-            raise GuardrailRefused("zero", f"{write} stops it altogether; to do that, repeat with '?confirm=zero'.")
+            raise GuardrailRefused("zero", f"{write} stops it altogether; to do that, {write.repeated('zero')}.")
         if self.largest_step is not None and write.current is not None and "step" not in write.confirmed:
             step = abs(write.replicas - write.current)
             if step > self.largest_step:
                 what = f"{write} is a step of {step} from {write.current}, and the largest is {self.largest_step}"
-                raise GuardrailRefused(STEP, f"{what}; to do it at once, repeat with '?confirm=step'.")
+                raise GuardrailRefused(STEP, f"{what}; to do it at once, {write.repeated('step')}.")
         if write.stops and write.stopped >= self.mass.count and "mass" not in write.confirmed:
             what = f"{write} stops one more, after {write.stopped} in {self.mass.minutes} minutes"
-            raise GuardrailRefused("mass", f"{what}; if that is meant, repeat with '?confirm=mass'.")
+            raise GuardrailRefused("mass", f"{what}; if that is meant, {write.repeated('mass')}.")
 
     def warnings(self, write: "Write") -> list[str]:
         """Return what somebody should know of a write that passes."""
@@ -193,6 +193,11 @@ class Write(Struct, frozen=True):
     def stops(self) -> bool:
         """Whether it stops what runs, as far as is known."""
         return self.replicas == 0 and self.current != 0
+
+    def repeated(self, rule: str) -> str:
+        """Say how to send it again, past this rule, too."""
+        query = "&".join(f"confirm={each}" for each in sorted({*self.confirmed, rule}))
+        return f"repeat with '?{query}'"
 
     def __str__(self) -> str:
         """Name the write in a message."""

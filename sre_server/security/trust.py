@@ -16,7 +16,7 @@ from OpenSSL import SSL
 from OpenSSL.crypto import X509, X509Store, X509StoreContext, X509StoreContextError, X509StoreFlags
 
 from sre_server.errors import NotIdentified
-from sre_server.security.pem import read_pem
+from sre_server.security.pem import TLSFilesError, read_pem
 from sre_server.security.revocations import RevocationList, key_of, load_revocations, newest
 
 CRL_HAS_EXPIRED: Final = 12  # X509_V_ERR_CRL_HAS_EXPIRED
@@ -90,7 +90,12 @@ def load_trust(client_ca: Path, crl: Path | None, before: Trust | None = None) -
     store = X509Store()
     for authority in authorities:
         store.add_cert(X509.from_cryptography(authority))
-    _check_roots(client_ca, authorities, store)
+    if not any(_has_root(authority, store) for authority in authorities):
+        lost = authorities[0]
+        raise TLSFilesError(
+            f"the client CA file {client_ca} has no root CA for {lost.subject.rfc4514_string()}, which lets nobody in "
+            f"by itself: add the CA that issued it, {lost.issuer.rfc4514_string()}"
+        )
     in_use = before.revocations if before is not None else ()
     revocations = load_revocations(crl, authorities, in_use) if crl is not None else ()
     revoked: defaultdict[bytes, set[int]] = defaultdict(set)
@@ -99,22 +104,8 @@ def load_trust(client_ca: Path, crl: Path | None, before: Trust | None = None) -
     return Trust(authorities, revocations, store, revoked)
 
 
-def _check_roots(path: Path, authorities: Sequence[x509.Certificate], store: X509Store) -> None:
-    """Raise TLSFilesError for what leads to no root in the file, as a client's own certificate: it lets nobody in.
-
-    OpenSSL is asked, as it judges clients. A root that another CA has signed, too, may stand there in both forms.
-    """
-    rootless = [authority for authority in authorities if not _has_root(authority, store)]
-    rooted = {authority.subject for authority in authorities if authority not in rootless}
-    for lost in rootless:
-        if lost.subject not in rooted:
-            raise TLSFilesError(
-                f"the client CA file {path} has no root CA for {lost.subject.rfc4514_string()}, which lets nobody in "
-                f"by itself: add the CA that issued it, {lost.issuer.rfc4514_string()}"
-            )
-
-
 def _has_root(authority: x509.Certificate, store: X509Store) -> bool:
+    """Tell whether OpenSSL, which judges clients, comes from a certificate to a root: a client's own one has none."""
     try:
         X509StoreContext(store, X509.from_cryptography(authority)).verify_certificate()
     except X509StoreContextError as error:

@@ -12,6 +12,7 @@ from tests.fakes import deployment, namespace
 from tests.memory_server import MemoryServer
 
 TAG = b'"3-uid-shop-web"'
+WANTED = "no strong entity tag of a count, as the ETag of a GET of .../replicas or .../replica_count is one"
 PATH_A = "/deployments/shop/web/replicas"
 PATH_B = "/namespaces/shop/deployments/web/replica_count"
 
@@ -135,8 +136,12 @@ class FieldTests(SynchronousTestCase):
     def test_whole_sentences(self) -> None:
         """Who is refused learns what the count is, and what of its fields speaks against that."""
         for if_match, if_none_match, said in (
-            (None, b"*", "If-None-Match excludes what is there; the count is 3."),
-            (b'"x"', None, "If-Match has no entity tag of a count; the count is 3."),
+            (None, b"*", "If-None-Match excludes what is there; the count is 3. Nothing was changed."),
+            (
+                b'"x"',
+                None,
+                f"If-Match has {WANTED}; the count is 3. Nothing was changed.",
+            ),
             (
                 b'"4-u"',
                 None,

@@ -94,7 +94,7 @@ class GuardrailsTests(WritesTests):
         for confirmed in ("", "step", "Zero", "true"):
             rule, message = self.refusal(rails, self.write(0, confirmed=confirmed))
             self.assertEqual(rule, "zero")
-            self.assertIn("?confirm=zero", message)
+            self.assertIn("confirm=zero", message)
         rails.check(self.write(0, confirmed="zero"))
         rails.check(self.write(1))
 
@@ -119,6 +119,16 @@ class GuardrailsTests(WritesTests):
 
 class WordsTests(WritesTests):
     """What clients are told."""
+
+    def test_several_confirmations(self) -> None:
+        """Who has confirmed one rule is told to keep that, where another one stands against the write, too."""
+        rails = Guardrails(zero_needs_confirmation=True, largest_step=2)
+        write, said = self.write(0), []
+        for confirmed in ((), ("zero",), ("step",)):
+            tried = replace(write, confirmed=frozenset(confirmed))
+            said.append(str(self.assertRaises(GuardrailRefused, rails.check, tried)).rpartition("?")[2])
+        self.assertEqual(said, ["confirm=zero'.", "confirm=step&confirm=zero'.", "confirm=step&confirm=zero'."])
+        rails.check(replace(write, confirmed=frozenset({"zero", "step"})))
 
     def test_whole_sentences(self) -> None:
         """Each refusal says what was wanted, which rule stands against it, and the way around it if there is one."""
@@ -245,7 +255,7 @@ class MassTests(WritesTests):
             rule, message = self.refusal(rails, self.stop(10, current=current, confirmed="zero step autoscaler"))
             self.assertEqual(rule, "mass")
             self.assertIn("after 10 in 10 minutes", message)
-            self.assertIn("?confirm=mass", message)
+            self.assertIn("confirm=mass", message)
             rails.check(self.stop(10, current=current, confirmed="mass"))
         rails.check(self.stop(10, replicas=1))
         self.assertEqual(self.refusal(Guardrails(mass=Mass(2, 5)), self.stop(2))[0], "mass")

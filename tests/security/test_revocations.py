@@ -103,7 +103,10 @@ class EnforcementTests(RevocationTests):
             self.refusal(future).removeprefix(f"the CRL file {file} has a list of CN=Test CA that is dated in the "),
             r"^future \(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC\)$",
         )
-        self.assertEqual(self.refusal(b"nothing"), f"the CRL file {file} is not a usable PEM file: it holds no CRL")
+        self.assertEqual(
+            self.refusal(b"nothing"),
+            f"the CRL file {file} is not a usable PEM file: it holds no PEM block, where X509 CRL is expected",
+        )
         server = self.server(mine.revocation_list(number=9))
         self.file("crl.pem", mine.revocation_list(number=8))
         error = self.assertRaises(TLSFilesError, server.reload_trust)

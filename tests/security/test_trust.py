@@ -132,20 +132,25 @@ class AuthorityTests(TrustTests):
             store.add_cert(X509.from_cryptography(load(wrong)))
             chain = [load(client), middle.certificate, self.authority.certificate]
             self.assertRaises(NotIdentified, Trust((load(wrong),), (), store, {}).check, chain)
-            for path in (wrong, self.file("more.pem", self.other.file.read_bytes(), wrong.read_bytes())):
-                self.assertEqual(
-                    str(self.assertRaises(TLSFilesError, load_trust, path, None)),
-                    f"the client CA file {path} has no root CA for CN={name}, which lets nobody in by itself: "
-                    "add the CA that issued it, CN=Test CA",
-                )
+            self.assertEqual(
+                str(self.assertRaises(TLSFilesError, load_trust, wrong, None)),
+                f"the client CA file {wrong} has no root CA for CN={name}, which lets nobody in by itself: "
+                "add the CA that issued it, CN=Test CA",
+            )
 
     def test_what_lets_somebody_in(self) -> None:
-        """Beside its root whatever else there is does no harm: a leaf, an intermediate CA, a cross-signed root."""
+        """Beside a root whatever else there is does no harm: a leaf, an intermediate CA, a cross-signed root."""
         middle = Authority(self.folder, "Middle CA", self.authority)
         root, leaf = self.authority.file.read_bytes(), self.client.certificate.read_bytes()
         crossed = Authority(self.folder, "Test CA", self.other, key=self.authority.key).file.read_bytes()
         ended = Authority(self.folder, "Old CA", valid_until=timedelta(days=-1))
-        for parts in ([leaf, root], [middle.file.read_bytes(), root], [root, crossed], [ended.file.read_bytes()]):
+        for parts in (
+            [leaf, root],
+            [middle.file.read_bytes(), root],
+            [root, crossed],
+            [ended.file.read_bytes()],
+            [crossed, ended.file.read_bytes()],
+        ):
             load_trust(self.file("fine.pem", *parts), None)
 
     def test_a_reload_keeps_the_authorities_in_use(self) -> None:
