@@ -24,6 +24,8 @@ from sre_server.telemetry.metrics import Metrics
 
 BLOCK_SECONDS: Final = 2.0
 SILENT_SECONDS: Final = 5.0
+UNLED_SECONDS: Final = 30.0
+"""Longer than it takes until another watcher leads."""
 JITTER_SECONDS: Final = 10.0
 PROBE_SECONDS: Final = 30.0
 PROBING_SECONDS: Final = 1.5
@@ -71,6 +73,7 @@ class Follower:
         """What was told of sources of which nothing was told since the last load."""
         self._ahead = Ahead()
         self._told: dict[Source, float] = {}
+        self._is_unled = False
         self._heard_at = self._checked_at = self._probed_at = self._reconnected_at = now()
         metrics.store_lag.set_function(lambda: max(0.0, now() - self._heard_at))
 
@@ -125,6 +128,13 @@ class Follower:
                 check_top(head, following.position)
         except (StoreForged, StoreIncomplete) as error:
             self._reload(error)
+            return
+        silent = self._now() - self._heard_at
+        if silent >= UNLED_SECONDS and not self._is_unled:
+            self._is_unled = True
+            self.log.warn(
+                "Redis answers, and nothing was published for {silent:.0f} s: is a watcher up?", silent=silent
+            )
 
     def _reload(self, error: Exception) -> None:
         """Forget the position, and wait a little, so that not all pods load at once; what is shown stays so."""
@@ -166,7 +176,7 @@ class Follower:
             self._metrics.store_epoch.set(at.epoch)
             self._metrics.store_position.set(at.seq)
         if found.entries:
-            self._heard_at = self._now()
+            self._heard_at, self._is_unled = self._now(), False
         if not found.full:
             self._ahead.read(found.sent_at)
 

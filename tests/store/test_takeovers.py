@@ -1,5 +1,7 @@
 """Watchers that end, and others that go on, step by step, in memory: what readers are promised."""
 
+from twisted.logger import LogLevel, capturedLogs, formatEvent
+
 from sre_server.news import Changed, Listed
 from sre_server.store import mirror
 from tests.store.memory import SOURCES, Pod, Watcher
@@ -128,6 +130,20 @@ class TakeoverTests(SharingTestCase):
         self.change("web", 9, standby)
         self.rounds(2, standby)
         self.assertEqual(self.pod.deployments(), self.world.deployments)
+
+    def test_nobody_leads(self) -> None:
+        """What pods cannot tell from their reads is told in the log, once each time: that no watcher publishes."""
+        said = []
+        for _ in range(2):
+            self.world.leader = self.watcher
+            self.rounds()
+            self.world.leader = None
+            with capturedLogs() as events:
+                self.rounds(60)
+            said.append([formatEvent(event) for event in events if event["log_level"] is LogLevel.warn])
+        for (line,) in said:
+            self.assertRegex(line, "^Redis answers, and nothing was published for 3[0-9] s: is a watcher up?")
+        self.world.leader = self.watcher
 
     def test_a_watcher_that_was_paused(self) -> None:
         """Whoever wakes up after another has begun is fenced, and publishes no more."""
