@@ -54,14 +54,19 @@ class RestoreTests(SharingTestCase):
             self.rounds(20)
             self.assertEqual(self.pod.deployments(), self.world.deployments, lost)
 
-    def test_the_next_watcher(self) -> None:
-        """One that stood by when the cluster went back, which was published then, has nobody load again for that."""
+    def stood_by(self) -> Watcher:
+        """Let the cluster go back, the leader publish that, and return a watcher that stood by and heard of it, too."""
         standby = self.standby()
         self.rounds()
         self.restore()
         for watcher in (self.watcher, standby):
             watcher.list()
         self.rounds(20)
+        return standby
+
+    def test_the_next_watcher(self) -> None:
+        """One that stood by when the cluster went back, which was published then, has nobody load again for that."""
+        standby = self.stood_by()
         reloads = self.reloads()
         self.change("web", 3, self.watcher, standby)
         self.world.leader = standby
@@ -70,12 +75,7 @@ class RestoreTests(SharingTestCase):
 
     def test_the_next_watcher_has_heard_less(self) -> None:
         """Long after it stood by when the cluster went back, one that is just behind takes nobody back for that."""
-        standby = self.standby()
-        self.rounds()
-        self.restore()
-        for watcher in (self.watcher, standby):
-            watcher.list()
-        self.rounds(20)
+        standby = self.stood_by()
         for _ in range(25):
             self.world.advance(9)
             standby.step()

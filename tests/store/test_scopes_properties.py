@@ -10,6 +10,7 @@ from sre_server.cache import ClusterCache
 from sre_server.model import Deployment
 from sre_server.news import Change, Changed, Deleted, Listed, Put, sources_of
 from tests.fakes import namespace
+from tests.store.accidents import Accidents
 from tests.store.memory import Pod, Watcher, World
 
 NAMES = ("shop", "staff")
@@ -95,20 +96,18 @@ class Cluster:
         self.restores += 1
 
 
-class Play:
+class Play(Accidents[ScopedWatcher]):
     """Two watchers, two pods, and what may happen to them."""
 
     def __init__(self) -> None:
-        self.world = World()
-        self.cluster = Cluster(self.world)
+        world = World()
+        self.cluster = Cluster(world)
         for number in range(4):
             self.change(number)
-        self.watchers = [ScopedWatcher(self.world, zero, self.cluster, "") for zero in (5000, 300)]
-        self.world.leader = self.watchers[0]
-        self.pods = [Pod(self.world, zero, sources=SOURCES) for zero in (100, 77777)]
+        watchers = [ScopedWatcher(world, zero, self.cluster, "") for zero in (5000, 300)]
+        super().__init__(world, watchers, [Pod(world, zero, sources=SOURCES) for zero in (100, 77777)])
         for pod in self.pods:
             pod.cache = ClusterCache(pod.now, SOURCES, 60)
-        self.kept = self.world.redis.kept()
         self.seen: dict[tuple[int, str], str] = {}
 
     def change(self, number: int) -> None:
@@ -145,10 +144,6 @@ class Play:
         if self.world.leader is old:
             self.world.leader = new
 
-    def take_over(self, number: int) -> None:
-        """Let a watcher lead."""
-        self.world.leader = self.watchers[number % 2]
-
     def share(self, _: int) -> None:
         """Let a heartbeat pass, watchers publish if they may, and pods read."""
         self.world.advance(1)
@@ -156,28 +151,6 @@ class Play:
             watcher.step()
         for pod in self.pods:
             pod.step()
-
-    def read(self, number: int) -> None:
-        """Let one pod read."""
-        self.pods[number % 2].step()
-
-    def lose(self, number: int) -> None:
-        """Lose the next answer, of a script that ran or did not."""
-        self.world.redis.lose_answer = bool(number % 2)
-
-    def keep(self, _: int) -> None:
-        """Have a replica receive all there is."""
-        self.kept = self.world.redis.kept()
-
-    def fail_over(self, _: int) -> None:
-        """Go on with what the replica had."""
-        self.world.redis.fail_over(self.kept)
-        for pod in self.pods:
-            pod.follower.reconnected()
-
-    def flush(self, _: int) -> None:
-        """Lose everything that is in Redis."""
-        self.world.redis.flush()
 
     def wait(self, number: int) -> None:
         """Let time pass."""

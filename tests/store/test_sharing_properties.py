@@ -9,21 +9,20 @@ from sre_server.news import Change, Put
 from sre_server.store import mirror
 from sre_server.store.mirror import ROWS_AT_ONCE
 from sre_server.texts import at_least_as_new
+from tests.store.accidents import Accidents
 from tests.store.memory import KEYS, Pod, Watcher, World
 
 
-class Play:
+class Play(Accidents[Watcher]):
     """Two watchers, two pods, and what may happen to them."""
 
     def __init__(self, rate: float) -> None:
-        self.world = World()
-        self.world.change("web0", 1)
-        self.watchers = [Watcher(self.world, zero=5000, rate=rate), Watcher(self.world, zero=3)]
-        self.world.leader = self.watchers[0]
-        self.pods = [Pod(self.world, zero=100), Pod(self.world, zero=77777, rate=1.001)]
+        world = World()
+        world.change("web0", 1)
+        watchers = [Watcher(world, zero=5000, rate=rate), Watcher(world, zero=3)]
+        super().__init__(world, watchers, [Pod(world, zero=100), Pod(world, zero=77777, rate=1.001)])
         self.seen: list[dict[str, Deployment]] = [{}, {}]
         self.reached = ["0", "0"]
-        self.kept = self.world.redis.kept()
         self.unheard: list[list[Change]] = [[], []]
         """What each watcher has yet to hear."""
         self.list()
@@ -71,32 +70,6 @@ class Play:
         """Let both watchers publish, if they may."""
         for watcher in self.watchers:
             watcher.step()
-
-    def read(self, number: int) -> None:
-        """Let a pod read."""
-        self.pods[number % 2].step()
-
-    def lose(self, number: int) -> None:
-        """Lose the next answer, of a script that ran or did not."""
-        self.world.redis.lose_answer = bool(number % 2)
-
-    def keep(self, _: int) -> None:
-        """Have a replica receive all there is."""
-        self.kept = self.world.redis.kept()
-
-    def fail_over(self, _: int) -> None:
-        """Go on with what the replica had."""
-        self.world.redis.fail_over(self.kept)
-        for pod in self.pods:
-            pod.follower.reconnected()
-
-    def take_over(self, number: int) -> None:
-        """Let a watcher lead."""
-        self.world.leader = self.watchers[number % 2]
-
-    def flush(self, _: int) -> None:
-        """Lose everything."""
-        self.world.redis.flush()
 
     def unchunk(self, number: int) -> None:
         """Lose a chunk."""
