@@ -29,25 +29,6 @@ from sre_server.texts import NAMESPACE_RULE, is_namespace_name
 ENVIRONMENT_PREFIX: Final = "SRE_SERVER_"
 
 _UNITS: Final = {"s": timedelta(seconds=1), "m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
-_SERVING: Final = (
-    ("listen", None, "tcp:8443", "endpoint that is wrapped in mutual TLS"),
-    ("tls-certificate", None, None, "PEM file with the server's certificate, or its chain, leaf first (required)"),
-    ("tls-private-key", None, None, "PEM file with the certificate's private key (required)"),
-    ("tls-client-ca", None, None, "PEM file with the CAs that vouch for clients (required)"),
-    ("tls-crl", None, None, "PEM file with a revocation list of each client CA [default: nothing is revoked]"),
-    ("expiry-warning", None, "7d", "tell clients whose certificate ends within this time (s, m, h or d)"),
-    ("authorization", None, "any", "who may do what: any, policy:FILE, or kubernetes"),
-    ("system-names", None, "refuse", "refuse or pass clients named system:... to a cluster that decides"),
-    ("guardrails", None, None, "YAML file with bounds for every write [default: built-in ones]"),
-    ("audit-log", None, None, "file, or - for stdout, that tells of every write and refusal [default: none]"),
-    ("read-rate", None, "1000:2000", "reads a second that each client may make, and how many at once"),
-    ("write-rate", None, "10:50", "writes a second that each client may make, and how many at once"),
-    ("handshake-rate", None, "200:400", "TLS handshakes a second that are begun, and how many at once"),
-    ("max-connections", None, "4096", "connections that may be open at a time"),
-    ("max-connections-per-address", None, "1024", "the same, from one address"),
-    ("max-connections-per-identity", None, "512", "the same, of one client"),
-)
-"""The options that say how clients are served."""
 
 
 class Options(UsageOptions):
@@ -63,7 +44,22 @@ class Options(UsageOptions):
         f"environment variable: {ENVIRONMENT_PREFIX} and its name in capitals, with underscores; the command line wins."
     )
     optParameters = (
-        *_SERVING,
+        ("listen", None, "tcp:8443", "endpoint that is wrapped in mutual TLS"),
+        ("tls-certificate", None, None, "PEM file with the server's certificate, or its chain, leaf first (required)"),
+        ("tls-private-key", None, None, "PEM file with the certificate's private key (required)"),
+        ("tls-client-ca", None, None, "PEM file with the CAs that vouch for clients (required)"),
+        ("tls-crl", None, None, "PEM file with a revocation list of each client CA [default: nothing is revoked]"),
+        ("expiry-warning", None, "7d", "tell clients whose certificate ends within this time (s, m, h or d)"),
+        ("authorization", None, "any", "who may do what: any, policy:FILE, or kubernetes"),
+        ("system-names", None, "refuse", "refuse or pass clients named system:... to a cluster that decides"),
+        ("guardrails", None, None, "YAML file with bounds for every write [default: built-in ones]"),
+        ("audit-log", None, None, "file, or - for stdout, that tells of every write and refusal [default: none]"),
+        ("read-rate", None, "1000:2000", "reads a second that each client may make, and how many at once"),
+        ("write-rate", None, "10:50", "writes a second that each client may make, and how many at once"),
+        ("handshake-rate", None, "200:400", "TLS handshakes a second that are begun, and how many at once"),
+        ("max-connections", None, "4096", "connections that may be open at a time"),
+        ("max-connections-per-address", None, "1024", "the same, from one address"),
+        ("max-connections-per-identity", None, "512", "the same, of one client"),
         ("cluster", None, "auto", "auto, in-cluster, kubeconfig, or simulated"),
         ("kubeconfig", None, None, "kubeconfig file [default: $KUBECONFIG, else ~/.kube/config]"),
         ("context", None, None, "context of the kubeconfig [default: its current one]"),
@@ -179,9 +175,7 @@ class Options(UsageOptions):
     def _config(self, role: Role) -> ServerConfig:
         authorization, policy = self._authorization()
         sharing, cluster = parse_sharing(role, self), self._cluster()
-        if role is Role.WATCHER:
-            self._refuse([name for name, *_ in _SERVING], "not with --role watcher, which serves no clients")
-        if authorization is not Authorization.KUBERNETES:
+        if authorization is not Authorization.KUBERNETES and role is not Role.WATCHER:
             self._refuse(["system-names"], "only with --authorization=kubernetes")
         if cluster is not ClusterKind.KUBECONFIG:
             self._refuse(["kubeconfig", "context"], f"not with --cluster={cluster.value}")

@@ -74,12 +74,13 @@ class Shown:
         is_earlier = not at_least_as_new(version, self._version)
         return restored > self._restored or (is_earlier and self._lag.is_too_long)
 
-    def is_in(self, contents: Contents, *, changed: bool) -> bool:
-        """Tell whether these have the very same objects, so that who heard of nothing else has heard of these.
+    def changed(self) -> None:
+        """Learn that contents which were compared may have other objects by now."""
+        self._compared = None
 
-        They are compared once, and again only if something in them has `changed`.
-        """
-        if changed or self._compared is not contents:
+    def is_in(self, contents: Contents) -> bool:
+        """Tell whether these have the very same objects, so that who heard of nothing else has heard of these."""
+        if self._compared is not contents:
             self._compared = contents
             self._is_same = contents.counts[self._number] == len(self.objects) and all(
                 contents.get(place) == item for place, item in self.objects.items()

@@ -26,6 +26,7 @@ BLOCK_SECONDS: Final = 2.0
 SILENT_SECONDS: Final = 5.0
 UNLED_SECONDS: Final = 30.0
 """Longer than it takes until another watcher leads."""
+UNLED_AGAIN_SECONDS: Final = 300.0
 JITTER_SECONDS: Final = 10.0
 PROBE_SECONDS: Final = 30.0
 PROBING_SECONDS: Final = 1.5
@@ -73,7 +74,7 @@ class Follower:
         """What was told of sources of which nothing was told since the last load."""
         self._ahead = Ahead()
         self._told: dict[Source, float] = {}
-        self._is_unled = False
+        self._unled_told_at = float("-inf")
         self._heard_at = self._checked_at = self._probed_at = self._reconnected_at = now()
         metrics.store_lag.set_function(lambda: max(0.0, now() - self._heard_at))
 
@@ -130,8 +131,8 @@ class Follower:
             self._reload(error)
             return
         silent = self._now() - self._heard_at
-        if silent >= UNLED_SECONDS and not self._is_unled:
-            self._is_unled = True
+        if silent >= UNLED_SECONDS and self._now() - self._unled_told_at >= UNLED_AGAIN_SECONDS:
+            self._unled_told_at = self._now()
             self.log.warn(
                 "Redis answers, and nothing was published for {silent:.0f} s: is a watcher up?", silent=silent
             )
@@ -176,7 +177,7 @@ class Follower:
             self._metrics.store_epoch.set(at.epoch)
             self._metrics.store_position.set(at.seq)
         if found.entries:
-            self._heard_at, self._is_unled = self._now(), False
+            self._heard_at, self._unled_told_at = self._now(), float("-inf")
         if not found.full:
             self._ahead.read(found.sent_at)
 
@@ -187,15 +188,17 @@ class Follower:
         lists = Lists(following.contents)
         for source, heard, version in zip(self._sources, entry.heard, entry.versions, strict=False):
             # Another watcher's clock may not be bounded yet: its news counts as no younger than the last one's.
+            ours = [change for change in changes or () if belongs(place_of(change.object), source)]
+            shown, undoes = self._shown.get(source), False
+            if shown is not None and (ours or changes is None):
+                shown.changed()
             told = self._told.get(source)
             heard_at = told if heard is None or ahead is None else max(heard - ahead, told or heard - ahead)
             if heard_at is None:
                 continue
-            ours = [change for change in changes or () if belongs(place_of(change.object), source)]
-            shown, undoes = self._shown.get(source), False
             if shown is not None:
                 if not shown.gives_way(version, following.restored, heard_at):
-                    if shown.is_in(following.contents, changed=bool(ours) or changes is None):
+                    if shown.is_in(following.contents):
                         events.append(Changed(source=source, heard_at=heard_at))
                     continue
                 undoes = shown.is_undone(version, following.restored)

@@ -55,7 +55,7 @@ class Mirror:
         self._floors: dict[Source, tuple[str, Lag]] = {}
         """Of the sources in which we may be behind: at which version others have told of them."""
         self._taken_over_at = 0.0
-        self._is_amid = False
+        self._is_amid = self._is_restored = self._has_noticed = False
         self._restores: list[float] = []
         """When it was heard that the cluster had gone back, as far as that was not published yet."""
 
@@ -97,7 +97,11 @@ class Mirror:
             known = self._known.get(event.source)
             version = known.version if known else ""
             if isinstance(event, Listed):
-                if known is not None and not at_least_as_new(event.resource_version, version):
+                before = [version]
+                # A list is no older than the request for it, so what others told before that is in it, or is no more.
+                if event.started_at > self._taken_over_at and event.source in self._floors:
+                    before.append(self._floors.pop(event.source)[0])
+                if not all(at_least_as_new(event.resource_version, each) for each in before):
                     self._went_back(event.source, event.heard_at)
                 self._replace(event)
                 version = event.resource_version
@@ -149,10 +153,13 @@ class Mirror:
 
     # What the publishing thread does.
 
-    def rebase(self, loaded: Contents, versions: Sequence[str], now: float, *, is_amid: bool = False) -> None:
+    def rebase(
+        self, loaded: Contents, versions: Sequence[str], now: float, *, is_amid: bool = False, is_restored: bool = False
+    ) -> None:
         """Go on from what another watcher has published; hold back what may be older than that.
 
-        If that one ended amid something, it is told whole once all of what we have heard is no older.
+        If that one ended amid something, it is told whole once all of what we have heard is no older. If it has noticed
+        that the cluster went back, and we never have, what we know may be of the time before, until we hear again.
         """
         with self._lock:
             heard = self._published
@@ -171,6 +178,7 @@ class Mirror:
             of_each = zip(self._sources, loaded.by_source(), theirs, strict=True)
             self._floors = {source: (newest(version, items), Lag()) for source, items, version in of_each}
             self._taken_over_at, self._is_amid = now, is_amid
+            self._is_restored = is_restored and not self._has_noticed
 
     def restart(self) -> None:
         """Count everything that was heard as published."""
@@ -179,7 +187,7 @@ class Mirror:
                 self._published.set(place, item)
             self._pending = [{} for _ in self._sources]
             self._gaps, self._floors, self._is_amid = set(), {}, False
-            self._tell(())
+            self._tell({}, 0.0)
 
     def take(self, now: float) -> Batch:
         """Take what is pending, as far as an entry has room; it counts as published from now on."""
@@ -201,21 +209,22 @@ class Mirror:
             is_waiting = self._is_amid and catch_up and now - self._taken_over_at < BEHIND_SECONDS
             more = self.has_news or is_waiting
             if not more:
-                self._tell(behind)
+                self._tell(behind, now)
                 self._is_amid = False
             heard = [told.heard_at for told in self._told]
             return Batch(rows, heard, [told.version for told in self._told], list(self._published.counts), more)
 
-    def _tell(self, behind: Collection[Source]) -> None:
+    def _tell(self, behind: Mapping[Source, float], now: float) -> None:
         """Tell what is known by now; the versions stay those that others told where we are behind, or never heard.
 
-        Who is behind has heard of what others told where nothing differs from it, and of nothing where something does.
+        Who is behind has heard of what others told where nothing differs from it. Else only they had, and we cannot say
+        when; but later than we, where we have heard of nothing for long.
         """
         each = zip(self._sources, self._all_known(), self._told, self._pending, strict=True)
         self._told = [
-            _Known(None if pending else ours.heard_at, told.version)
-            if source in behind
-            else _Known(ours.heard_at, ours.version or told.version)
+            _Known(ours.heard_at, ours.version or told.version)
+            if source not in behind
+            else _Known(None if pending and behind[source] > now - BEHIND_SECONDS else ours.heard_at, told.version)
             for source, ours, told, pending in each
         ]
 
@@ -228,6 +237,9 @@ class Mirror:
         for source, (floor, lag) in list(self._floors.items()):
             known = self._known.get(source)
             if known is None or known.heard_at is None:
+                continue
+            if self._is_restored and known.heard_at <= self._taken_over_at:
+                behind[source] = known.heard_at
                 continue
             lag.heard(known.heard_at)
             if at_least_as_new(known.version, floor):
@@ -243,6 +255,7 @@ class Mirror:
         """Note that the cluster did, if this source tells: Events may be kept in a store of their own."""
         if source.essential:
             self._restores.append(at)
+            self._has_noticed = True
 
     def rows(self, bucket: int) -> list[Row]:
         """The rows of a chunk, as published."""

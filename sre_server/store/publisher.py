@@ -163,7 +163,8 @@ class Publisher:
     def _begin(self, store: Caller, keys: Keys, seal: Seal) -> Writer:
         """Claim the log; go on from what is there, or begin anew if that makes no whole or the cluster went back.
 
-        That it went back may have been published by the watcher before: then we have heard of all that there is.
+        That it went back may have been published by another watcher before: then we have heard of all that there is, or
+        find it said there. Of the latter we may yet have to hear.
         """
         reader = Reader(store, keys, seal, self._sources, self._now)
         with suppress(StoreIncomplete, StoreForged):
@@ -174,7 +175,8 @@ class Publisher:
             loaded = None if self._lost else reader.load()
         except (StoreIncomplete, StoreForged) as error:
             self.log.info("nothing to go on from: {error}", error=error)
-        is_told = self._writer is None and loaded is not None and self._mirror.knows(loaded.versions)
+        is_news = loaded is not None and loaded.restored > self._restored
+        is_told = self._writer is None and loaded is not None and (is_news or self._mirror.knows(loaded.versions))
         restored = self._mirror.restores > 0 and not is_told
         self._restored = epoch if restored else max(self._restored, loaded.restored if loaded else 0)
         writer = Writer(keys, seal, self._sources, epoch, self._now, self._restored)
@@ -183,7 +185,9 @@ class Publisher:
             writer.open(store, [self._mirror.rows(number) for number in range(CHUNKS)])
             self.log.info("publishing from the start, in epoch {epoch}", epoch=epoch)
         else:
-            self._mirror.rebase(loaded.contents, loaded.versions, self._now(), is_amid=loaded.is_amid)
+            self._mirror.rebase(
+                loaded.contents, loaded.versions, self._now(), is_amid=loaded.is_amid, is_restored=is_news
+            )
             writer.take_over(loaded.position)
             self.log.info("publishing from {at} on, in epoch {epoch}", at=loaded.position.id, epoch=epoch)
         self._metrics.store_epoch.set(epoch)

@@ -48,14 +48,15 @@ class ShownTests(SynchronousTestCase):
         more = contents(3)
         more.set(place_of(deployment("api")), deployment("api"))
         for other, is_in in ((contents(3), True), (contents(4), False), (more, False), (Contents(SOURCES), False)):
-            self.assertEqual(self.shown.is_in(other, changed=False), is_in)
+            self.assertEqual(self.shown.is_in(other), is_in)
 
     def test_the_same_for_now(self) -> None:
         """Contents are compared again once something in them has changed."""
         other = contents(3)
-        self.assertTrue(self.shown.is_in(other, changed=False))
+        self.assertTrue(self.shown.is_in(other))
         other.set(place_of(deployment()), deployment(replicas=4))
-        self.assertFalse(self.shown.is_in(other, changed=True))
+        self.shown.changed()
+        self.assertFalse(self.shown.is_in(other))
 
     def test_half_of_a_batch(self) -> None:
         """What was shown is as new as its newest object, where a version is known at all."""

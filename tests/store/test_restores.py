@@ -104,6 +104,60 @@ class RestoreTests(SharingTestCase):
         self.rounds(20, standby)
         self.assertEqual(self.pod.deployments(), self.world.deployments)
 
+    def test_the_next_watcher_has_yet_to_notice(self) -> None:
+        """One whose watch hangs since before that takes nobody back to then: it publishes what it hears from now on."""
+        self.change("web", 40)
+        self.world.version = 500
+        standby = self.standby()
+        self.watcher.hear(bookmark="500")
+        self.rounds()
+        self.restore()
+        self.watcher.list()
+        self.rounds(20)
+        self.assertEqual(self.pod.deployments(), self.world.deployments)
+        self.world.leader = standby
+        self.rounds(50, standby)
+        self.assertEqual(self.pod.deployments(), self.world.deployments)
+        self.change("web", 7, standby)
+        standby.list()
+        self.rounds(20, standby)
+        self.assertEqual(self.pod.deployments(), self.world.deployments)
+
+    def test_the_next_watcher_is_an_instant_behind(self) -> None:
+        """So soon after that, too, it takes nobody back, nor has it them load again."""
+        standby = self.stood_by()
+        late, reloads = self.world.change("web", 8), self.reloads()
+        assert late is not None
+        self.watcher.hear(late)
+        self.rounds(2)
+        self.world.leader = standby
+        self.rounds(5, standby)
+        self.assertEqual(self.pod.deployments(), self.world.deployments)
+        standby.hear(late)
+        self.rounds(5, standby)
+        self.assertEqual((self.pod.deployments(), self.reloads()), (self.world.deployments, reloads))
+
+    def test_what_was_the_same(self) -> None:
+        """Pods that wait for a watcher to catch up take its age while its objects are theirs, and no longer."""
+        self.world.version = 200
+        self.watcher.hear(bookmark="200")
+        self.rounds()
+        self.world.version = 105
+        first, second = self.standby(), Watcher(self.world, zero=9000)
+        second.list()
+        self.world.redis.flush()
+        self.world.leader = first
+        for _ in range(10):
+            first.hear()
+            self.rounds(1, first)
+        self.assertLess(self.pod.cache.age(), 3)
+        self.change("web", 9, second)
+        self.world.leader = second
+        for _ in range(50):
+            second.hear()
+            self.rounds(1, second)
+        self.assertGreater(self.pod.cache.age(), 45)
+
     def test_a_new_watcher(self) -> None:
         """One that was started since knows no later version: in two minutes it publishes what others will see, too."""
         self.rounds()

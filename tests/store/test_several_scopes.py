@@ -167,16 +167,37 @@ class SeveralScopesTests(SynchronousTestCase):
             self.rounds(behind, *NAMES)
             self.assertEqual(self.shown(), "210")
 
-    def test_listed_late_and_behind(self) -> None:
-        """A namespace that the next watcher may read only later may be listed as it was before: that is held back."""
+    def test_listed_since(self) -> None:
+        """What the next watcher lists after it took over is not behind: a version before what was told is a restore."""
         self.take_over_behind()
         late = self.watcher_of(70)
         late.awaited = ()
         self.list(late, "shop")
         self.rounds(late, "shop")
-        self.list(late, "staff", version="150")
-        self.rounds(late, *NAMES)
+        for version in ("250", "150"):
+            self.list(late, "staff", version=version)
+            self.rounds(late, *NAMES, count=5)
+            self.assertEqual(self.shown(), version)
+
+    def test_restored_before_it_took_over(self) -> None:
+        """Of a watcher that knows no other version its next list proves it, without a wait."""
+        behind = self.take_over_behind()
+        self.rounds(behind, *NAMES, count=10)
         self.assertEqual(self.shown(), "200")
+        self.list(behind, *NAMES, version="100")
+        self.rounds(behind, *NAMES, count=5)
+        self.assertEqual(self.shown(), "100")
+
+    def test_a_pod_that_comes_meanwhile(self) -> None:
+        """It has no namespace of which nobody can say how old it is; what is forbidden for long is as old as that."""
+        behind = self.take_over_behind()
+        self.pod = Pod(self.world, zero=900, sources=SOURCES)
+        self.pod.cache = ClusterCache(self.pod.now, SOURCES, 60)
+        self.rounds(behind, *NAMES, count=50)
+        self.assertEqual(set(self.pod.deployments()), {("shop", "web")})
+        self.rounds(behind, "shop", count=110)
+        self.assertEqual(self.shown(), "200")
+        self.assertGreaterEqual(self.pod.cache.age("staff"), 110)
 
     def test_behind_for_too_long(self) -> None:
         """One that goes on hearing of a namespace, and comes to no later version, has a cluster that went back."""

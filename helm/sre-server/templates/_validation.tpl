@@ -29,7 +29,7 @@
 {{- if not (regexMatch $redis (default "" $v.sharedCache.url)) -}}
 {{- fail "sharedCache.url is not redis://HOST:PORT or redis+sentinel://HOST:PORT,HOST:PORT/MASTER-NAME, nor with rediss; passwords come from Secrets" -}}
 {{- end -}}
-{{- if contains "@" (default "" $v.syntheticQueries.pushTo) -}}
+{{- if regexMatch "^[^/]*//[^/]*@" (default "" $v.syntheticQueries.pushTo) -}}
 {{- fail "syntheticQueries.pushTo: a Pushgateway is asked without a password" -}}
 {{- end -}}
 {{- if $v.sharedCache.enabled -}}
