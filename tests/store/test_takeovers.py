@@ -142,7 +142,7 @@ class TakeoverTests(SharingTestCase):
                 self.rounds(60)
             said.append([formatEvent(event) for event in events if event["log_level"] is LogLevel.warn])
         with capturedLogs() as events:
-            self.rounds(300)
+            self.rounds(90)
         said.append([formatEvent(event) for event in events if event["log_level"] is LogLevel.warn])
         for (line,) in said:
             self.assertRegex(line, "^Redis answers, and nothing was published for 3[0-9]+ s: is a watcher up?")
