@@ -16,7 +16,7 @@ from sre_server.api.conditional import replicas_tag
 from sre_server.api.slices import Slices
 from sre_server.cache import ClusterCache
 from sre_server.day.changes import Changes
-from sre_server.day.record import CountChange
+from sre_server.day.record import CountChange, Cut
 from sre_server.errors import Malformed
 from sre_server.security.authorization import EVERYTHING, View
 from sre_server.web.request import APIRequest
@@ -100,9 +100,9 @@ class ChangeBodies:
         more = {
             "complete_since": _known(self._changes.complete_since()),
             "cut_short": [
-                {"namespace": change.namespace, "deployment": change.deployment, "complete_since": _in_rfc3339(at)}
-                for change, at in self._changes.cut_short(since)
-                if _is_seen(view, change)
+                {"namespace": cut.namespace, "deployment": cut.deployment, "complete_since": _in_rfc3339(cut.at)}
+                for cut in self._changes.cut_short(since)
+                if _is_seen(view, cut)
             ],
         }
         for first in range(0, len(changes), AT_ONCE):
@@ -118,11 +118,11 @@ def _joined(texts: Sequence[bytes], more: Mapping[str, Any]) -> bytes:
     return b'{"changes":[%s],%s\n' % (b",".join(texts), msgspec.json.encode(more)[1:])
 
 
-def _is_seen(view: View, change: CountChange) -> bool:
+def _is_seen(view: View, what: CountChange | Cut) -> bool:
     if view is EVERYTHING:
         return True
-    extent = view.extent(change.namespace)
-    return extent is not None and bool(extent.of({change.deployment: change}))
+    extent = view.extent(what.namespace)
+    return extent is not None and bool(extent.of({what.deployment: what}))
 
 
 def _in_rfc3339(at: float) -> str:

@@ -8,9 +8,10 @@ from the write itself or, of one through another replica, from the Event that wa
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from operator import attrgetter
 from typing import Final, Protocol
 
-from sre_server.day.record import OURS, THROUGH_SCALE, CountChange, Record
+from sre_server.day.record import OURS, THROUGH_SCALE, CountChange, Cut, Record
 from sre_server.day.untold import Key, Untold, Write
 from sre_server.model import Author, Deployment, ScaledEvent, Unreadable
 from sre_server.news import Change, Event, Listed, Put, Resource, Source
@@ -110,18 +111,18 @@ class Changes:
 
     def _replace(self, listed: Listed) -> None:
         """Compare a list with what was told before; of the first one nothing is known to have changed."""
-        scope = listed.source.namespace
+        scope, is_first = listed.source.namespace, listed.source not in self._since
         self._since.setdefault(listed.source, self._wall())
         for namespace in [name for name in self._tree if scope in (None, name)]:
             if namespace not in listed.deployments:
                 del self._tree[namespace]
         for namespace, by_name in listed.deployments.items():
-            self._replace_in(namespace, by_name)
+            self._replace_in(namespace, by_name, is_first=is_first)
         self._writes.listed(scope, listed.started_at)
 
-    def _replace_in(self, namespace: str, by_name: Mapping[str, Deployment]) -> None:
+    def _replace_in(self, namespace: str, by_name: Mapping[str, Deployment], *, is_first: bool) -> None:
         known = self._tree.get(namespace)
-        if known is None and not self._writes:
+        if is_first and known is None and not self._writes:
             self._tree[namespace] = {name: item for name, item in by_name.items() if not isinstance(item, Unreadable)}
             return
         known = self._tree.setdefault(namespace, {})
@@ -131,7 +132,7 @@ class Changes:
             del known[name]
         for name, deployment in by_name.items():
             if known.get(name) is not deployment:
-                self._take(deployment, gap=True)
+                self._take(deployment, gap=not is_first)
 
     def _take(self, deployment: Deployment, *, gap: bool = False) -> None:
         """Take in the state of a Deployment."""
@@ -146,15 +147,19 @@ class Changes:
         if self._hidden and key in self._hidden:
             self._hidden.discard(key)
             gap = True
-        author = None
+        if known is not None and known.uid != deployment.uid:
+            known = None
+        generation, own = 0 if known is None else _generation(known), None
         for write in self._writes.passed(deployment):
             if write.deployment.resource_version == deployment.resource_version:
-                author = write.author
-            elif known is not None and known.uid == deployment.uid:
-                self._add(known, write.deployment, OURS, write.author, gap=True)
-                known, gap = write.deployment, True
-        if known is not None and known.uid == deployment.uid and known.replicas != deployment.replicas:
-            self._add(known, deployment, _program_of(deployment), author, gap=gap)
+                own = write
+            elif known is not None:
+                self._add(known, write.deployment, OURS, write, gap=True)
+                known, gap, generation = write.deployment, True, generation + 1
+        if known is not None and known.replicas != deployment.replicas:
+            self._add(known, deployment, _program_of(deployment), own, gap=gap)
+        elif gap and _generation(deployment) not in (generation, generation + 1):
+            self._record.cut(deployment.uid, Cut(*key, self._wall()))
 
     def _forget(self, deployment: Deployment) -> None:
         by_name = self._tree.get(deployment.namespace, {})
@@ -166,12 +171,12 @@ class Changes:
             del self._tree[deployment.namespace]
         self._hidden.discard((deployment.namespace, deployment.name))
 
-    def _add(self, known: Deployment, left: Deployment, program: str, author: Author | None, *, gap: bool) -> None:
+    def _add(self, known: Deployment, left: Deployment, program: str, own: Write | None, *, gap: bool) -> None:
         if known.replicas == left.replicas:
             return
-        change = _change(self._wall(), known, left, program, gap=gap)
+        change = _change(self._seen_at(left.uid, own), known, left, program, gap=gap)
         told = self._authors.pop((left.uid, left.resource_version), None) if self._authors else None
-        for who, certain in ((told, False), (author, True)):
+        for who, certain in ((told, False), (own.author if own else None, True)):
             if who is not None:
                 change.attribute(who, certain=certain)
         self._record.add(change)
@@ -187,7 +192,7 @@ class Changes:
     def since(self, at: float) -> list[CountChange]:
         """All changes from a time on, in seconds since the epoch, oldest first."""
         untold = [change for writes in self._writes.everywhere() for change in self._untold(None, writes)]
-        return [change for change in (*self._record, *untold) if change.at >= at]
+        return sorted((change for change in (*self._record, *untold) if change.at >= at), key=attrgetter("at"))
 
     def complete_since(self, deployment: Deployment | None = None) -> float | None:
         """From when on all changes are known, of a Deployment or in all; None if that is not known yet."""
@@ -195,20 +200,26 @@ class Changes:
         begun = [at for source, at in self._since.items() if namespace is None or source.namespace in (None, namespace)]
         return max(*begun, self._record.complete_since(deployment.uid if deployment else None)) if begun else None
 
-    def cut_short(self, since: float) -> Iterator[tuple[CountChange, float]]:
+    def cut_short(self, since: float) -> list[Cut]:
         """See `Record.cut_short`."""
         return self._record.cut_short(since)
 
     def _untold(self, uid: str | None, writes: Sequence[Write]) -> Iterator[CountChange]:
         """Show the writes of ours that the watch has yet to come to."""
-        known: Deployment | None = None
+        known, at = None, 0.0
         for write in writes:
             left = write.deployment
             known = known or self._tree.get(left.namespace, {}).get(left.name)
             if uid in (None, left.uid) and known is not None and known.uid == left.uid:
+                at = max(at, self._seen_at(left.uid, write))
                 if known.replicas != left.replicas:
-                    yield _change(write.seen_at, known, left, OURS, author=write.author)
+                    yield _change(at, known, left, OURS, author=write.author)
                 known = left
+
+    def _seen_at(self, uid: str, own: Write | None) -> float:
+        """Tell when a change was seen: a write of ours when it was answered, and none before the one before it."""
+        at = self._wall() if own is None else own.seen_at
+        return max([at, *(change.at for change in self._record.of(uid)[-1:])])
 
 
 def _put(changes: Sequence[Change]) -> Iterator[object]:
@@ -220,6 +231,11 @@ def _change(
 ) -> CountChange:
     where = (known.namespace, known.name, known.uid)
     return CountChange(at, *where, left.resource_version, known.replicas, left.replicas, program, gap, author)
+
+
+def _generation(known: Deployment) -> int:
+    """Count the changes of its spec; 0 where its status cannot be read."""
+    return known.progress.generation if known.progress is not None else 0
 
 
 def _program_of(left: Deployment) -> str:

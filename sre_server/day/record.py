@@ -1,4 +1,7 @@
-"""The changes of counts that are remembered: the last ones of each Deployment, and so many in all."""
+"""The changes of counts that are remembered: the last ones of each Deployment, and so many in all.
+
+Of a Deployment of which more cannot be told it is known from when on its changes are complete.
+"""
 
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -49,9 +52,12 @@ class CountChange(Struct, gc=False):
             self.program, self.author = OURS, author
 
 
-class _Kept(Struct):
-    changes: list[tuple[int, CountChange]]
-    dropped_at: float = _NEVER
+class Cut(Struct, frozen=True, gc=False):
+    """From when on the changes of a Deployment are complete, in seconds since the epoch."""
+
+    namespace: str
+    deployment: str
+    at: float
 
 
 class Record:
@@ -62,8 +68,9 @@ class Record:
         self._in_all = in_all
         self._numbers = count()
         self._all: OrderedDict[int, CountChange] = OrderedDict()
-        self._by_uid: dict[str, _Kept] = {}
-        self._dropped_at = _NEVER
+        self._by_uid: dict[str, list[tuple[int, CountChange]]] = {}
+        self._cuts: OrderedDict[str, Cut] = OrderedDict()
+        self._complete_since = _NEVER
 
     def __len__(self) -> int:
         """How many there are."""
@@ -75,38 +82,43 @@ class Record:
 
     def add(self, change: CountChange) -> None:
         """Remember one more, and forget what there is no room for."""
-        kept = self._by_uid.get(change.uid) or self._by_uid.setdefault(change.uid, _Kept([]))
+        kept = self._by_uid.setdefault(change.uid, [])
         number = next(self._numbers)
-        kept.changes.append((number, change))
+        kept.append((number, change))
         self._all[number] = change
-        if len(kept.changes) > self._of_one:
-            oldest, dropped = kept.changes.pop(0)
+        if len(kept) > self._of_one:
+            oldest, dropped = kept.pop(0)
             del self._all[oldest]
-            kept.dropped_at = dropped.at
+            self.cut(change.uid, Cut(change.namespace, change.deployment, dropped.at))
         if len(self._all) > self._in_all:
             _, dropped = self._all.popitem(last=False)
-            self._dropped_at = dropped.at
+            self._complete_since = max(self._complete_since, dropped.at)
             others = self._by_uid[dropped.uid]
-            others.changes.pop(0)
-            if not others.changes:
+            others.pop(0)
+            if not others:
                 del self._by_uid[dropped.uid]
+
+    def cut(self, uid: str, cut: Cut) -> None:
+        """Remember that changes of a Deployment before a time are missing."""
+        self._cuts[uid] = cut
+        self._cuts.move_to_end(uid)
+        if len(self._cuts) > self._in_all:
+            _, forgotten = self._cuts.popitem(last=False)
+            self._complete_since = max(self._complete_since, forgotten.at)
 
     def of(self, uid: str) -> list[CountChange]:
         """Those of one Deployment, oldest first."""
-        kept = self._by_uid.get(uid)
-        return [change for _, change in kept.changes] if kept else []
+        return [change for _, change in self._by_uid.get(uid, ())]
 
     def find(self, uid: str, version: str) -> CountChange | None:
         """The change that left a Deployment at a resourceVersion."""
         return next((change for change in reversed(self.of(uid)) if change.version == version), None)
 
     def complete_since(self, uid: str | None = None) -> float:
-        """When the last one was forgotten for want of room in all, or for this Deployment; -inf if none was."""
-        kept = self._by_uid.get(uid or "")
-        return max(self._dropped_at, kept.dropped_at if kept else _NEVER)
+        """From when on none is missing, apart from the cuts: of this Deployment, or in all; -inf if none ever was."""
+        cut = self._cuts.get(uid or "")
+        return max(self._complete_since, cut.at if cut else _NEVER)
 
-    def cut_short(self, since: float) -> Iterator[tuple[CountChange, float]]:
-        """The oldest change left of each Deployment of which one after `since` was forgotten, and when that was."""
-        for kept in self._by_uid.values():
-            if kept.dropped_at >= max(since, 0.0):
-                yield kept.changes[0][1], kept.dropped_at
+    def cut_short(self, since: float) -> list[Cut]:
+        """The Deployments of which some after `since` are missing."""
+        return [cut for cut in self._cuts.values() if cut.at >= since]

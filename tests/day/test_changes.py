@@ -9,7 +9,7 @@ from sre_server.day import changes as counting
 from sre_server.day import untold
 from sre_server.day.changes import Changes
 from sre_server.day.factory import make_changes
-from sre_server.day.record import OURS, THROUGH_SCALE, CountChange, Record
+from sre_server.day.record import OURS, THROUGH_SCALE, CountChange, Cut, Record
 from sre_server.model import Author, Deployment, Owners, ScaledEvent, Unreadable
 from sre_server.news import Changed, Deleted, Listed, Put, Resource, Source
 from tests.fakes import deployment
@@ -280,8 +280,8 @@ class ChangesTests(SynchronousTestCase):
             self.put(web(version, version, "kubectl"))
         self.assertEqual([each[0] for each in self.shown()], [11, 12, 13, 14])
         self.assertEqual((self.changes.complete_since(web(0, 0)), self.changes.complete_since()), (1001, 1000))
-        cut = [(change.deployment, at) for change, at in self.changes.cut_short(1001)]
-        self.assertEqual((cut, list(self.changes.cut_short(1002))), ([("web", 1001)], []))
+        self.assertEqual(self.changes.cut_short(1001), [Cut("shop", "web", 1001)])
+        self.assertEqual(self.changes.cut_short(1002), [])
         for other in others:
             self.clock.advance(1)
             self.put(replace(other, replicas=5, resource_version="40"))
