@@ -2,8 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from datetime import timedelta
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -11,14 +10,15 @@ from twisted.python.usage import Options as UsageOptions
 from twisted.python.usage import UsageError
 
 from sre_server import __version__
-from sre_server.cluster.credentials import DEFAULT_KUBECONFIG, InCluster, Kubeconfig
+from sre_server.cluster.credentials import InCluster, Kubeconfig
+from sre_server.daemon.clusters import choose_cluster, kubeconfig_paths
 from sre_server.daemon.config import OPTIONAL, Authorization, ClusterKind, ServerConfig
-from sre_server.daemon.sharing import PARAMETERS, Role, parse_place, parse_role, parse_sharing
+from sre_server.daemon.sharing import PARAMETERS, Role, parse_role, parse_sharing
+from sre_server.daemon.values import absolute, parse_duration, parse_number, parse_place, parse_rate
 from sre_server.errors import CredentialsError
 from sre_server.news import Resource, Source
 from sre_server.security.documents import DocumentError
 from sre_server.security.guardrails import load_guardrails
-from sre_server.security.limits import RATE_RULE, Rate, parse_rate
 from sre_server.security.pem import TLSFilesError
 from sre_server.security.policy import load_policy as load_authorization_policy
 from sre_server.security.tls import ServerTLS, TLSFiles
@@ -27,8 +27,6 @@ from sre_server.telemetry.output import Output
 from sre_server.texts import NAMESPACE_RULE, is_namespace_name
 
 ENVIRONMENT_PREFIX: Final = "SRE_SERVER_"
-
-_UNITS: Final = {"s": timedelta(seconds=1), "m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
 
 
 class Options(UsageOptions):
@@ -41,7 +39,8 @@ class Options(UsageOptions):
     synopsis = "[options]"
     longdesc = (
         "Serves the replica counts of Kubernetes Deployments over mutual TLS 1.3. Each option also reads an "
-        f"environment variable: {ENVIRONMENT_PREFIX} and its name in capitals, with underscores; the command line wins."
+        f"environment variable: {ENVIRONMENT_PREFIX} and its name in capitals, with underscores. The command line wins,"
+        " and of an option that it has twice the last one."
     )
     optParameters = (
         ("listen", None, "tcp:8443", "endpoint that is wrapped in mutual TLS"),
@@ -64,18 +63,8 @@ class Options(UsageOptions):
         ("kubeconfig", None, None, "kubeconfig file [default: $KUBECONFIG, else ~/.kube/config]"),
         ("context", None, None, "context of the kubeconfig [default: its current one]"),
         ("ops-listen", None, None, "endpoint of a plain-HTTP port with /livez, /readyz and /metrics [default: none]"),
-        (
-            "without",
-            None,
-            None,
-            f"what not to list beside Deployments: {', '.join(OPTIONAL)} [default: list them]",
-        ),
-        (
-            "temporary-store",
-            None,
-            None,
-            "NAMESPACE/NAME of the ConfigMap for temporary counts [default: no such counts]",
-        ),
+        ("without", None, None, f"what not to list beside Deployments: {', '.join(OPTIONAL)} [default: list them]"),
+        ("temporary-store", None, None, "NAMESPACE/NAME of a ConfigMap for temporary counts [default: no such counts]"),
         ("max-staleness", None, "120", "seconds without news of the cluster after which reads answer 503"),
         ("log-format", None, "text", "text or json"),
         *PARAMETERS,
@@ -132,6 +121,9 @@ class Options(UsageOptions):
 
     def postOptions(self) -> None:
         """Check everything that can be checked without a reactor, and freeze it; raises UsageError."""
+        for name, *_ in self.optParameters:
+            if self[name] == "":
+                raise UsageError(f"--{name} is given without a value")
         role = parse_role(self["role"])
         for name in ("tls-certificate", "tls-private-key", "tls-client-ca"):
             if not self[name] and role is not Role.WATCHER:
@@ -174,7 +166,8 @@ class Options(UsageOptions):
 
     def _config(self, role: Role) -> ServerConfig:
         authorization, policy = self._authorization()
-        sharing, cluster = parse_sharing(role, self), self._cluster()
+        sharing = parse_sharing(role, self)
+        cluster = choose_cluster(self["cluster"], self["kubeconfig"], self["context"], self._environ)
         if authorization is not Authorization.KUBERNETES and role is not Role.WATCHER:
             self._refuse(["system-names"], "only with --authorization=kubernetes")
         if cluster is not ClusterKind.KUBECONFIG:
@@ -193,23 +186,23 @@ class Options(UsageOptions):
             authorization=authorization,
             policy=policy,
             pass_system_names=self["system-names"] == "pass",
-            guardrails=self._path("guardrails"),
+            guardrails=absolute(self["guardrails"]),
             audit_log=self._audit_log(),
-            read_rate=self._rate("read-rate"),
-            write_rate=self._rate("write-rate"),
-            handshake_rate=self._rate("handshake-rate"),
-            max_connections=int(self._number("max-connections", int, 1, 1_000_000)),
-            max_connections_per_address=int(self._number("max-connections-per-address", int, 1, 1_000_000)),
-            max_connections_per_identity=int(self._number("max-connections-per-identity", int, 1, 1_000_000)),
-            expiry_warning=self._duration("expiry-warning"),
+            read_rate=parse_rate("read-rate", self["read-rate"]),
+            write_rate=parse_rate("write-rate", self["write-rate"]),
+            handshake_rate=parse_rate("handshake-rate", self["handshake-rate"]),
+            max_connections=self._count("max-connections", 1, 1_000_000),
+            max_connections_per_address=self._count("max-connections-per-address", 1, 1_000_000),
+            max_connections_per_identity=self._count("max-connections-per-identity", 1, 1_000_000),
+            expiry_warning=parse_duration("expiry-warning", self["expiry-warning"]),
             cluster=cluster,
-            kubeconfig=self._kubeconfig(),
+            kubeconfig=kubeconfig_paths(self["kubeconfig"], self._environ),
             context=self["context"],
             namespaces=tuple(self._namespaces),
             without=self._without(),
             temporary_store=self._temporary_store(),
-            max_staleness=self._number("max-staleness", float, 1, 86_400),
-            simulated_deployments=int(self._number("simulated-deployments", int, 0, 200_000)),
+            max_staleness=parse_number("max-staleness", self["max-staleness"], float, 1, 86_400),
+            simulated_deployments=self._count("simulated-deployments", 0, 200_000),
             sharing=sharing,
         )
 
@@ -219,12 +212,15 @@ class Options(UsageOptions):
         if given := [f"--{name}" for name in names if self[name] and self[name] != defaults[name]]:
             raise UsageError(f"{', '.join(given)}: {why}")
 
+    def _count(self, name: str, lowest: int, highest: int) -> int:
+        return int(parse_number(name, self[name], int, lowest, highest))
+
     def _tls(self) -> TLSFiles:
         return TLSFiles(
             Path(self["tls-certificate"]).absolute(),
             Path(self["tls-private-key"]).absolute(),
             Path(self["tls-client-ca"]).absolute(),
-            self._path("tls-crl"),
+            absolute(self["tls-crl"]),
         )
 
     def _check_files(self) -> None:
@@ -248,14 +244,9 @@ class Options(UsageOptions):
         given = self["temporary-store"]
         return Source(Resource.TEMPORARY, *parse_place("temporary-store", given)) if given else None
 
-    def _path(self, name: str) -> Path | None:
-        return Path(self[name]).absolute() if self[name] else None
-
     def _audit_log(self) -> str | None:
-        where = self["audit-log"]
-        if where == "":
-            raise UsageError("--audit-log is a file, or - for stdout, and has no name")
-        return where if where in (None, "-") else str(Path(where).absolute())
+        where: str | None = self["audit-log"]
+        return where if where in (None, "-") else str(absolute(where))
 
     def _authorization(self) -> tuple[Authorization, Path | None]:
         kind, _, file = self["authorization"].partition(":")
@@ -264,48 +255,3 @@ class Options(UsageOptions):
         if file or kind not in ("any", "kubernetes"):
             raise UsageError(f"--authorization is any, policy:FILE or kubernetes, not '{self['authorization']}'")
         return Authorization(kind), None
-
-    def _rate(self, name: str) -> Rate:
-        try:
-            return parse_rate(self[name])
-        except ValueError:
-            raise UsageError(f"--{name} is {RATE_RULE}, not '{self[name]}'") from None
-
-    def _duration(self, name: str) -> timedelta:
-        text = self[name]
-        number, unit = text[:-1], text[-1:]
-        if unit not in _UNITS or not number.isdecimal() or len(number) > 9:
-            raise UsageError(f"--{name} is a number with s, m, h or d, such as 7d, not '{text}'")
-        return int(number) * _UNITS[unit]
-
-    def _number(self, name: str, read: Callable[[str], float], lowest: float, highest: float) -> float:
-        try:
-            number = read(self[name])
-        except ValueError:
-            number = lowest - 1
-        if not lowest <= number <= highest:
-            raise UsageError(f"--{name} is a number from {lowest} to {highest}, not '{self[name]}'")
-        return number
-
-    def _kubeconfig(self) -> str:
-        given = self["kubeconfig"] or self._environ.get("KUBECONFIG") or DEFAULT_KUBECONFIG
-        paths = (Path(path).expanduser().absolute() for path in given.split(os.pathsep) if path)
-        return os.pathsep.join(str(path) for path in paths)
-
-    def _cluster(self) -> ClusterKind:
-        asked = self["cluster"]
-        if asked != "auto":
-            try:
-                return ClusterKind(asked)
-            except ValueError:
-                raise UsageError(f"--cluster is auto, in-cluster, kubeconfig or simulated, not '{asked}'") from None
-        if self["kubeconfig"] or self["context"]:
-            return ClusterKind.KUBECONFIG
-        if InCluster(self._environ).present():
-            return ClusterKind.IN_CLUSTER
-        if any(Path(path).exists() for path in self._kubeconfig().split(os.pathsep)):
-            return ClusterKind.KUBECONFIG
-        raise UsageError(
-            f"no cluster: this is not a pod, and {self._kubeconfig()} does not exist; "
-            "name one with --kubeconfig, or try --cluster=simulated"
-        )

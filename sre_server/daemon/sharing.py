@@ -9,10 +9,11 @@ from typing import Final
 from msgspec import Struct
 from twisted.python.usage import UsageError
 
+from sre_server.daemon.values import absolute, parse_place
 from sre_server.errors import StoreRefused
 from sre_server.store.options import DEFAULT_NAME, Address, StoreOptions, parse_url
 from sre_server.store.records import Seal
-from sre_server.texts import is_deployment_name, is_namespace_name
+from sre_server.texts import is_deployment_name
 
 MEMORY: Final = "memory"
 SENTINELS: Final = "redis+sentinel://HOST:PORT,HOST:PORT/MASTER-NAME"
@@ -91,7 +92,7 @@ def parse_sharing(role: Role, given: Mapping[str, str | None]) -> Sharing | None
         raise UsageError(f"--cache-name is of lower-case letters, digits, dots and hyphens, not '{name}'")
     if find_spec("redis") is None:
         raise UsageError("--cache redis:// needs redis-py: install sre-server with its extra 'redis'")
-    paths = {option: Path(path).absolute() if (path := given[option]) else None for option in _FILES}
+    paths = {option: absolute(given[option]) for option in _FILES}
     for option, file in paths.items():
         if file is not None and not file.is_file():
             raise UsageError(f"--{option}: {file} is not a file, or not there")
@@ -132,11 +133,3 @@ def _address(cache: str, given: Mapping[str, str | None]) -> Address:
         if given[f"{who}-user"] and not given[f"{who}-password-file"]:
             raise UsageError(f"--{who}-user needs --{who}-password-file")
     return address
-
-
-def parse_place(option: str, given: str) -> tuple[str, str]:
-    """Read NAMESPACE/NAME; raises UsageError."""
-    namespace, _, name = given.partition("/")
-    if not is_namespace_name(namespace) or not is_deployment_name(name):
-        raise UsageError(f"--{option} is NAMESPACE/NAME, as Kubernetes has names, not '{given}'")
-    return namespace, name

@@ -14,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from sre_server import __version__
 from sre_server.cluster.credentials import InCluster
-from sre_server.daemon import options
+from sre_server.daemon import clusters, options
 from sre_server.daemon.config import Authorization, ClusterKind, ServerConfig
 from sre_server.daemon.options import Options
 from sre_server.news import Resource
@@ -46,8 +46,9 @@ class OptionsTests(SynchronousTestCase):
             "tls-client-ca": str(authority.file),
         }
         self.service_account = self.folder / "serviceaccount"
-        self.patch(options, "InCluster", partial(InCluster, folder=self.service_account))
-        self.patch(options, "DEFAULT_KUBECONFIG", str(self.folder / "home" / "config"))
+        for module in (options, clusters):
+            self.patch(module, "InCluster", partial(InCluster, folder=self.service_account))
+        self.patch(clusters, "DEFAULT_KUBECONFIG", str(self.folder / "home" / "config"))
         self.kubeconfig = self.folder / "kubeconfig"
         self.kubeconfig.write_text(KUBECONFIG)
         self.patch(logging.getLogger("kubernetes"), "disabled", True)
@@ -310,6 +311,14 @@ class UsageErrorTests(OptionsTests):
         self.assertEqual(self.refusal("--cluster=simulated", "--system-names=yes"), text)
         text = "--log-format is text or json, not 'xml'"
         self.assertEqual(self.refusal("--cluster=simulated", "--log-format=xml"), text)
+
+    def test_no_value(self) -> None:
+        """An option without a value, as of a shell variable that is not set, is not taken for its default."""
+        for name in [name for name, *_ in Options().optParameters]:
+            tls: dict[str, Any] = {name: ""} if name in self.tls else {}
+            more = [] if tls else [f"--{name}="]
+            refusal = self.refusal("--cluster=simulated", *more, **tls)
+            self.assertEqual(refusal, f"--{name} is given without a value")
 
     def test_bad_namespaces(self) -> None:
         """A namespace that could not be one is refused, from the command line and from the environment."""
