@@ -146,7 +146,7 @@ def make_service(config: ServerConfig, tls: ServerTLS, reactor: IServerReactor, 
         swap=cluster.notebook.swap if cluster.notebook is not None else None,
         watching=lambda: cluster.feed.alive,
         warnings=security.warnings,
-        troubles=lambda: cluster.feed.troubles,
+        troubles=lambda: [*cluster.feed.troubles, *(follow.troubles if follow else [])],
         awaited=lambda: cluster.feed.awaited,
         refresh=refresh,
     )

@@ -74,9 +74,14 @@ class Follower:
         """What was told of sources of which nothing was told since the last load."""
         self._ahead = Ahead()
         self._told: dict[Source, float] = {}
-        self._unled_told_at = float("-inf")
+        self._unled_told_at: float | None = None
         self._heard_at = self._checked_at = self._probed_at = self._reconnected_at = now()
         metrics.store_lag.set_function(lambda: max(0.0, now() - self._heard_at))
+
+    @property
+    def troubles(self) -> list[str]:
+        """Say that nobody publishes, once that has lasted although Redis answers; may be asked in any thread."""
+        return [] if self._unled_told_at is None else [_unled(self._now() - self._heard_at)]
 
     def interrupt(self) -> None:
         """End a running cycle soon, and every later one at once; may be called from any thread."""
@@ -130,12 +135,10 @@ class Follower:
         except (StoreForged, StoreIncomplete) as error:
             self._reload(error)
             return
-        silent = self._now() - self._heard_at
-        if silent >= UNLED_SECONDS and self._now() - self._unled_told_at >= UNLED_AGAIN_SECONDS:
+        silent, told_at = self._now() - self._heard_at, self._unled_told_at
+        if silent >= UNLED_SECONDS and (told_at is None or self._now() - told_at >= UNLED_AGAIN_SECONDS):
             self._unled_told_at = self._now()
-            self.log.warn(
-                "Redis answers, and nothing was published for {silent:.0f} s: is a watcher up?", silent=silent
-            )
+            self.log.warn("{trouble}", trouble=_unled(silent))
 
     def _reload(self, error: Exception) -> None:
         """Forget the position, and wait a little, so that not all pods load at once; what is shown stays so."""
@@ -177,7 +180,9 @@ class Follower:
             self._metrics.store_epoch.set(at.epoch)
             self._metrics.store_position.set(at.seq)
         if found.entries:
-            self._heard_at, self._unled_told_at = self._now(), float("-inf")
+            if self._unled_told_at is not None:
+                self.log.info("A watcher publishes again.")
+            self._heard_at, self._unled_told_at = self._now(), None
         if not found.full:
             self._ahead.read(found.sent_at)
 
@@ -210,3 +215,7 @@ class Follower:
                 events.append(Changed(source=source, heard_at=heard_at, changes=ours, version=version))
         if events:
             emit(*events)
+
+
+def _unled(silent: float) -> str:
+    return f"Redis answers, and nothing was published for {silent:.0f} s: is a watcher up?"

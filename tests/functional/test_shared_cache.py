@@ -210,6 +210,15 @@ class ProcessTests(SharedTestCase):
         standby.wait_for_line("publishing from .* on")
         self.follows(39)
 
+    def test_no_watcher_is_left(self) -> None:
+        """An api pod says so while nobody publishes, whoever asks first: readyz or the log."""
+        self.watcher.send_signal(signal.SIGKILL)
+        self.api.wait_for_line("is a watcher up", seconds=60)
+        self.assertIn("is a watcher up?", str(self.api.get("/readyz?verbose").json["warnings"]))
+        self.watch()
+        self.api.wait_for_line("A watcher publishes again", seconds=60)
+        self.assertEqual(self.api.get("/readyz?verbose").json["warnings"], [])
+
     def test_a_watcher_is_paused_past_its_lease(self) -> None:
         """When it wakes up, another one leads: it publishes nothing, and readers are none the wiser."""
         standby = self.watch()

@@ -132,14 +132,23 @@ class TakeoverTests(SharingTestCase):
         self.assertEqual(self.pod.deployments(), self.world.deployments)
 
     def test_nobody_leads(self) -> None:
-        """What pods cannot tell from their reads is told in the log, each time and each 5 minutes: nobody publishes."""
-        said = []
+        """What pods cannot tell from their reads is told in the log, each time and each 5 minutes: nobody publishes.
+
+        It is told when asked what the trouble is, too, until somebody publishes again, which is a line of its own.
+        """
+        said: list[list[str]] = []
         for _ in range(2):
             self.world.leader = self.watcher
-            self.rounds()
+            with capturedLogs() as events:
+                self.rounds()
+            texts = [formatEvent(event) for event in events]
+            self.assertEqual(texts.count("A watcher publishes again."), 1 if said else 0)
+            self.assertEqual(self.pod.follower.troubles, [])
             self.world.leader = None
             with capturedLogs() as events:
                 self.rounds(60)
+            (trouble,) = self.pod.follower.troubles
+            self.assertRegex(trouble, "^Redis answers, and nothing was published for 1?[0-9]+ s: is a watcher up?")
             said.append([formatEvent(event) for event in events if event["log_level"] is LogLevel.warn])
         with capturedLogs() as events:
             self.rounds(90)
