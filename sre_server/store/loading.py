@@ -38,7 +38,7 @@ class Found(Struct, frozen=True):
 class Loaded(Struct, frozen=True):
     """All there is as of a position; `read_at` is when the last read was sent, which found no entry after it.
 
-    It `is_amid` something if the last entry has half of that.
+    It `is_amid` something if the last entry has half of that. `heard` is as in `Head`.
     """
 
     contents: Contents
@@ -47,6 +47,7 @@ class Loaded(Struct, frozen=True):
     restored: int
     read_at: float
     is_amid: bool = False
+    heard: Sequence[float | None] = ()
 
 
 class Reader:
@@ -111,7 +112,7 @@ class Reader:
         if position < (head.epoch, head.seq):
             raise StoreIncomplete(f"The log in Redis ends at {position.id}, before its head: something was lost.")
         check_counts(contents, counts)
-        return Loaded(contents, position, versions, head.restored, found.sent_at, is_amid)
+        return Loaded(contents, position, versions, head.restored, found.sent_at, is_amid, head.heard)
 
     def after(self, position: Position, block: float = 0.0) -> Found:
         """Read what follows a position, waiting for it for `block` seconds."""

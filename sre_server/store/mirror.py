@@ -4,8 +4,9 @@ News arrives in the reactor thread and is published by another one: a lock keeps
 object, the newest state of each, so that a slow Redis costs no more memory than the cluster has objects.
 """
 
+import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from itertools import chain, islice
+from itertools import chain, islice, zip_longest
 from threading import Lock
 from typing import Final
 
@@ -14,7 +15,8 @@ from msgspec import Struct
 from sre_server.model import Deployment, Object
 from sre_server.news import Event, Listed, Put, Source
 from sre_server.store.contents import Contents, belongs
-from sre_server.store.deciding import BEHIND_SECONDS, SILENT_SECONDS, Lag, newest
+from sre_server.store.deciding import newest
+from sre_server.store.handover import Handover, Known
 from sre_server.store.records import Place, Row, place_of, row_of
 from sre_server.texts import at_least_as_new
 
@@ -31,31 +33,21 @@ class Batch(Struct, frozen=True):
     more: bool = False
 
 
-class _Known(Struct, frozen=True):
-    """Of a source: when it was last heard, None if it never was, and its resourceVersion then."""
-
-    heard_at: float | None = None
-    version: str = ""
-
-
 class Mirror:
     """All that was heard; `published` are the contents that followers have."""
 
     def __init__(self, sources: Sequence[Source]) -> None:
         self._lock = Lock()
         self._sources = sources
-        self._known: dict[Source, _Known] = {}
-        self._told: Sequence[_Known] = [_Known()] * len(sources)
+        self._known: dict[Source, Known] = {}
+        self._told: Sequence[Known] = [Known()] * len(sources)
         self._pending: list[dict[Place, Object | None]] = [{} for _ in sources]
         self.has_news = False
         """Whether there may be more to take than last time: what we are behind in is held back for long."""
         self._gaps: set[Place] = set()
         """Those of them that hide a count which was there before, and is not published either."""
         self._published = Contents(sources)
-        self._floors: dict[Source, tuple[str, Lag]] = {}
-        """Of the sources in which we may be behind: at which version others have told of them."""
-        self._taken_over_at = 0.0
-        self._is_amid = self._is_restored = self._has_noticed = False
+        self._handover = Handover()
         self._restores: list[float] = []
         """When it was heard that the cluster had gone back, as far as that was not published yet."""
 
@@ -97,10 +89,7 @@ class Mirror:
             known = self._known.get(event.source)
             version = known.version if known else ""
             if isinstance(event, Listed):
-                before = [version]
-                # A list is no older than the request for it, so what others told before that is in it, or is no more.
-                if event.started_at > self._taken_over_at and event.source in self._floors:
-                    before.append(self._floors.pop(event.source)[0])
+                before = [version, self._handover.floor_of_list(event.source, event.started_at)]
                 if not all(at_least_as_new(event.resource_version, each) for each in before):
                     self._went_back(event.source, event.heard_at)
                 self._replace(event)
@@ -111,7 +100,7 @@ class Mirror:
                 version = event.known_by or version
                 for change in event.changes:
                     self._change(place_of(change.object), change.object, gone=not isinstance(change, Put))
-            self._known[event.source] = _Known(event.heard_at, version)
+            self._known[event.source] = Known(event.heard_at, version)
 
     def _replace(self, listed: Listed) -> None:
         """Turn a list into what differs from what was heard before."""
@@ -154,12 +143,20 @@ class Mirror:
     # What the publishing thread does.
 
     def rebase(
-        self, loaded: Contents, versions: Sequence[str], now: float, *, is_amid: bool = False, is_restored: bool = False
+        self,
+        loaded: Contents,
+        versions: Sequence[str],
+        heard_at: Sequence[float | None],
+        now: float,
+        *,
+        is_amid: bool = False,
+        restored_at: float = -math.inf,
     ) -> None:
         """Go on from what another watcher has published; hold back what may be older than that.
 
-        If that one ended amid something, it is told whole once all of what we have heard is no older. If it has noticed
-        that the cluster went back, and we never have, what we know may be of the time before, until we hear again.
+        `heard_at` is when it had heard each source, or earlier, where that is known; `restored_at` when it told that
+        the cluster had gone back; both by our clock. If it ended amid something, that is told whole once all of what we
+        have heard is no older.
         """
         with self._lock:
             heard = self._published
@@ -173,12 +170,12 @@ class Mirror:
                 if source is not None and self._sources[source] in self._known:
                     self._set(place, heard.get(place), gap=True)
             # Another release, or one with other options, has fewer sources or more.
-            theirs = [*versions, *[""] * len(self._sources)][: len(self._sources)]
-            self._told = [_Known(None, version) for version in theirs]
-            of_each = zip(self._sources, loaded.by_source(), theirs, strict=True)
-            self._floors = {source: (newest(version, items), Lag()) for source, items, version in of_each}
-            self._taken_over_at, self._is_amid = now, is_amid
-            self._is_restored = is_restored and not self._has_noticed
+            theirs = zip_longest(heard_at, versions, fillvalue=None)
+            told = (Known(at, version or "") for at, version in islice(theirs, len(self._sources)))
+            self._told = [*told, *[Known()] * len(self._sources)][: len(self._sources)]
+            of_each = zip(self._sources, loaded.by_source(), self._told, strict=True)
+            floors = {source: Known(each.heard_at, newest(each.version, items)) for source, items, each in of_each}
+            self._handover = Handover(now, floors, self._known, is_amid=is_amid, restored_at=restored_at)
 
     def restart(self) -> None:
         """Count everything that was heard as published."""
@@ -186,13 +183,15 @@ class Mirror:
             for place, item in self._all_pending():
                 self._published.set(place, item)
             self._pending = [{} for _ in self._sources]
-            self._gaps, self._floors, self._is_amid = set(), {}, False
-            self._tell({}, 0.0)
+            self._gaps, self._handover = set(), Handover()
+            self._tell(())
 
     def take(self, now: float) -> Batch:
         """Take what is pending, as far as an entry has room; it counts as published from now on."""
         with self._lock:
-            behind = self._behind()
+            behind, back = self._handover.behind(self._known)
+            for source, at in back:
+                self._went_back(source, at)
             of_each = zip(self._sources, self._pending, strict=True)
             free = chain.from_iterable(pending for source, pending in of_each if source not in behind)
             places, rows = list(islice(free, ROWS_AT_ONCE + 1)), []
@@ -205,62 +204,42 @@ class Mirror:
                 self._published.set(place, item)
                 self._gaps.discard(place)
             self.has_news = len(places) > ROWS_AT_ONCE
-            catch_up = any(now - heard_at < SILENT_SECONDS for heard_at in behind.values())
-            is_waiting = self._is_amid and catch_up and now - self._taken_over_at < BEHIND_SECONDS
-            more = self.has_news or is_waiting
+            more = self.has_news or self._handover.is_waiting(behind, now)
             if not more:
-                self._tell(behind, now)
-                self._is_amid = False
+                self._tell(behind)
+                self._handover.is_amid = False
             heard = [told.heard_at for told in self._told]
             return Batch(rows, heard, [told.version for told in self._told], list(self._published.counts), more)
 
-    def _tell(self, behind: Mapping[Source, float], now: float) -> None:
-        """Tell what is known by now; the versions stay those that others told where we are behind, or never heard.
+    def _tell(self, behind: Collection[Source]) -> None:
+        """Tell what is known by now; it stays what others told where we are behind, or never heard.
 
-        Who is behind has heard of what others told where nothing differs from it. Else only they had, and we cannot say
-        when; but later than we, where we have heard of nothing for long.
+        Who is behind has heard of what others told, too, where nothing differs from it.
         """
         each = zip(self._sources, self._all_known(), self._told, self._pending, strict=True)
         self._told = [
-            _Known(ours.heard_at, ours.version or told.version)
-            if source not in behind
-            else _Known(None if pending and behind[source] > now - BEHIND_SECONDS else ours.heard_at, told.version)
+            (told if pending else Known(_later(ours.heard_at, told.heard_at), told.version))
+            if source in behind or ours.heard_at is None
+            else Known(ours.heard_at, ours.version or told.version)
             for source, ours, told, pending in each
         ]
 
-    def _all_known(self) -> list[_Known]:
-        return [self._known.get(source, _Known()) for source in self._sources]
-
-    def _behind(self) -> Mapping[Source, float]:
-        """Of which sources what was taken over is newer than what we have heard, and when that was; see `deciding`."""
-        behind = {}
-        for source, (floor, lag) in list(self._floors.items()):
-            known = self._known.get(source)
-            if known is None or known.heard_at is None:
-                continue
-            if self._is_restored and known.heard_at <= self._taken_over_at:
-                behind[source] = known.heard_at
-                continue
-            lag.heard(known.heard_at)
-            if at_least_as_new(known.version, floor):
-                del self._floors[source]
-            elif lag.is_too_long:
-                del self._floors[source]
-                self._went_back(source, known.heard_at)
-            else:
-                behind[source] = known.heard_at
-        return behind
+    def _all_known(self) -> list[Known]:
+        return [self._known.get(source, Known()) for source in self._sources]
 
     def _went_back(self, source: Source, at: float) -> None:
         """Note that the cluster did, if this source tells: Events may be kept in a store of their own."""
         if source.essential:
             self._restores.append(at)
-            self._has_noticed = True
 
     def rows(self, bucket: int) -> list[Row]:
         """The rows of a chunk, as published."""
         with self._lock:
             return self._published.rows(bucket)
+
+
+def _later(*times: float | None) -> float | None:
+    return max((at for at in times if at is not None), default=None)
 
 
 def _counts(hidden: Object | None, now: Deployment) -> bool:

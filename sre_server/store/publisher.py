@@ -18,7 +18,7 @@ from sre_server.store.loading import Caller, Reader
 from sre_server.store.mirror import Mirror
 from sre_server.store.options import StoreOptions
 from sre_server.store.records import CHUNKS, Keys, Row, Seal
-from sre_server.store.writer import Writer, claim
+from sre_server.store.writer import Writer, claim, seconds_of
 from sre_server.telemetry.metrics import Metrics
 
 TICK_SECONDS: Final = 0.1
@@ -28,6 +28,8 @@ CHUNKS_AT_ONCE: Final = 128
 LOOK_SECONDS: Final = 0.2
 RESTORED_SECONDS: Final = 200.0
 """By then whoever leads has noticed, too, that the cluster went back, and has published it."""
+SKEW_SECONDS: Final = 5.0
+"""By so much the clocks of two watchers may differ: what one has heard counts as older than it says to the next one."""
 
 
 class Leadership(Protocol):
@@ -64,6 +66,7 @@ class Publisher:
         metrics: Metrics,
         awaited: Callable[[], Collection[object]],
         now: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
     ) -> None:
         """Publish while `leadership` has it; `identify` asks the cluster who it is.
 
@@ -76,6 +79,7 @@ class Publisher:
         self._metrics = metrics
         self._awaited = awaited
         self._now = now
+        self._wall = wall
         self._mirror = Mirror(sources)
         self._writer: Writer | None = None
         self._restored = 0
@@ -169,7 +173,7 @@ class Publisher:
         reader = Reader(store, keys, seal, self._sources, self._now)
         with suppress(StoreIncomplete, StoreForged):
             reader.head()  # what is of another scope is not claimed
-        epoch, loaded = claim(store, keys), None
+        epoch, loaded = claim(store, keys, self._wall()), None
         self._rotated_at = self._now()
         try:
             loaded = None if self._lost else reader.load()
@@ -179,14 +183,21 @@ class Publisher:
         is_told = self._writer is None and loaded is not None and (is_news or self._mirror.knows(loaded.versions))
         restored = self._mirror.restores > 0 and not is_told
         self._restored = epoch if restored else max(self._restored, loaded.restored if loaded else 0)
-        writer = Writer(keys, seal, self._sources, epoch, self._now, self._restored)
+        writer = Writer(keys, seal, self._sources, epoch, self._now, self._wall, self._restored)
         if loaded is None or restored:
             self._mirror.restart()
             writer.open(store, [self._mirror.rows(number) for number in range(CHUNKS)])
             self.log.info("publishing from the start, in epoch {epoch}", epoch=epoch)
         else:
+            now = self._now()
+            since_1970 = self._wall() - now
             self._mirror.rebase(
-                loaded.contents, loaded.versions, self._now(), is_amid=loaded.is_amid, is_restored=is_news
+                loaded.contents,
+                loaded.versions,
+                [None if at is None else at - since_1970 - SKEW_SECONDS for at in loaded.heard],
+                now,
+                is_amid=loaded.is_amid,
+                restored_at=seconds_of(loaded.restored) - since_1970,
             )
             writer.take_over(loaded.position)
             self.log.info("publishing from {at} on, in epoch {epoch}", at=loaded.position.id, epoch=epoch)

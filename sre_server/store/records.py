@@ -108,7 +108,10 @@ class Entry(Struct, frozen=True, array_like=True):
 
 
 class Head(Struct, frozen=True, array_like=True):
-    """The top of the log; `restored` is the epoch in which the cluster was last found to have gone back, or 0."""
+    """The top of the log; `restored` is the epoch in which the cluster was last found to have gone back, or 0.
+
+    `heard` is when each source was last heard, in seconds since 1970 by the watcher's clock, None where nobody knows.
+    """
 
     epoch: int
     seq: int
@@ -116,6 +119,7 @@ class Head(Struct, frozen=True, array_like=True):
     versions: Sequence[str]
     counts: Sequence[int]
     restored: int = 0
+    heard: Sequence[float | None] = ()
 
 
 class Chunk(Struct, frozen=True, array_like=True):

@@ -4,7 +4,6 @@ An append whose answer was lost may have been done, may be done later, or never:
 confirmed and lost in a failover are appended again under their ids, so that followers notice nothing.
 """
 
-import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from itertools import takewhile
@@ -44,15 +43,24 @@ class Writer:
     """Appends in one epoch; for one thread, which hands in its connection."""
 
     def __init__(
-        self, keys: Keys, seal: Seal, sources: Sequence[Source], epoch: int, now: Callable[[], float], restored: int
+        self,
+        keys: Keys,
+        seal: Seal,
+        sources: Sequence[Source],
+        epoch: int,
+        now: Callable[[], float],
+        wall: Callable[[], float],
+        restored: int,
     ) -> None:
         """Write in an epoch that was claimed; what there is to go on from, `take_over` or `open` says.
 
-        `restored` is the epoch that began last because the cluster had gone back, 0 if none is known.
+        `restored` is the epoch that began last because the cluster had gone back, 0 if none is known; `wall` tells
+        seconds since 1970.
         """
         self._keys = keys
         self._seal = seal
         self._now = now
+        self._wall = wall
         self._scope = [str(source) for source in sources if source.essential]
         self.position = Position(epoch, 0)
         self._before = self.position
@@ -114,7 +122,9 @@ class Writer:
         if again:
             # What it says of the entry before was so in a copy of the log that may be gone.
             entry = msgspec.structs.replace(entry, answered=None)
-        head = Head(position.epoch, position.seq, self._scope, entry.versions, entry.counts, self._restored)
+        since_1970 = self._wall() - self._now()
+        heard = [None if at is None else at + since_1970 for at in entry.heard]
+        head = Head(*position, self._scope, entry.versions, entry.counts, self._restored, heard)
         sealed = self._seal.close(self._keys.entry(position), entry)
         written.size = len(sealed)
         arguments: tuple[str | bytes | int, ...] = (
@@ -160,9 +170,14 @@ class Writer:
                 written.entry = msgspec.structs.replace(written.entry, rows=())
 
 
-def claim(caller: Caller, keys: Keys) -> int:
-    """Begin a reign: return an epoch that is higher than every one before.
+def claim(caller: Caller, keys: Keys, at: float) -> int:
+    """Begin a reign at a time in seconds since 1970: return an epoch that is higher than every one before.
 
     In microseconds, so that one that was claimed just before all was lost is not claimed again.
     """
-    return int(caller.call("EVAL", scripts.CLAIM, 1, keys.head, time.time_ns() // 1000))
+    return int(caller.call("EVAL", scripts.CLAIM, 1, keys.head, int(at * 1e6)))
+
+
+def seconds_of(epoch: int) -> float:
+    """Return when a reign began, in seconds since 1970, by the clock of who claimed it."""
+    return epoch / 1e6

@@ -140,6 +140,10 @@ class World:
         """Let time pass."""
         self.time += seconds
 
+    def wall(self) -> float:
+        """Tell the time of day, in seconds since 1970."""
+        return 1.8e9 + self.time
+
     def clock(self, zero: float, rate: float = 1.0) -> Callable[[], float]:
         """Make a monotonic clock."""
         return lambda: zero + self.time * rate
@@ -169,7 +173,7 @@ class Watcher:
         self.metrics = Metrics()
         self.awaited: Collection[object] = [source for source in sources if source.essential]
         self.publisher = Publisher(
-            OPTIONS, sources, lambda: "cluster", self, self.metrics, lambda: self.awaited, self.now
+            OPTIONS, sources, lambda: "cluster", self, self.metrics, lambda: self.awaited, self.now, world.wall
         )
         self._reconnect = False
 

@@ -1,10 +1,12 @@
 """Watchers that end, and others that go on, step by step, in memory: what readers are promised."""
 
+from msgspec.structs import replace
 from twisted.logger import LogLevel, capturedLogs, formatEvent
 
 from sre_server.news import Changed, Listed
 from sre_server.store import mirror
-from tests.store.memory import SOURCES, Pod, Watcher
+from sre_server.store.records import Head
+from tests.store.memory import KEYS, SEAL, SOURCES, Pod, Watcher
 from tests.store.sharing import SharingTestCase
 
 
@@ -129,6 +131,24 @@ class TakeoverTests(SharingTestCase):
         self.world.leader = standby
         self.change("web", 9, standby)
         self.rounds(2, standby)
+        self.assertEqual(self.pod.deployments(), self.world.deployments)
+
+    def test_after_an_earlier_release(self) -> None:
+        """It did not say when it had heard what: who comes waits for what nobody can vouch for, and no longer."""
+        standby = self.standby()
+        self.change("web", 9)
+        self.rounds()
+        head = self.world.redis.hashes[KEYS.head]
+        known = SEAL.open(KEYS.head, head["body"], Head)
+        self.assertEqual([at is not None for at in known.heard], [True, True, False, False])
+        head["body"] = SEAL.close(KEYS.head, replace(known, heard=()))
+        self.world.leader = standby
+        self.pod = Pod(self.world, zero=900)
+        self.rounds(10, standby)
+        self.assertFalse(self.pod.synced)
+        standby.list()
+        self.rounds(3, standby)
+        self.assertTrue(self.pod.synced)
         self.assertEqual(self.pod.deployments(), self.world.deployments)
 
     def test_nobody_leads(self) -> None:

@@ -41,7 +41,7 @@ class WriterTests(SynchronousTestCase):
     def setUp(self) -> None:
         """Begin it."""
         self.redis = CountingRedis()
-        self.writer = Writer(KEYS, SEAL, SOURCES, claim(self.redis, KEYS), lambda: 5.0, 0)
+        self.writer = Writer(KEYS, SEAL, SOURCES, claim(self.redis, KEYS, 1.8e9), lambda: 5.0, lambda: 1.8e9, 0)
         self.writer.open(self.redis, [()] * CHUNKS)
         self.kept = self.redis.kept()
         for _ in range(2):
@@ -63,7 +63,7 @@ class WriterTests(SynchronousTestCase):
 
     def test_another_reign(self) -> None:
         """Once another watcher has begun one, this one can neither append nor go on after a broken connection."""
-        epoch = claim(self.redis, KEYS)
+        epoch = claim(self.redis, KEYS, 1.8e9)
         self.assertEqual(str(self.assertRaises(StoreFenced, self.append)), "Another watcher publishes now.")
         error = self.assertRaises(StoreFenced, self.writer.reconcile, self.redis)
         self.assertEqual(str(error), f"Another watcher publishes now, in epoch {epoch}.")
@@ -137,7 +137,7 @@ class CycleTests(SynchronousTestCase):
         self.redis.lose_answer = True
         self.leads_for(3)
         self.assertRaises(StoreUnreachable, self.watcher.publisher.cycle, lambda: None)
-        claim(self.redis, KEYS)
+        claim(self.redis, KEYS, 1.8e9)
         self.leads_for(3)
         self.assertRaises(StoreFenced, self.watcher.publisher.cycle, lambda: None)
         self.leads_for(3)
