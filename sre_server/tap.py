@@ -6,6 +6,7 @@ from typing import cast
 from twisted.application.service import IService, Service
 from twisted.logger import Logger
 
+from sre_server import __version__
 from sre_server.api.factory import Guards, make_api, make_ops_site
 from sre_server.api.health import Health
 from sre_server.api.writing import author_of
@@ -61,7 +62,9 @@ def make_service(config: ServerConfig, tls: ServerTLS, reactor: IServerReactor, 
     Raises SystemExit with one line for an endpoint string that Twisted does not understand, or an audit log that
     cannot be opened.
     """
-    metrics = Metrics((Role.API if config.sharing else Role.ALL).value)
+    role = Role.API if config.sharing else Role.ALL
+    _announce(config, role)
+    metrics = Metrics(role.value)
     metrics.max_staleness.set(config.max_staleness)
     sources = [*config.sources, *config.beside]
     cache = ClusterCache(time.monotonic, config.sources, config.max_staleness)
@@ -170,6 +173,7 @@ def make_service(config: ServerConfig, tls: ServerTLS, reactor: IServerReactor, 
 
 def make_watcher(config: ServerConfig, sharing: Sharing, reactor: IServerReactor) -> Service:
     """Compose a watcher: the feed fills a cache, whose news the publisher shares while the Lease is this process's."""
+    _announce(config, Role.WATCHER)
     metrics, sources = Metrics(Role.WATCHER.value), [*config.sources, *config.beside]
     metrics.max_staleness.set(config.max_staleness)
     cache = ClusterCache(time.monotonic, config.sources, config.max_staleness)
@@ -226,6 +230,18 @@ def make_watcher(config: ServerConfig, sharing: Sharing, reactor: IServerReactor
         Unreadiness(health),
     ]
     return OrderedServices(reactor, services)
+
+
+def _announce(config: ServerConfig, role: Role) -> None:
+    """Say in the log what this is, and of which cluster."""
+    log.info(
+        "sre-server {version}: role {role}, cluster {cluster}, {namespaces}, authorization {authorization}",
+        version=__version__,
+        role=role.value,
+        cluster=" ".join(filter(None, [config.cluster.value, config.context])),
+        namespaces=f"namespaces {', '.join(config.namespaces)}" if config.namespaces else "all namespaces",
+        authorization="none, as no client is served" if role is Role.WATCHER else config.authorization.value,
+    )
 
 
 def _ops_port(config: ServerConfig, reactor: IServerReactor, site: APISite) -> list[Service]:

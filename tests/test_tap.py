@@ -5,11 +5,12 @@ from typing import cast
 
 from msgspec.structs import replace
 from twisted.application.service import IService
+from twisted.logger import capturedLogs, formatEvent
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from sre_server import tap
+from sre_server import __version__, tap
 from sre_server.cluster.probing import ReviewProbe
 from sre_server.daemon.clusters import IServerReactor
 from sre_server.daemon.config import Authorization, ClusterKind
@@ -93,7 +94,9 @@ class MakeServiceTests(SynchronousTestCase):
         assert options.config.sharing is not None
         self.assertIsNone(options.tls)
         reactor = cast("IServerReactor", self.reactor)
-        made = tap.make_watcher(options.config, options.config.sharing, reactor)
+        with capturedLogs() as events:
+            made = tap.make_watcher(options.config, options.config.sharing, reactor)
+        self.assertIn(": role watcher, cluster kubeconfig, namespaces shop, authorization none", formatEvent(events[0]))
         assert isinstance(made, OrderedServices)
         names = [type(service).__name__ for service in made._services]
         feeds = ["Feed"] * 3
@@ -148,9 +151,17 @@ class MakeServiceTests(SynchronousTestCase):
             services = self.make(authorization=authorization)._services
             self.assertEqual(sum(isinstance(service, ReviewProbe) for service in services), probes)
 
+    def test_what_it_is(self) -> None:
+        """The log begins with the version, the role, the cluster, the namespaces and who decides."""
+        for namespaces, which in (((), "all namespaces"), (("a", "b"), "namespaces a, b")):
+            with capturedLogs() as events:
+                self.make(namespaces=namespaces, authorization=Authorization.KUBERNETES)
+            line = f"sre-server {__version__}: role all, cluster kubeconfig, {which}, authorization kubernetes"
+            self.assertEqual(formatEvent(events[0]), line)
+
     def test_endpoints_that_are_none(self) -> None:
         """A string that is no endpoint ends the process with one line: the option, the value, and what it should be."""
-        kinds, tcp = "its kind is one of tcp, tcp6, unix, systemd, haproxy", "after tcp comes :PORT, and perhaps"
+        kinds, tcp = "its kind is one of tcp, tcp6, unix, systemd", "after tcp comes :PORT, and perhaps"
         for text, reason in {
             "": kinds,
             "8443": kinds,
@@ -165,7 +176,7 @@ class MakeServiceTests(SynchronousTestCase):
             "tcp:8443:interface=::1": tcp,
             "unix": "after unix comes :PATH",
             "systemd:domain=INET:index=0": "after systemd comes :domain=INET:index=0",
-            "haproxy:tcp:x": "after haproxy comes :tcp:PORT",
+            "haproxy:tcp:8443": kinds,
         }.items():
             for name, keywords in (("--listen", {"listen": text}), ("--ops-listen", {"ops_listen": text})):
                 line = str(self.assertRaises(SystemExit, self.make, **keywords).code)

@@ -76,9 +76,10 @@ def _fields(request: APIRequest, shape: str, keys: list[str]) -> dict[str, objec
     if not _is_json(request.getHeader(b"content-type")) or request.getHeader(b"content-encoding"):
         raise UnsupportedMediaType("The body must be plain UTF-8 JSON, sent with 'Content-Type: application/json'.")
     try:
-        pairs = json.loads(request.content.read().decode("utf-8"), object_pairs_hook=_Pairs)
+        body = request.content.read()
+        pairs = json.loads(body.decode("utf-8"), object_pairs_hook=_Pairs)
     except (ValueError, RecursionError) as error:
-        raise Malformed(f"{shape}; this is not JSON.") from error
+        raise Malformed(f"{shape}; {'this is not JSON' if body else 'there is none'}.") from error
     if not isinstance(pairs, _Pairs):
         raise Malformed(f"{shape}; here it is no object.")
     given = [key for key, _ in pairs]

@@ -17,7 +17,7 @@ from sre_server.cache import ClusterCache
 from sre_server.day.autoscalers import Autoscalers
 from sre_server.day.ending import Account, Begin, End, Ended
 from sre_server.day.owners import setter_of
-from sre_server.day.temporary import Note
+from sre_server.day.temporary import Note, shown_time
 from sre_server.model import Guards
 from sre_server.security.audit import AuditLog, Entry, Record, timestamp
 from sre_server.telemetry.metrics import Metrics
@@ -87,9 +87,10 @@ class Ends:
             self._metrics.temporary_superseded.inc()
             rule = ", ".join(filter(None, [f"by {self.setter(note, ended.replicas)}", how_late]))
         _log.info(
-            "temporary count of {note.namespace}/{note.name}: {note.count} until {note.until}, then {note.original}: "
+            "temporary count of {note.namespace}/{note.name}: {note.count} until {until}, then {note.original}: "
             "{end}, the count is {replicas}{rule}",
             note=note,
+            until=shown_time(note.until),
             end=ended.end.value,
             replicas=ended.replicas,
             rule=f" ({rule})" if rule else "",

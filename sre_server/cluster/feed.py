@@ -143,7 +143,7 @@ class Feed(Service):
                 self._ended(type(error).__name__)
                 if isinstance(error, Expired | Silent) and not hurried:
                     failures, hurried = 0, True
-                    self.log.info("{source}: {error} A list follows.", source=cycle.source, error=error)
+                    self.log.info("{source}: {error} A list follows.", source=cycle.source, error=sentence(str(error)))
                 else:
                     failures = 1 if took >= HEALTHY_SECONDS else failures + 1
                     delay = self._delay_after(cycle.source, error, failures)

@@ -20,7 +20,14 @@ from sre_server.cluster.refusals import UNKNOWN, explain
 from sre_server.cluster.single import decode_scale
 from sre_server.cluster.transport import STATUS_BYTES, Transport
 from sre_server.cluster.workers import Bounds, ConnectedWorkers
-from sre_server.errors import AdmissionRefused, BadAnswer, ClusterBroke, ClusterTimedOut, SreServerError
+from sre_server.errors import (
+    AdmissionRefused,
+    BadAnswer,
+    ClusterBroke,
+    ClusterTimedOut,
+    ClusterUnreachable,
+    SreServerError,
+)
 from sre_server.model import Expected, State, Written
 
 FIELD_MANAGER: Final = "sre-server"
@@ -55,6 +62,8 @@ def set_replicas(
             if reply.status == 200:
                 return Written(decode_scale(answer), warnings)
             said = decode_status(answer)
+    except ClusterUnreachable as error:
+        raise type(error)(f"{error} Nothing was changed.") from error
     except ClusterTimedOut as error:
         raise ClusterTimedOut(f"{error} {UNKNOWN}") from error
     except (ClusterBroke, BadAnswer) as error:

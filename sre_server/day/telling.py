@@ -74,7 +74,7 @@ class ChangeLog(Service):
     def _log(self, change: CountChange) -> None:
         author = change.author
         self.log.info(
-            "count changed: {namespace}/{deployment} from {before} to {after} by {who}{hidden}",
+            "count changed: {namespace}/{deployment} from {before} to {after} {who}{hidden}",
             event=EVENT,
             namespace=change.namespace,
             deployment=change.deployment,
@@ -85,9 +85,13 @@ class ChangeLog(Service):
             gap=change.gap,
             request_id=author.request_id if author else None,
             because=author.reason if author else None,
-            who=f"{change.by} through {change.program}" if author else change.program,
+            who=f"by {change.by} through {change.program}" if author else _by(change.program),
             hidden=", perhaps in several steps" if change.gap else "",
         )
+
+
+def _by(program: str) -> str:
+    return program if program == THROUGH_SCALE else f"by {program}"
 
 
 def _kind(program: str) -> str:

@@ -1,8 +1,10 @@
 """A site at an endpoint, as a service: it listens before privileges are shed, and drains when it is stopped."""
 
+import os
 from typing import Final, cast
 
 from twisted.application.service import Service
+from twisted.internet.address import UNIXAddress
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
@@ -22,9 +24,11 @@ _FORMS: Final = {
     "tcp6": _TCP,
     "unix": ":PATH, and perhaps :mode=660, :backlog=NUMBER or :lockfile=0",
     "systemd": ":domain=INET:index=0, where the unit has a socket of that index",
-    "haproxy": ":tcp:PORT, or another one of these",
 }
-"""What stands in an endpoint's string after its kind; Twisted's other kinds are not for a server of ours."""
+"""What stands in an endpoint's string after its kind; Twisted's other kinds are not for a server of ours.
+
+Not `haproxy`, as the limits are asked before the header is there that names the client's address.
+"""
 
 
 def endpoint_of(reactor: IReactorTime, description: str, option: str) -> IStreamServerEndpoint:
@@ -69,6 +73,8 @@ class SiteService(Service):
         self._port = port
         host = port.getHost()
         where = server_text(getattr(host, "host", ""), getattr(host, "port", host))
+        if isinstance(host, UNIXAddress) and host.name:
+            where = os.fsdecode(host.name)
         self.log.info("{what}: listening on {where}", what=self._what, where=where)
 
     def stopService(self) -> Deferred[None]:

@@ -4,6 +4,7 @@ from datetime import timedelta
 
 from msgspec.structs import replace
 from twisted.internet.defer import Deferred
+from twisted.logger import capturedLogs, formatEvent
 
 from sre_server.day.ending import Overtaken
 from sre_server.errors import ClusterUnreachable, Unavailable
@@ -21,7 +22,10 @@ class EndTests(TemporaryTestCase):
         self.server.told.clear()
         self.pass_time(55)
         self.assertEqual(self.present["web"].replicas, 20)
-        self.pass_time(8)
+        with capturedLogs() as events:
+            self.pass_time(8)
+        (ended,) = [text for text in map(formatEvent, events) if text.startswith("temporary count of")]
+        self.assertRegex(ended, r"^temporary count of shop/web: 20 until \S+T\S+Z, then 3: changed, the count is 3$")
         self.assertEqual((self.present["web"].replicas, self.data), (3, {}))
         line = self.server.audit.records[-1]
         self.assertEqual((line.action, line.identity, line.reason, line.rule), ("revert", "alice", "sale", None))

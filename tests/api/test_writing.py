@@ -120,6 +120,8 @@ class BodyTests(SynchronousTestCase):
             b'{"replicas":5,"a":1,"b":1,"c":1,"d":1}': '"a", "b", "c": unknown',
             b'{"replicas":5,"replicas":5}': '"replicas": there more than once',
             b"[]": "here it is no object",
+            b"{": "this is not JSON",
+            b"": "there is none",
             b'{"replicas":5,"for":"1h"}': '"for": unknown; a count for a time goes to .../temporary',
         }.items():
             for method, path in (("PUT", REPLICAS), ("POST", "/deployments/shop/web/plan")):

@@ -4,7 +4,7 @@ import random
 from collections.abc import Callable
 from itertools import pairwise
 
-from twisted.logger import LogLevel, capturedLogs
+from twisted.logger import LogLevel, capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from sre_server.cluster.feed import backoff
@@ -220,7 +220,9 @@ class LoopTests(FeedTestCase):
             cycle = FakeCycle()
             cycle.outcome = lambda emit, left=outcomes: run(next(left), emit)
             self.start(cycle)
-            self.assertEqual(self.starts_within(7, cycle), [0.0, 0.8, 2.4, 5.6, 5.6, 6.4])
+            with capturedLogs() as events:
+                self.assertEqual(self.starts_within(7, cycle), [0.0, 0.8, 2.4, 5.6, 5.6, 6.4])
+            self.assertIn(f"{cycle.source}: {error}. A list follows.", [formatEvent(event) for event in events])
 
     def test_lists_do_not_follow_over_and_over(self) -> None:
         """A cluster that calls too old what it has just told is failing: one list at once, and then the waits grow."""

@@ -13,6 +13,7 @@ from sre_server.errors import (
     ClusterError,
     ClusterTimedOut,
     ClusterUnreachable,
+    CredentialsError,
     Unavailable,
 )
 from sre_server.model import Expected, Guards, State, Written
@@ -89,9 +90,10 @@ class SetReplicasTests(ScalingTestCase):
         self.assertEqual(self.write(warned), Written(WRITTEN, ['299 - "mind"']))
 
     def test_unreachable(self) -> None:
-        """A request that was never sent changed nothing, and the error does not say otherwise."""
-        error = self.write_fails(ClusterUnreachable, ClusterUnreachable("The cluster cannot be reached."))
-        self.assertNotIn("unknown", str(error))
+        """A request that was never sent changed nothing, and the error says so, whatever kept it."""
+        for kind in (ClusterUnreachable, CredentialsError):
+            error = self.write_fails(kind, kind("The cluster cannot be reached."))
+            self.assertEqual(str(error), "The cluster cannot be reached. Nothing was changed.")
 
     def test_timed_out(self) -> None:
         """Without an answer in time the outcome is unknown, and the error says so."""

@@ -49,6 +49,12 @@ class ChangeLogTests(SynchronousTestCase):
         self.assertIn("count changed: shop/web from 3 to 0 by alice through sre-server\n", as_text(line) or "")
         self.assertEqual(len(self.logged()), 1)
 
+    def test_who_is_not_known(self) -> None:
+        """What is known of a 0 that was set through /scale is how it was set."""
+        self.changes.note(change(THROUGH_SCALE))
+        (line,) = self.logged()
+        self.assertIn("from 3 to 0 through /scale, program unknown\n", as_text(line) or "")
+
     def test_fields(self) -> None:
         """In JSON every part is a field of its own, null where it is not known."""
         self.changes.note(change(gap=True))

@@ -1,6 +1,6 @@
 """A site at an endpoint, as a service, on a clock that the test moves and a port that it closes."""
 
-from twisted.internet.address import IPv4Address
+from twisted.internet.address import IPv4Address, UNIXAddress
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IAddress, IListeningPort, IProtocolFactory, IStreamServerEndpoint
@@ -26,6 +26,7 @@ class FakePort:
     def __init__(self) -> None:
         self.closing = Deferred[None]()
         self.asked_to_close = False
+        self.host: IAddress = IPv4Address("TCP", "192.0.2.1", 8443)
 
     def startListening(self) -> None:
         """Listen already."""
@@ -37,7 +38,7 @@ class FakePort:
 
     def getHost(self) -> IAddress:
         """Be somewhere."""
-        return IPv4Address("TCP", "192.0.2.1", 8443)
+        return self.host
 
 
 @implementer(IStreamServerEndpoint)
@@ -70,8 +71,11 @@ class SiteServiceTests(SynchronousTestCase):
         self.assertEqual(self.endpoint.factories, [])
         with capturedLogs() as events:
             self.service.privilegedStartService()
-        self.assertEqual(self.endpoint.factories, [self.server.site])
-        self.assertEqual([formatEvent(event) for event in events], ["API: listening on 192.0.2.1:8443"])
+            self.assertEqual(self.endpoint.factories, [self.server.site])
+            self.port.host = UNIXAddress(b"/run/sre.sock")
+            self.service.privilegedStartService()
+        texts = [formatEvent(event) for event in events]
+        self.assertEqual(texts, ["API: listening on 192.0.2.1:8443", "API: listening on /run/sre.sock"])
 
     def test_what_cannot_be_listened_at_ends_the_process_with_one_line(self) -> None:
         """The line names the option, its value and the reason, whatever Twisted and Python make of it."""
