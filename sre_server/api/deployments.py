@@ -16,12 +16,13 @@ from sre_server.api.gate import Gate, now_or_later
 from sre_server.api.judging import Wanted
 from sre_server.api.lists import ListBodies
 from sre_server.api.newness import Newness
+from sre_server.api.noted import TemporaryBodies, shown
 from sre_server.api.picture import Pictures
 from sre_server.api.planning import Planner
 from sre_server.api.routes import Read, count_route, list_route, read_route, write_route
 from sre_server.api.routing import json_app, json_route
 from sre_server.api.statuses import FAMILY_A
-from sre_server.api.temporary import TemporaryCounts, shown
+from sre_server.api.temporary import TemporaryCounts
 from sre_server.api.waiting import Waiting
 from sre_server.api.writing import Writer
 from sre_server.cache import ClusterCache
@@ -48,6 +49,7 @@ class DeploymentsAPI:
         names: ListBodies,
         pictures: Pictures,
         waiting: Waiting,
+        noted: TemporaryBodies,
         temporary: TemporaryCounts,
         changes: ChangeBodies,
         planner: Planner,
@@ -58,6 +60,7 @@ class DeploymentsAPI:
         self._writer = writer
         self._names = names
         self._pictures = pictures
+        self._noted = noted
         self._temporary = temporary
         self._waiting = waiting
         self.hold = waiting.hold
@@ -122,12 +125,12 @@ class DeploymentsAPI:
     @list_route(_app, reads, "/temporary")
     def temporary_counts(self, view: View) -> Body:
         """`GET /temporary`: all temporary counts."""
-        return self._temporary.all(view)
+        return self._noted.all(view)
 
     @read_route(_app, reads, "/deployments/<namespace:namespace>/<deployment:name>/temporary")
     def temporary(self, namespace: str, name: str) -> Body:
         """`GET /deployments/{ns}/{name}/temporary`: the temporary count, and its end."""
-        return self._temporary.one(namespace, name)
+        return self._noted.one(namespace, name)
 
     @write_route(_app, "/deployments/<namespace:namespace>/<deployment:name>/temporary")
     async def set_temporary(self, permitted: Permitted) -> object:

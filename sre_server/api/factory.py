@@ -19,6 +19,7 @@ from sre_server.api.lists import ListBodies, counts_in, names_in
 from sre_server.api.metrics import MetricsAPI
 from sre_server.api.namespaces import NamespacesAPI
 from sre_server.api.newness import Newness
+from sre_server.api.noted import TemporaryBodies
 from sre_server.api.openapi import OpenAPI
 from sre_server.api.picture import Pictures
 from sre_server.api.planning import Planner, Surveyor
@@ -145,8 +146,9 @@ def make_api(
         setting = Setting(day.temporaries, swap)
         endings = Endings(reactor, day.temporaries, swap, scale, look, wall)
         returning = Returning(reactor, day.temporaries, endings, ends.on_time, wall)
+    noted = TemporaryBodies(cache, day.temporaries)
     temporary = TemporaryCounts(cache, day.temporaries, judge, ends, setting, returning, wall)
-    planner = Planner(cache, day, judge, guards.guardrails, surveyor, temporary.said)
+    planner = Planner(cache, day, judge, guards.guardrails, surveyor, noted.said)
 
     def all_warnings() -> list[str]:
         return [*warnings(), *day.temporaries.warnings()]
@@ -158,7 +160,7 @@ def make_api(
     pictures, changes = Pictures(cache, day), ChangeBodies(cache, day.changes, slices)
     waiting = Waiting(reactor, cache, day, metrics, look_at_pods)
     family_a = DeploymentsAPI(
-        cache, gate_a, newness, writer(FAMILY_A, gate_a), names, pictures, waiting, temporary, changes, planner
+        cache, gate_a, newness, writer(FAMILY_A, gate_a), names, pictures, waiting, noted, temporary, changes, planner
     )
     family_b = NamespacesAPI(cache, gate_b, newness, writer(FAMILY_B, gate_b), names, counts)
     deployments = family_a.resource()

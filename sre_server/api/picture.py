@@ -6,7 +6,7 @@ import msgspec
 
 from sre_server.api.bodies import Body, digest_of, digest_tag
 from sre_server.api.changes import shown
-from sre_server.api.temporary import shown as temporary_shown
+from sre_server.api.noted import shown as temporary_shown
 from sre_server.cache import ClusterCache
 from sre_server.day.factory import Day
 from sre_server.day.owners import AUTOSCALER, managed_by

@@ -1,20 +1,20 @@
-"""Temporary counts as clients set, see and end them."""
+"""Temporary counts as clients set and end them; `noted` has what they see of them."""
 
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
-import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
 from sre_server.api.asked import Permitted
-from sre_server.api.bodies import Body, digest_of, digest_tag, warning
+from sre_server.api.bodies import warning
 from sre_server.api.conditional import Conditions
 from sre_server.api.counts import temporary_in_body
 from sre_server.api.ends import REVERT, Ends
 from sre_server.api.judging import Judge, Wanted
+from sre_server.api.noted import no_temporary
 from sre_server.api.writing import Writer, conclude, shielded
 from sre_server.cache import ClusterCache
 from sre_server.day.ending import Account, End, Overtaken
@@ -25,13 +25,11 @@ from sre_server.errors import (
     Conflict,
     GuardrailRefused,
     NotFound,
-    NotTemporary,
     SreServerError,
     TooManyRequests,
     Unavailable,
 )
 from sre_server.model import Deployment, State, Written
-from sre_server.security.authorization import View
 from sre_server.security.guardrails import CONFIRMATIONS
 
 MOST: Final = 1000
@@ -39,7 +37,6 @@ MOST_OF_A_CLIENT: Final = 100
 MOST_BYTES: Final = 700_000
 """A ConfigMap has at most 1 MiB, and claims need room, too."""
 RETRY_SECONDS: Final = 60
-SUPERSEDED: Final = "superseded"
 
 
 class _AsSeen(Conditions, frozen=True):
@@ -67,7 +64,7 @@ class Set(Struct, frozen=True):
 
 
 class TemporaryCounts:
-    """Sets, shows and ends them; `setting` and `returning` are None where there is no place to note them."""
+    """Sets and ends them; `setting` and `returning` are None where there is no place to note them."""
 
     def __init__(
         self,
@@ -93,39 +90,6 @@ class TemporaryCounts:
         if self._setting is None or self._returning is None:
             raise Unavailable("This process keeps no temporary counts.", RETRY_SECONDS)
         return self._setting, self._returning
-
-    # What is read.
-
-    def one(self, namespace: str, name: str) -> Body:
-        """`GET /deployments/{ns}/{name}/temporary`; raises NotTemporary if there is none."""
-        self._temporaries.check()
-        deployment = self._cache.deployment(namespace, name)
-        known = self._temporaries.of(deployment.uid)
-        if known is None:
-            raise _none(namespace, name)
-        return _body(_placed(known.note, deployment))
-
-    def all(self, view: View) -> Body:
-        """`GET /temporary`: those of the Deployments that a client may read, in the order in which they end."""
-        self._temporaries.check()
-        listed = []
-        for uid, known in self._temporaries:
-            deployment = self._cache.find(known.note.namespace, known.note.name)
-            if deployment is not None and deployment.uid == uid and _sees(view, deployment):
-                listed.append((known.note, deployment))
-        listed.sort(key=lambda each: (each[0].until, each[0].namespace, each[0].name))
-        return _body({"temporary": [_placed(*each) for each in listed]})
-
-    def said(self, namespace: str, name: str) -> str | None:
-        """Say in words which temporary count a Deployment has; None if it has none, or none that is known."""
-        deployment = self._cache.find(namespace, name)
-        known = self._temporaries.of(deployment.uid) if deployment is not None else None
-        if deployment is None or known is None or _state(known.note, deployment.replicas) == SUPERSEDED:
-            return None
-        note = known.note
-        return f"{note.count} until {shown_time(note.until)}, then {note.original} again, set by {note.author}"
-
-    # What is written.
 
     async def set(self, permitted: Permitted, writer: Writer) -> Set:
         """Set a count for a time, or extend the time; `writer` writes it.
@@ -215,7 +179,7 @@ class TemporaryCounts:
         state = await self._judge.state(wanted)
         known = self._temporaries.of(state.uid)
         if known is None:
-            raise _none(namespace, name)
+            raise no_temporary(namespace, name)
         tell, may = self._ends.asked_for(permitted), partial(writer.permit_again, permitted, has_line=True)
         is_told = False
 
@@ -255,41 +219,3 @@ class TemporaryCounts:
             pass
         text = f"the temporary count is still noted: {known.note.original} may come back {shown_time(known.note.until)}"
         return [warning(text).decode()]
-
-
-def shown(note: Note, replicas: int) -> dict[str, Any]:
-    """Draw a temporary count, but for the Deployment that has it, whose count is `replicas` now."""
-    return {
-        "replicas": note.count,
-        "original": note.original,
-        "until": shown_time(note.until),
-        "by": note.author,
-        "reason": note.reason,
-        "state": _state(note, replicas),
-    }
-
-
-def _state(note: Note, replicas: int) -> str:
-    if note.claim:
-        return "returning"
-    if note.before is not None:
-        return "unconfirmed"
-    return "in force" if replicas == note.count else SUPERSEDED
-
-
-def _placed(note: Note, deployment: Deployment) -> dict[str, Any]:
-    return {"namespace": note.namespace, "deployment": note.name, **shown(note, deployment.replicas)}
-
-
-def _none(namespace: str, name: str) -> NotTemporary:
-    return NotTemporary(f"The Deployment '{name}' in the namespace '{namespace}' has no temporary count.")
-
-
-def _sees(view: View, deployment: Deployment) -> bool:
-    extent = view.extent(deployment.namespace)
-    return extent is not None and (extent.allows is None or extent.allows(deployment.name))
-
-
-def _body(drawn: dict[str, Any]) -> Body:
-    data = msgspec.json.encode(drawn) + b"\n"
-    return Body(data, digest_tag(digest_of(data)))
