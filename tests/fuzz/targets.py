@@ -196,7 +196,7 @@ def targets() -> Mapping[str, Target]:
     records: list[Entry | Head | Chunk] = [
         entry,
         Chunk((7, 8), rows),
-        Head(1, 2, ["namespaces", "deployments"], ["7", "7"], [1, 1]),
+        Head(1, 2, ["namespaces", "deployments"], ["7", "7"], [1, 1], 1, [1.8e9, None]),
     ]
     lines = [event_line(kind, item) for kind in ("ADDED", "MODIFIED", "DELETED") for item in objects]
     lines += [bookmark_line("77", initial_events_end=True), error_line(410, "Expired", "too old")]
