@@ -218,9 +218,9 @@ class Mirror:
         """
         each = zip(self._sources, self._all_known(), self._told, self._pending, strict=True)
         self._told = [
-            (told if pending else Known(_later(ours.heard_at, told.heard_at), told.version))
-            if source in behind or ours.heard_at is None
-            else Known(ours.heard_at, ours.version or told.version)
+            told
+            if ours.heard_at is None or (source in behind and pending)
+            else Known(ours.heard_at, told.version if source in behind else ours.version or told.version)
             for source, ours, told, pending in each
         ]
 
@@ -236,10 +236,6 @@ class Mirror:
         """The rows of a chunk, as published."""
         with self._lock:
             return self._published.rows(bucket)
-
-
-def _later(*times: float | None) -> float | None:
-    return max((at for at in times if at is not None), default=None)
 
 
 def _counts(hidden: Object | None, now: Deployment) -> bool:
