@@ -118,8 +118,11 @@ def make_service(config: ServerConfig, tls: ServerTLS, reactor: IServerReactor, 
         observer.refresh()
         observe_trust(metrics, tls)
 
+    room = raise_descriptor_limit(config.max_connections)
+    if room < config.max_connections:
+        log.warn("the limit on file descriptors leaves room for {room} connections at a time", room=room)
     connections = ConnectionLimits(
-        raise_descriptor_limit(config.max_connections),
+        room,
         config.max_connections_per_address,
         config.max_connections_per_identity,
         config.handshake_rate,

@@ -5,7 +5,7 @@ from typing import cast
 
 from msgspec.structs import replace
 from twisted.application.service import IService
-from twisted.logger import capturedLogs, formatEvent
+from twisted.logger import LogLevel, capturedLogs, formatEvent
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
@@ -158,6 +158,16 @@ class MakeServiceTests(SynchronousTestCase):
                 self.make(namespaces=namespaces, authorization=Authorization.KUBERNETES)
             line = f"sre-server {__version__}: role all, cluster kubeconfig, {which}, authorization kubernetes"
             self.assertEqual(formatEvent(events[0]), line)
+
+    def test_too_few_descriptors(self) -> None:
+        """Where the system has room for fewer connections than asked for, the log says for how many."""
+        for room, lines in ((512, 1), (4096, 0)):
+            self.patch(tap, "raise_descriptor_limit", lambda _, room=room: room)
+            with capturedLogs() as events:
+                self.make()
+            told = [event for event in events if event["log_level"] is LogLevel.warn]
+            expected = ["the limit on file descriptors leaves room for 512 connections at a time"] * lines
+            self.assertEqual([formatEvent(event) for event in told], expected)
 
     def test_endpoints_that_are_none(self) -> None:
         """A string that is no endpoint ends the process with one line: the option, the value, and what it should be."""

@@ -128,10 +128,9 @@ class Options(UsageOptions):
         for name in ("tls-certificate", "tls-private-key", "tls-client-ca"):
             if not self[name] and role is not Role.WATCHER:
                 raise UsageError(f"--{name} is required")
-        if self["system-names"] not in ("refuse", "pass"):
-            raise UsageError(f"--system-names is refuse or pass, not '{self['system-names']}'")
-        if self["log-format"] not in ("text", "json"):
-            raise UsageError(f"--log-format is text or json, not '{self['log-format']}'")
+        for name, *words in (("system-names", "refuse", "pass"), ("log-format", "text", "json")):
+            if self[name] not in words:
+                raise UsageError(f"--{name} is {' or '.join(words)}, not '{self[name]}'")
         try:
             self.config = self._config(role)
             self.tls = ServerTLS(self.config.tls) if self.config.tls is not None else None
@@ -139,10 +138,15 @@ class Options(UsageOptions):
         except (TLSFilesError, CredentialsError, DocumentError) as error:
             raise UsageError(str(error)) from error
         if self.parent is not None:
-            logfile = self.parent.get("logfile")
-            if logfile and self.config.audit_log == str(Path(logfile).absolute()):
-                raise UsageError(f"--audit-log: '{logfile}' is the file of the log, which would overwrite it")
+            self._check_audit_log(self.parent)
             self._choose_logger(self.parent)
+
+    def _check_audit_log(self, twistd: UsageOptions) -> None:
+        logfile = twistd.get("logfile")
+        if logfile and self.config.audit_log == str(Path(logfile).absolute()):
+            raise UsageError(f"--audit-log: '{logfile}' is the file of the log, which would overwrite it")
+        if self.config.audit_log == "-" and not twistd.get("nodaemon"):
+            raise UsageError("--audit-log=- is lost in the background: run twistd with -n, or name a file")
 
     def _choose_logger(self, twistd: UsageOptions) -> None:
         """Let twistd log through an observer of ours, unless the user named one, or wants plain text in syslog.

@@ -45,6 +45,10 @@ def endpoint_of(reactor: IReactorTime, description: str, option: str) -> IStream
     raise SystemExit(f"sre-server: {option}: '{description}' is not an endpoint such as tcp:8443: {problem}{hint}")
 
 
+class _CannotListen(SystemExit, Exception):
+    """The end of the process; an Exception, too, as else a twistd that went into the background waits for ever."""
+
+
 class SiteService(Service):
     """Serves a site at an endpoint; one that cannot be bound ends the process with a line on what was `asked` for."""
 
@@ -67,7 +71,7 @@ class SiteService(Service):
         self._endpoint.listen(self._site).addCallbacks(self._listening, problems.append)
         if problems:
             problems[0].trap(CannotListenError, OSError, OverflowError, UnicodeError)  # what it comes to in Python
-            raise SystemExit(f"sre-server: {self._asked} cannot be listened at: {_reason(problems[0].value)}")
+            raise _CannotListen(f"sre-server: {self._asked} cannot be listened at: {_reason(problems[0].value)}")
 
     def _listening(self, port: IListeningPort) -> None:
         self._port = port

@@ -190,6 +190,20 @@ class ValueTests(OptionsTests):
             parent.postOptions()
             self.assertEqual(callable(parent["logger"]), expected, (log_format, chosen))
 
+    def test_an_audit_log_in_the_background(self) -> None:
+        """A twistd that goes there has no standard output: no line, no write, so this is refused."""
+        for nodaemon, refused in ((0, True), (1, False)):
+            parsed = Options({})
+            parsed.parent = UsageOptions()
+            parsed.parent.update({"logfile": None, "nodaemon": nodaemon, "logger": None})
+            arguments = self.arguments("--cluster=simulated", "--audit-log=-")
+            if refused:
+                ended = self.assertRaises(SystemExit, parsed.parseOptions, arguments)
+                problem = "--audit-log=- is lost in the background: run twistd with -n, or name a file"
+                self.assertEqual(str(ended.code), f"sre-server: {problem}")
+            else:
+                parsed.parseOptions(arguments)
+
     def test_one_file_for_two_logs(self) -> None:
         """The audit log and the log would overwrite each other's lines in one file; on stdout they do not."""
         folder = temporary_folder(self)

@@ -37,10 +37,10 @@ class Answer(NamedTuple):
     json: Any
 
 
-def twistd(*arguments: str, script: Path | None = None) -> list[str]:
+def twistd(*arguments: str, script: Path | None = None, run: Sequence[str] = ("-n", "--pidfile=")) -> list[str]:
     """Return the command line of `twistd -n --pidfile= ...`: the script given, or this interpreter's own twistd."""
     program = [str(script)] if script else [sys.executable, "-c", _TWISTD]
-    return [*program, "-n", "--pidfile=", *arguments]
+    return [*program, *run, *arguments]
 
 
 def environment(extra: Mapping[str, str] | None = None, *, checkout: bool = True) -> dict[str, str]:

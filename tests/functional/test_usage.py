@@ -98,6 +98,28 @@ class UsageTests(SynchronousTestCase):
                 expected = f"{option}: 'tcp:{port}:interface=127.0.0.1' cannot be listened at: Address already in use"
                 self.assertIn(expected, line)
 
+    def test_port_in_use_in_the_background(self) -> None:
+        """The command of a twistd that goes into the background ends, too, says what, and leaves no pidfile behind."""
+        pidfile = self.folder / "twistd.pid"
+        files = {"certificate": self.pair.certificate, "private-key": self.pair.key, "client-ca": self.authority.file}
+        options = ["--cluster=simulated", *(f"--tls-{name}={path}" for name, path in files.items())]
+        run = [f"--pidfile={pidfile}", f"--logfile={self.folder / 'twistd.log'}"]
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            listen = f"--listen=tcp:{taken.getsockname()[1]}:interface=127.0.0.1"
+            ended = subprocess.run(
+                twistd("sre-server", *options, listen, run=run),
+                env=environment({"HOME": str(self.folder)}),
+                cwd=self.folder,
+                capture_output=True,
+                text=True,
+                timeout=60,
+                check=False,
+            )
+        self.assertEqual(ended.returncode, 1)
+        self.assertIn("sre-server: --listen: 'tcp:", ended.stderr + ended.stdout)  # of which twistd tells so much
+        self.assertIn("Address already in use", (self.folder / "twistd.log").read_text())
+        self.assertFalse(pidfile.exists())
+
     def test_bad_endpoint(self) -> None:
         """An endpoint that means nothing, or cannot be, is named with its option."""
         for endpoint in ("nonsense:1", "tcp:99999", "unix:/nowhere/socket"):
