@@ -227,6 +227,14 @@ class PackedTests(ListsTests):
         fresh = now(self.make(counts_in).of_all())
         self.assertEqual(self.packed(fresh).data, now(body.form(gzip=True)).data)
 
+    def test_where_they_are_cut(self) -> None:
+        """That is at the same namespaces in every release: replicas of two of them give one tag to the same bytes."""
+        self.change(*(Put(deployment("x", f"ns-{space:02}")) for space in range(50)))
+        body = now(self.bodies.of_all())
+        assert body.packing is not None
+        ends = [json.loads(body.data[:end].rstrip(b",]\n") + b"]")[-1]["namespace"] for _, end in body.packing.chunks]
+        self.assertEqual(ends, ["ns-05", "ns-32", "ns-49"])
+
     def test_whatever_is_at_the_ends(self) -> None:
         """The first namespace and the last, as they come and go, leave a list that is whole."""
         self.change(*(Put(deployment(f"name-{n}", f"ns-{space:02}")) for space in range(50) for n in range(3)))

@@ -141,6 +141,15 @@ class BoundsTests(PartsTests):
         now(self.bodies.of_all(second))
         self.assertEqual(list(self.bodies._views), [second])
 
+    def test_as_few_go_as_make_room(self) -> None:
+        """What was used last stays, as much of it as there is room for."""
+        views = [some(number) for number in range(5)]
+        for seen in views[:4]:
+            now(self.bodies.of_all(seen))
+        self.patch(lists, "KEPT_BYTES", self.size() // 2)
+        now(self.bodies.of_all(views[4]))
+        self.assertEqual(list(self.bodies._views), views[3:])
+
     def test_the_bounds_themselves(self) -> None:
         """They are what the documentation says."""
         self.assertEqual((KEPT_VIEWS, KEPT_BYTES), (64, 32 * 2**20))
