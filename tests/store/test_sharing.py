@@ -5,6 +5,8 @@ from msgspec.structs import replace
 from sre_server.model import Deployment
 from sre_server.news import Changed, Listed, Put
 from sre_server.store import mirror
+from sre_server.store.loading import CHUNKS_AT_ONCE
+from sre_server.store.records import CHUNKS
 from tests.store.memory import KEYS, SEAL, Watcher
 from tests.store.sharing import SharingTestCase
 
@@ -65,6 +67,18 @@ class SharingTests(SharingTestCase):
         self.rounds(2)
         self.assertTrue(self.pod.cache.has_reached("700"))
         self.assertFalse(self.pod.cache.has_reached("701"))
+
+    def test_what_redis_is_asked_for(self) -> None:
+        """A pod that starts reads each chunk once; one that hears of the watcher reads on, and looks at no head."""
+        redis = self.world.redis
+        self.rounds()
+        self.assertEqual(redis.commands.count("MGET"), CHUNKS / CHUNKS_AT_ONCE)
+        redis.commands.clear()
+        self.rounds(10)
+        self.assertEqual(set(redis.commands), {"EVAL", "XREAD"})
+        for _ in range(10):
+            self.pod.step()
+        self.assertEqual(redis.commands.count("HMGET"), 3, "what is silent is looked at every 6 s")
 
     def test_news_are_no_lists(self) -> None:
         """Each source is listed once; all that follows are changes, or that there are none."""
