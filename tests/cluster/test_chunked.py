@@ -76,9 +76,9 @@ class _Socket(BytesIO):
 class BulkResponseTests(SynchronousTestCase):
     """`BulkResponse`, in the place of http.client's."""
 
-    def response(self, field: bytes, body: bytes) -> BulkResponse:
+    def response(self, field: bytes, body: bytes, method: str = "GET") -> BulkResponse:
         """Return an answer whose header section has been read."""
-        response = BulkResponse(_Socket(b"HTTP/1.1 200 OK\r\n%s\r\n\r\n%s" % (field, body)))
+        response = BulkResponse(_Socket(b"HTTP/1.1 200 OK\r\n%s\r\n\r\n%s" % (field, body)), method=method)
         self.addCleanup(response.close)
         response.begin()
         return response
@@ -98,3 +98,7 @@ class BulkResponseTests(SynchronousTestCase):
         """A body of a length is read as ever."""
         response = self.response(b"Content-Length: 5", b"abcde")
         self.assertEqual([response.read1(2), response.read1(), response.read1()], [b"ab", b"cde", b""])
+
+    def test_to_head(self) -> None:
+        """An answer to HEAD has no body, whatever length it tells: what follows is no part of it."""
+        self.assertEqual(self.response(b"Content-Length: 5", b"abcde", "HEAD").read1(), b"")
