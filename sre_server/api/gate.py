@@ -66,7 +66,7 @@ class Gate:
         self._statuses = statuses
         self._now = now
 
-    def known_view(self, identity: Identity, namespace: str | None, name: str | None = None) -> View | None:
+    def known_view(self, identity: Identity, namespace: str | None = None, name: str | None = None) -> View | None:
         """Return what a read may show, if nobody has to be asked and it is not refused; else None.
 
         That is looked at before anything that is read, so that no refusal depends on what there is.

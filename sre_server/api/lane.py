@@ -107,8 +107,7 @@ class _Known(Struct):
 
     lane: _Lane
     path: str
-    namespace: str | None
-    name: str | None
+    names: Sequence[str]
     deployment: Deployment | None = None
     body: Body | None = None
     end: bytes = b""
@@ -117,8 +116,8 @@ class _Known(Struct):
         """Return the body of the answer, as things are now."""
         family, read = self.lane.family, self.lane.read
         if read.alone is None:
-            return read.look(family, view, *(each for each in (self.namespace, self.name) if each is not None))
-        deployment = family.cache.deployment(self.namespace or "", self.name or "")
+            return read.look(family, view, *self.names)
+        deployment = family.cache.deployment(*self.names)
         if self.body is None or self.deployment is not deployment:
             self.deployment, self.body = deployment, read.alone(deployment)
             self.end = _end_of(self.body, self.body, self.body.etag)
@@ -173,10 +172,10 @@ class FastLane:
         try:
             identity = connection.identify()
             gate = lane.family.gate
-            view = gate.known_view(identity, known.namespace, known.name)
+            view = gate.known_view(identity, *known.names)
             if view is None:
                 return False
-            knowledge = lane.family.cache.check_fresh(known.namespace, head.max_stale)
+            knowledge = lane.family.cache.check_fresh(next(iter(known.names), None), head.max_stale)
             if knowledge.missing:
                 return False
             body = known.look(view)
@@ -216,8 +215,7 @@ class FastLane:
         group = found.lastindex or 0
         lane = self._by_group[group]
         path, *names = (text.decode("ascii") for text in found.groups()[group - 1 : group + lane.read.names])
-        namespace, name = (*names, None, None)[:2]
-        return _Known(lane, path, namespace, name)
+        return _Known(lane, path, names)
 
     def _head(self, section: bytes) -> PlainHead | None:
         """Return what a header section says; those that repeat, as most clients' do, are read once."""
