@@ -59,7 +59,10 @@ class ChangesTests(SynchronousTestCase):
         self.tell(web(7, 12), 7, replace(ALICE, before=5))
         self.put(web(7, 12))
         self.hear(scaled(12, Author("bob", None, "another", before=5)))
-        self.assertEqual([change.by for change in self.noted], ["alice", "alice"])
+        self.hear(scaled(13, Author("bob", None, "another", before=7)))
+        self.tell(web(9, 13), 9, replace(ALICE, before=7))
+        self.put(web(9, 13))
+        self.assertEqual([change.by for change in self.noted], ["alice"] * 3)
 
     def test_a_cache_tells_of_them(self) -> None:
         """What is made for a cache learns of its news, and each change is noted."""

@@ -3,6 +3,7 @@
 from itertools import pairwise
 
 from msgspec.structs import replace
+from twisted.internet.defer import Deferred
 from twisted.logger import LogLevel, capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -294,6 +295,17 @@ class SettingTests(SynchronousTestCase):
         self.world.data[UID] = replace(note, before=None, reason="longer").text()
         self.world.carry_out()
         self.assertEqual(self.successResultOf(self.done).count, 20)
+
+    def test_forgotten_while_others_change_it(self) -> None:
+        """A note is forgotten as it is by then; where somebody changes it meanwhile, two attempts are all."""
+        self.world.settle()
+        for others, forgotten in (("a second", "a third"), False), (("a fourth", None), True):
+            done = Deferred.fromCoroutine(self.first.setting.forget(UID, "alice"))
+            for text in others:
+                self.world.version += 1
+                self.world.data[UID] = text or self.world.data[UID]
+                self.world.carry_out()
+            self.assertEqual((self.successResultOf(done), UID in self.world.data), (forgotten, not forgotten))
 
     def test_unknown(self) -> None:
         """What may have been set stays noted, and is set back if it was."""
