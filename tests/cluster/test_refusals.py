@@ -57,7 +57,10 @@ class RefusalTests(SynchronousTestCase):
         error = self.refused(Conflict, refusal(409, "Conflict", "the object has been modified", about=WEB))
         assert isinstance(error, Conflict)
         self.assertEqual(error.status, 409)
-        self.assertIn("the object has been modified", str(error))
+        self.assertEqual(
+            str(error),
+            "The Deployment was changed by somebody else at the same time: the object has been modified",
+        )
 
     def test_admission_of_any_code(self) -> None:
         """Whatever code a webhook or a policy chose, it is their refusal, in their words, and says no more."""
@@ -106,7 +109,7 @@ class RefusalTests(SynchronousTestCase):
         error = self.refused(ClusterThrottled, page)
         assert isinstance(error, ClusterThrottled)
         self.assertEqual((error.status, error.retry_after), (429, 7))
-        self.assertIn("takes no more writes now", str(error))
+        self.assertEqual(str(error), "The cluster takes no more writes now: it gave no reason")
         self.assertEqual(self.refused(ClusterThrottled, refusal(429, "TooManyRequests")).retry_after, 1)
 
     def test_what_the_cluster_did_not_say(self) -> None:
@@ -126,6 +129,14 @@ class RefusalTests(SynchronousTestCase):
 
     def test_outcome_unknown(self) -> None:
         """The cluster's own 500, 502 and 504, or a proxy's, leave open whether anything was changed."""
-        for status, kind in ((500, ClusterBroke), (502, ClusterBroke), (504, ClusterTimedOut)):
-            for answer in (refusal(status, "InternalError", "etcd"), FakeReply(status, [b"<html>"])):
-                self.assertIn("unknown", str(self.refused(kind, answer)))
+        for status, kind, said in (
+            (500, ClusterBroke, "The cluster failed (500): {}."),
+            (502, ClusterBroke, "The cluster failed (502): {}."),
+            (504, ClusterTimedOut, "The cluster did not answer in time."),
+        ):
+            for why, answer in (
+                ("etcd", refusal(status, "InternalError", "etcd")),
+                ("it gave no reason", FakeReply(status, [b"<html>"])),
+            ):
+                unknown = "Whether the count was changed is unknown: read it back before trying again."
+                self.assertEqual(str(self.refused(kind, answer)), f"{said.format(why)} {unknown}")
