@@ -70,14 +70,16 @@ class Freshness:
 
     def ages(self) -> dict[str | None, float | None]:
         """Seconds since each scope was last heard of; None for those of which nothing is known yet."""
-        return {name: None if scope.heard_at is None else self._age(scope) for name, scope in self._scopes.items()}
+        heard = {name: scope.heard_at for name, scope in self._scopes.items()}
+        return {name: None if heard_at is None else self._age(heard_at) for name, heard_at in heard.items()}
 
     def age(self, namespace: str | None = None) -> float:
         """Seconds since the cluster was last heard of: of a namespace, or of the scope that was silent the longest.
 
         Scopes of which nothing is known yet do not count.
         """
-        return max((self._age(scope) for scope in self._covering(namespace) if scope.heard_at is not None), default=0.0)
+        heard = (scope.heard_at for scope in self._covering(namespace))
+        return max((self._age(heard_at) for heard_at in heard if heard_at is not None), default=0.0)
 
     def check_served(self, namespace: str) -> None:
         """Raise NotFound if this server was started for other namespaces than this one."""
@@ -108,7 +110,7 @@ class Freshness:
         """
         scope = self._whole or self._scopes.get(namespace)
         if scope is not None and scope.heard_at is not None:
-            age = self._age(scope)
+            age = self._age(scope.heard_at)
             if age <= self._max_staleness + tolerance:
                 return Known(age)
         if namespace is not None:
@@ -142,20 +144,20 @@ class Freshness:
         scope = self._scopes.get(namespace)
         return () if scope is None else (scope,)
 
-    def _age(self, scope: _Scope) -> float:
-        return 0.0 if scope.heard_at is None else max(0.0, self._now() - scope.heard_at)
+    def _age(self, heard_at: float) -> float:
+        return max(0.0, self._now() - heard_at)
 
     def _how_old(self, scope: _Scope) -> str:
         if scope.heard_at is None:
             return "has not been read yet"
-        return f"was last heard from {math.ceil(self._age(scope))} s ago"
+        return f"was last heard from {math.ceil(self._age(scope.heard_at))} s ago"
 
-    def _is_fresh(self, scope: _Scope) -> bool:
-        return scope.heard_at is not None and self._age(scope) <= self._max_staleness
+    def _is_fresh(self, scope: _Scope, tolerance: float = 0.0) -> bool:
+        return scope.heard_at is not None and self._age(scope.heard_at) <= self._max_staleness + tolerance
 
     def _stale(self, namespace: str | None, tolerance: float) -> str:
         """Name what is too old, as the subject of a sentence."""
-        scopes = [scope for scope in self._covering(namespace) if self._age(scope) > self._max_staleness + tolerance]
+        scopes = [scope for scope in self._covering(namespace) if not self._is_fresh(scope, tolerance)]
         if scopes[0].namespace is None:
             return "The cluster was"
         names = ", ".join(f"'{scope.namespace}'" for scope in scopes[:NAMED])
