@@ -175,7 +175,7 @@ class FastLane:
             view = gate.known_view(identity, *known.names)
             if view is None:
                 return False
-            knowledge = lane.family.cache.check_fresh(next(iter(known.names), None), head.max_stale)
+            knowledge = lane.family.cache.check_fresh(known.names[0] if known.names else None, head.max_stale)
             if knowledge.missing:
                 return False
             body = known.look(view)
