@@ -123,7 +123,9 @@ class Changes:
     def _replace_in(self, namespace: str, by_name: Mapping[str, Deployment], *, is_first: bool) -> None:
         known = self._tree.get(namespace)
         if is_first and known is None and not self._writes:
-            self._tree[namespace] = {name: item for name, item in by_name.items() if not isinstance(item, Unreadable)}
+            hidden = {name for name, item in by_name.items() if isinstance(item, Unreadable)}
+            self._hidden.update((namespace, name) for name in hidden)
+            self._tree[namespace] = {name: item for name, item in by_name.items() if name not in hidden}
             return
         known = self._tree.setdefault(namespace, {})
         if known == by_name:  # mostly the same objects, so that this is fast
@@ -140,8 +142,7 @@ class Changes:
         by_name = self._tree.setdefault(deployment.namespace, {})
         known = by_name.get(deployment.name)
         if isinstance(deployment, Unreadable):
-            if known is not None:
-                self._hidden.add(key)
+            self._hidden.add(key)
             return
         by_name[deployment.name] = deployment
         if self._hidden and key in self._hidden:
@@ -154,8 +155,9 @@ class Changes:
             if write.deployment.resource_version == deployment.resource_version:
                 own = write
             elif known is not None:
+                generation += known.replicas != write.deployment.replicas
                 self._add(known, write.deployment, OURS, write, gap=True)
-                known, gap, generation = write.deployment, True, generation + 1
+                known, gap = write.deployment, True
         if known is not None and known.replicas != deployment.replicas:
             self._add(known, deployment, _program_of(deployment), own, gap=gap)
         elif gap and _generation(deployment) not in (generation, generation + 1):
@@ -164,12 +166,11 @@ class Changes:
     def _forget(self, deployment: Deployment) -> None:
         by_name = self._tree.get(deployment.namespace, {})
         known = by_name.get(deployment.name)
-        if known is None or known.uid != deployment.uid:
+        if known is not None and known.uid != deployment.uid:
             return
-        del by_name[deployment.name]
-        if not by_name:
-            del self._tree[deployment.namespace]
         self._hidden.discard((deployment.namespace, deployment.name))
+        if by_name.pop(deployment.name, None) is not None and not by_name:
+            del self._tree[deployment.namespace]
 
     def _add(self, known: Deployment, left: Deployment, program: str, own: Write | None, *, gap: bool) -> None:
         if known.replicas == left.replicas:

@@ -100,8 +100,8 @@ class Record:
 
     def cut(self, uid: str, cut: Cut) -> None:
         """Remember that changes of a Deployment before a time are missing."""
-        self._cuts[uid] = cut
-        self._cuts.move_to_end(uid)
+        known = self._cuts.pop(uid, cut)
+        self._cuts[uid] = cut if cut.at > known.at else known
         if len(self._cuts) > self._in_all:
             _, forgotten = self._cuts.popitem(last=False)
             self._complete_since = max(self._complete_since, forgotten.at)

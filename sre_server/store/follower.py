@@ -81,7 +81,9 @@ class Follower:
     @property
     def troubles(self) -> list[str]:
         """Say that nobody publishes, once that has lasted although Redis answers; may be asked in any thread."""
-        return [] if self._unled_told_at is None else [_unled(self._now() - self._heard_at)]
+        if self._unled_told_at is None:
+            return []
+        return [_unled(self._now() - max(self._heard_at, self._reconnected_at))]
 
     def interrupt(self) -> None:
         """End a running cycle soon, and every later one at once; may be called from any thread."""
@@ -92,9 +94,12 @@ class Follower:
 
         A loss of the connection loses nothing else: the next cycle goes on from the same position.
         """
-        with self._link.open() as (store, keys, seal):
-            self.reconnected()
-            self.follow(Reader(store, keys, seal, self._sources, self._now), emit)
+        try:
+            with self._link.open() as (store, keys, seal):
+                self.reconnected()
+                self.follow(Reader(store, keys, seal, self._sources, self._now), emit)
+        finally:
+            self._unled_told_at = None
 
     def reconnected(self) -> None:
         """Learn that reads go another way from now on, perhaps to another copy of the log."""
@@ -135,7 +140,7 @@ class Follower:
         except (StoreForged, StoreIncomplete) as error:
             self._reload(error)
             return
-        silent, told_at = self._now() - self._heard_at, self._unled_told_at
+        silent, told_at = self._now() - max(self._heard_at, self._reconnected_at), self._unled_told_at
         if silent >= UNLED_SECONDS and (told_at is None or self._now() - told_at >= UNLED_AGAIN_SECONDS):
             self._unled_told_at = self._now()
             self.log.warn("{trouble}", trouble=_unled(silent))

@@ -6,7 +6,7 @@ object, the newest state of each, so that a slow Redis costs no more memory than
 
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from itertools import chain, islice, zip_longest
+from itertools import chain, islice
 from threading import Lock
 from typing import Final
 
@@ -15,7 +15,7 @@ from msgspec import Struct
 from sre_server.model import Deployment, Object
 from sre_server.news import Event, Listed, Put, Source
 from sre_server.store.contents import Contents, belongs
-from sre_server.store.deciding import newest
+from sre_server.store.deciding import BEHIND_SECONDS, newest
 from sre_server.store.handover import Handover, Known
 from sre_server.store.records import Place, Row, place_of, row_of
 from sre_server.texts import at_least_as_new
@@ -24,13 +24,17 @@ ROWS_AT_ONCE: Final = 5000
 
 
 class Batch(Struct, frozen=True):
-    """What an entry tells: rows, and how the sources are once all are taken in, those of the next one too if `more`."""
+    """What an entry tells: rows, and how the sources are once all are taken in, those of the next one too if `more`.
+
+    `heard` is when each was heard, as far as readers may rely on it, `vouched` where that is not known of ours, too.
+    """
 
     rows: Sequence[Row]
     heard: Sequence[float | None]
     versions: Sequence[str]
     counts: Sequence[int]
     more: bool = False
+    vouched: Sequence[float | None] = ()
 
 
 class Mirror:
@@ -48,6 +52,8 @@ class Mirror:
         """Those of them that hide a count which was there before, and is not published either."""
         self._published = Contents(sources)
         self._handover = Handover()
+        self._theirs: dict[Source, float] = {}
+        """When others had heard what they told, as far as that is known."""
         self._restores: list[float] = []
         """When it was heard that the cluster had gone back, as far as that was not published yet."""
 
@@ -170,11 +176,13 @@ class Mirror:
                 if source is not None and self._sources[source] in self._known:
                     self._set(place, heard.get(place), gap=True)
             # Another release, or one with other options, has fewer sources or more.
-            theirs = zip_longest(heard_at, versions, fillvalue=None)
-            told = (Known(at, version or "") for at, version in islice(theirs, len(self._sources)))
-            self._told = [*told, *[Known()] * len(self._sources)][: len(self._sources)]
-            of_each = zip(self._sources, loaded.by_source(), self._told, strict=True)
-            floors = {source: Known(each.heard_at, newest(each.version, items)) for source, items, each in of_each}
+            theirs = [*versions, *[""] * len(self._sources)][: len(self._sources)]
+            self._told = [Known(None, version) for version in theirs]
+            self._theirs = {source: at for source, at in zip(self._sources, heard_at, strict=False) if at is not None}
+            of_each = zip(self._sources, loaded.by_source(), theirs, strict=True)
+            floors = {
+                source: Known(self._theirs.get(source), newest(version, items)) for source, items, version in of_each
+            }
             self._handover = Handover(now, floors, self._known, is_amid=is_amid, restored_at=restored_at)
 
     def restart(self) -> None:
@@ -184,7 +192,8 @@ class Mirror:
                 self._published.set(place, item)
             self._pending = [{} for _ in self._sources]
             self._gaps, self._handover = set(), Handover()
-            self._tell(())
+            self._theirs = {}
+            self._tell((), 0.0)
 
     def take(self, now: float) -> Batch:
         """Take what is pending, as far as an entry has room; it counts as published from now on."""
@@ -204,25 +213,38 @@ class Mirror:
                 self._published.set(place, item)
                 self._gaps.discard(place)
             self.has_news = len(places) > ROWS_AT_ONCE
-            more = self.has_news or self._handover.is_waiting(behind, now)
+            of_each = zip(self._sources, self._pending, strict=True)
+            differing = {source: behind[source] for source, pending in of_each if pending and source in behind}
+            more = self.has_news or self._handover.is_waiting(differing, now)
             if not more:
-                self._tell(behind)
+                self._tell(behind, now)
                 self._handover.is_amid = False
             heard = [told.heard_at for told in self._told]
-            return Batch(rows, heard, [told.version for told in self._told], list(self._published.counts), more)
+            vouched = [
+                self._theirs.get(source) if told.heard_at is None else told.heard_at
+                for source, told in zip(self._sources, self._told, strict=True)
+            ]
+            versions = [told.version for told in self._told]
+            return Batch(rows, heard, versions, list(self._published.counts), more, vouched)
 
-    def _tell(self, behind: Collection[Source]) -> None:
-        """Tell what is known by now; it stays what others told where we are behind, or never heard.
+    def _tell(self, behind: Collection[Source], now: float) -> None:
+        """Tell what is known by now; the versions stay those that others told where we are behind, or never heard.
 
-        Who is behind has heard of what others told, too, where nothing differs from it.
+        Who is behind has heard of what others told where nothing differs from it. Else only they had, and we cannot say
+        when; later than we, where we have heard of nothing for long, unless they have said that it was before.
         """
         each = zip(self._sources, self._all_known(), self._told, self._pending, strict=True)
         self._told = [
-            told
-            if ours.heard_at is None or (source in behind and pending)
-            else Known(ours.heard_at, told.version if source in behind else ours.version or told.version)
+            Known(ours.heard_at, ours.version or told.version)
+            if source not in behind
+            else Known(self._vouched_at(source, ours.heard_at, now) if pending else ours.heard_at, told.version)
             for source, ours, told, pending in each
         ]
+
+    def _vouched_at(self, source: Source, ours: float | None, now: float) -> float | None:
+        if ours is None or ours > now - BEHIND_SECONDS:
+            return None
+        return min(ours, self._theirs.get(source, ours))
 
     def _all_known(self) -> list[Known]:
         return [self._known.get(source, Known()) for source in self._sources]

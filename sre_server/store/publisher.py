@@ -29,7 +29,8 @@ LOOK_SECONDS: Final = 0.2
 RESTORED_SECONDS: Final = 200.0
 """By then whoever leads has noticed, too, that the cluster went back, and has published it."""
 SKEW_SECONDS: Final = 5.0
-"""By so much the clocks of two watchers may differ: what one has heard counts as older than it says to the next one."""
+"""By so much the clocks of two watchers may differ: what one has heard, and what it has heard of a restore, counts as
+older, and as younger, than it says to the next one."""
 
 
 class Leadership(Protocol):
@@ -197,7 +198,7 @@ class Publisher:
                 [None if at is None else at - since_1970 - SKEW_SECONDS for at in loaded.heard],
                 now,
                 is_amid=loaded.is_amid,
-                restored_at=seconds_of(loaded.restored) - since_1970,
+                restored_at=seconds_of(loaded.restored) - since_1970 + SKEW_SECONDS,
             )
             writer.take_over(loaded.position)
             self.log.info("publishing from {at} on, in epoch {epoch}", at=loaded.position.id, epoch=epoch)

@@ -31,9 +31,10 @@ APPEND_SECONDS: Final = 4.0
 class _Written:
     """An entry that was sent, when, and how long it is; without its rows once it is no longer in the ring."""
 
-    def __init__(self, position: Position, entry: Entry, at: float) -> None:
+    def __init__(self, position: Position, entry: Entry, at: float, vouched: Sequence[float | None]) -> None:
         self.position = position
         self.entry = entry
+        self.vouched = vouched
         self.forgotten = False
         self.at = at
         self.size = 0
@@ -85,7 +86,7 @@ class Writer:
         entry = Entry(
             self._before, now, self._answered, batch.heard, batch.versions, batch.counts, batch.rows, batch.more
         )
-        written = _Written(position, entry, now)
+        written = _Written(position, entry, now, batch.vouched)
         self._written.append(written)
         self._answered = None
         self._before, self.position = position, position
@@ -123,7 +124,7 @@ class Writer:
             # What it says of the entry before was so in a copy of the log that may be gone.
             entry = msgspec.structs.replace(entry, answered=None)
         since_1970 = self._wall() - self._now()
-        heard = [None if at is None else at + since_1970 for at in entry.heard]
+        heard = [None if at is None else at + since_1970 for at in written.vouched]
         head = Head(*position, self._scope, entry.versions, entry.counts, self._restored, heard)
         sealed = self._seal.close(self._keys.entry(position), entry)
         written.size = len(sealed)

@@ -6,7 +6,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from sre_server.day.changes import Changes
 from sre_server.day.record import CountChange, Cut, Record
-from sre_server.model import Author, Deployment, Progress
+from sre_server.model import Author, Deployment, Progress, Unreadable
 from sre_server.news import Changed, Deleted, Listed, Put, Resource, Source
 from tests.fakes import deployment
 from tests.wire import by_name
@@ -87,6 +87,30 @@ class MissingChangesTests(SynchronousTestCase):
             self.assertEqual([each[:2] for each in self.shown()], [(3, 6), (6, 3)])
             self.assertEqual(len(self.changes.cut_short(0)), cuts, generation)
 
+    def test_our_own_write_back(self) -> None:
+        """A write of ours that took a count back to what we know of it tells that somebody had changed it unheard."""
+        self.tell(web(3, 12, 0), 3, replace(ALICE, before=5))
+        self.told_list(web(3, 20, 7))
+        self.assertEqual((self.shown(), len(self.changes.cut_short(0))), ([], 1))
+
+    def test_what_could_not_be_read(self) -> None:
+        """From when on its changes are complete is when it could be read again, also where it never could before."""
+        for is_first in (True, False):
+            self.setUp()
+            if is_first:
+                self.changes = Changes(self.clock.seconds, self.clock.seconds)
+            hidden = Unreadable("shop", "web", "uid-shop-web", "11")
+            self.told_list(hidden)
+            self.clock.advance(50)
+            self.put(web(3, 20, 9))
+            self.assertEqual(self.changes.cut_short(0), [Cut("shop", "web", 1060)], is_first)
+            self.put(web(3, 21, 12))
+            self.put(hidden)
+            self.changes.applied(Changed(EVERYWHERE, 0, [Deleted(hidden)]))
+            self.clock.advance(50)
+            self.put(replace(web(3, 30, 3), uid="another"))
+            self.assertEqual(len(self.changes.cut_short(0)), 1)
+
     def test_what_was_made_meanwhile(self) -> None:
         """A Deployment that a list brings may have had other counts, unless it is as it was made."""
         self.told_list(web(3, 10, 5), web(3, 20, 1, "new"), web(3, 21, 2, "scaled"))
@@ -116,6 +140,16 @@ class MissingChangesTests(SynchronousTestCase):
         self.put(web(3, 21, 9, "b"), web(3, 21, 9, "a"), gap=True)
         self.assertEqual([cut.deployment for cut in self.changes.cut_short(0)], ["d", "e", "b", "a"])
         self.assertEqual(self.changes.complete_since(), 1013)
+
+    def test_a_later_cut_stays(self) -> None:
+        """Changes that are forgotten for want of room say nothing of a time after which others are missing."""
+        for number in range(3):
+            self.put(web(4 + number, 11 + number, 6 + number))
+        self.clock.advance(90)
+        self.put(web(6, 20, 11), gap=True)
+        for number in range(3):
+            self.put(web(7 + number, 21 + number, 12 + number))
+        self.assertEqual(self.changes.cut_short(0), [Cut("shop", "web", 1100)])
 
     def test_when_our_own_writes_were_seen(self) -> None:
         """A write of ours was seen when it was answered, also when the cluster tells of it later, and in that order."""

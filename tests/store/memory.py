@@ -128,8 +128,11 @@ class MemoryRedis:
 class World:
     """A cluster, one time, and a Redis."""
 
-    def __init__(self) -> None:
+    def __init__(self, skew: float = 0.0) -> None:
+        """Have every second watcher's wall clock be ahead by so many seconds."""
         self.time = 0.0
+        self._skew = skew
+        self._walls = 0
         self.redis = MemoryRedis()
         self.redis.waits = self.advance
         self.version = 100
@@ -140,9 +143,11 @@ class World:
         """Let time pass."""
         self.time += seconds
 
-    def wall(self) -> float:
-        """Tell the time of day, in seconds since 1970."""
-        return 1.8e9 + self.time
+    def wall(self) -> Callable[[], float]:
+        """Make a clock that tells the time of day, in seconds since 1970."""
+        self._walls += 1
+        ahead = 0.0 if self._walls % 2 else self._skew
+        return lambda: 1.8e9 + self.time + ahead
 
     def clock(self, zero: float, rate: float = 1.0) -> Callable[[], float]:
         """Make a monotonic clock."""
@@ -173,7 +178,7 @@ class Watcher:
         self.metrics = Metrics()
         self.awaited: Collection[object] = [source for source in sources if source.essential]
         self.publisher = Publisher(
-            OPTIONS, sources, lambda: "cluster", self, self.metrics, lambda: self.awaited, self.now, world.wall
+            OPTIONS, sources, lambda: "cluster", self, self.metrics, lambda: self.awaited, self.now, world.wall()
         )
         self._reconnect = False
 

@@ -10,9 +10,12 @@ from tests.store.memory import Pod, Watcher, World
 class SharingTestCase(SynchronousTestCase):
     """One watcher, or two, and a pod. This has no tests of its own."""
 
+    skew = 0.0
+    """By so many seconds the wall clock of the second watcher is ahead."""
+
     def setUp(self) -> None:
         """Have a watcher that leads and has listed, and a pod."""
-        self.world = World()
+        self.world = World(self.skew)
         self.world.change("web", 3)
         self.watcher = Watcher(self.world, zero=5000)
         self.world.leader = self.watcher

@@ -123,6 +123,28 @@ class RestoreTests(SharingTestCase):
         self.rounds(20, standby)
         self.assertEqual(self.pod.deployments(), self.world.deployments)
 
+    def test_the_next_watcher_has_heard_just_before(self) -> None:
+        """What it heard in the instant before the cluster went back is of that time, as near as clocks can tell."""
+        for self.skew in (0.0, 4.0, -4.0):
+            self.setUp()
+            self.change("web", 40)
+            self.world.version = 500
+            standby = self.standby()
+            self.rounds()
+            standby.hear(bookmark="500")
+            self.world.advance(0.5)
+            self.restore()
+            self.world.advance(1)
+            self.watcher.list()
+            self.rounds(20)
+            self.world.leader = standby
+            for _ in range(60):
+                self.rounds(1, standby)
+                self.assertEqual(self.pod.deployments(), self.world.deployments, self.skew)
+            standby.list()
+            self.rounds(5, standby)
+            self.assertEqual(self.pod.deployments(), self.world.deployments)
+
     def test_the_next_watcher_is_an_instant_behind(self) -> None:
         """So soon after that, too, it takes nobody back, nor has it them load again."""
         standby = self.stood_by()

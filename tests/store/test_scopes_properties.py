@@ -99,8 +99,8 @@ class Cluster:
 class Play(Accidents[ScopedWatcher]):
     """Two watchers, two pods, and what may happen to them."""
 
-    def __init__(self) -> None:
-        world = World()
+    def __init__(self, skew: float = 0.0) -> None:
+        world = World(skew)
         self.cluster = Cluster(world)
         for number in range(4):
             self.change(number)

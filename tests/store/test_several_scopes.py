@@ -8,7 +8,6 @@ from sre_server.cache import ClusterCache
 from sre_server.errors import Unavailable
 from sre_server.news import Changed, Listed, Put, sources_of
 from sre_server.store import mirror
-from sre_server.store.publisher import SKEW_SECONDS
 from tests.fakes import deployment, namespace
 from tests.store.memory import Pod, Watcher, World
 
@@ -95,10 +94,9 @@ class SeveralScopesTests(SynchronousTestCase):
         self.assertEqual(len(listed), len(SOURCES))
 
     def test_redis_is_emptied_while_one_is_refused(self) -> None:
-        """The others go on at once; of the refused one nothing is taken back, and who comes is told its age."""
+        """The others go on at once, for who was there and for who comes; of the refused one nothing is taken back."""
         self.list(self.watcher, *NAMES)
         self.rounds(self.watcher, *NAMES)
-        heard_at = self.world.time - 1
         following = self.watcher_of(70)
         following.awaited = ()
         self.list(following, "shop")
@@ -111,9 +109,7 @@ class SeveralScopesTests(SynchronousTestCase):
         self.pod.cache = ClusterCache(self.pod.now, SOURCES, 60)
         self.rounds(following, "shop")
         self.pod.cache.check_fresh("shop")
-        self.assertIn(("staff", "web"), self.pod.deployments())
-        understated = self.world.time - heard_at - self.pod.cache.age("staff")
-        self.assertTrue(-SKEW_SECONDS - 3 <= understated <= 0, understated)
+        self.assertRaises(Unavailable, self.pod.cache.check_fresh, "staff", FOREVER)
 
     def test_the_next_one_has_heard_less(self) -> None:
         """One that is refused a namespace hands on how far that was told: nobody behind that takes readers back."""
@@ -193,16 +189,15 @@ class SeveralScopesTests(SynchronousTestCase):
         self.assertEqual(self.shown(), "100")
 
     def test_a_pod_that_comes_meanwhile(self) -> None:
-        """It shows what nobody hears any more, too, as old as the watcher that heard it last has said."""
+        """It has no namespace of which nobody can say how old it is; what is forbidden for long is as old as that."""
         behind = self.take_over_behind()
-        heard_at = self.world.time - 1
         self.pod = Pod(self.world, zero=900, sources=SOURCES)
         self.pod.cache = ClusterCache(self.pod.now, SOURCES, 60)
-        for hears, count in ((NAMES, 5), (NAMES, 45), (("shop",), 110)):
-            self.rounds(behind, *hears, count=count)
-            self.assertEqual(self.shown(), "200")
-            understated = self.world.time - heard_at - self.pod.cache.age("staff")
-            self.assertTrue(-SKEW_SECONDS - 3 <= understated <= 0, understated)
+        self.rounds(behind, *NAMES, count=50)
+        self.assertEqual(set(self.pod.deployments()), {("shop", "web")})
+        self.rounds(behind, "shop", count=110)
+        self.assertEqual(self.shown(), "200")
+        self.assertGreaterEqual(self.pod.cache.age("staff"), 110)
 
     def test_behind_for_too_long(self) -> None:
         """One that goes on hearing of a namespace, and comes to no later version, has a cluster that went back."""

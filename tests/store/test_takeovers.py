@@ -3,6 +3,7 @@
 from msgspec.structs import replace
 from twisted.logger import LogLevel, capturedLogs, formatEvent
 
+from sre_server.errors import StoreError
 from sre_server.news import Changed, Listed
 from sre_server.store import mirror
 from sre_server.store.records import Head
@@ -99,6 +100,22 @@ class TakeoverTests(SharingTestCase):
             self.assertEqual(self.pod.deployments()["shop", "web"].replicas, web)
         self.assertEqual(self.pod.deployments(), self.world.deployments)
 
+    def test_takeover_amid_much_in_silence(self) -> None:
+        """What was told in half is told whole at once, however long a source is silent in which nothing differs."""
+        self.patch(mirror, "ROWS_AT_ONCE", 1)
+        standby = self.standby()
+        self.rounds(5)
+        self.watcher.publisher.applied(Changed(SOURCES[0], self.watcher.now(), version="150"))
+        self.rounds(2)
+        for change in [self.world.change(name, 9) for name in ("web", "api")]:
+            assert change is not None
+            for watcher in (self.watcher, standby):
+                watcher.publisher.applied(Changed(SOURCES[1], watcher.now(), [change]))
+        self.watcher.step()
+        self.world.leader = standby
+        self.rounds(5, standby)
+        self.assertEqual(self.pod.deployments(), self.world.deployments)
+
     def test_a_standby_that_has_heard_less(self) -> None:
         """What it has not heard of yet is not taken back from readers."""
         standby, late = self.standby_behind()
@@ -132,6 +149,24 @@ class TakeoverTests(SharingTestCase):
         self.change("web", 9, standby)
         self.rounds(2, standby)
         self.assertEqual(self.pod.deployments(), self.world.deployments)
+
+    def test_wall_clocks(self) -> None:
+        """Whatever they say, nothing counts as younger than it is after a takeover, nor as much older."""
+        for self.skew in (0.0, 30.0, -30.0, 3600.0, -3600.0):
+            self.setUp()
+            standby = self.standby()
+            self.rounds(10)
+            self.watcher.hear(bookmark=str(self.world.version))
+            heard_at = self.world.time
+            self.rounds(5)
+            self.world.leader = standby
+            for _ in range(50):
+                self.rounds(1, standby)
+                overstated = self.pod.cache.age() - (self.world.time - heard_at)
+                self.assertTrue(0 <= overstated <= 3, (self.skew, overstated))
+            standby.hear(bookmark=str(self.world.version))
+            self.rounds(2, standby)
+            self.assertLessEqual(self.pod.cache.age(), 4)
 
     def test_after_an_earlier_release(self) -> None:
         """It did not say when it had heard what: who comes waits for what nobody can vouch for, and no longer."""
@@ -175,6 +210,24 @@ class TakeoverTests(SharingTestCase):
         said.append([formatEvent(event) for event in events if event["log_level"] is LogLevel.warn])
         for (line,) in said:
             self.assertRegex(line, "^Redis answers, and nothing was published for 3[0-9]+ s: is a watcher up?")
+        self.world.leader = self.watcher
+
+    def test_redis_was_away(self) -> None:
+        """It is no watcher's fault what a pod did not hear while it was cut off, nor what it says of one then stays."""
+        self.rounds()
+        self.world.leader = None
+        self.rounds(60)
+        self.assertEqual(len(self.pod.follower.troubles), 1)
+        self.pod.follower.interrupt()
+        self.assertRaises(StoreError, self.pod.follower.cycle, self.pod.events.append)
+        self.assertEqual(self.pod.follower.troubles, [])
+        self.pod.follower.reconnected()
+        with capturedLogs() as events:
+            self.rounds(8)
+        self.assertEqual(self.pod.follower.troubles, [])
+        self.assertEqual([formatEvent(event) for event in events if event["log_level"] is LogLevel.warn], [])
+        self.rounds(10)
+        self.assertEqual(len(self.pod.follower.troubles), 1)
         self.world.leader = self.watcher
 
     def test_a_watcher_that_was_paused(self) -> None:
