@@ -11,15 +11,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from operator import attrgetter
 from typing import Final, Protocol
 
-from sre_server.day.record import OURS, THROUGH_SCALE, CountChange, Cut, Record
+from sre_server.day.record import OF_ONE, OURS, THROUGH_SCALE, CountChange, Cut, Record
 from sre_server.day.untold import Key, Untold, Write
 from sre_server.model import Author, Deployment, ScaledEvent, Unreadable
 from sre_server.news import Change, Event, Listed, Put, Resource, Source
 from sre_server.texts import at_least_as_new
 
 AUTHORS: Final = 2000
-"""So many authors are kept of whose writes the watch has not told yet."""
-_Version = tuple[str, str]
+"""Of so many Deployments the last authors are kept of whose writes the watch has not told yet."""
 
 
 class Tell(Protocol):
@@ -50,7 +49,7 @@ class Changes:
         self._tree: dict[str, dict[str, Deployment]] = {}
         self._hidden: set[Key] = set()
         self._writes = Untold()
-        self._authors: OrderedDict[_Version, Author] = OrderedDict()
+        self._authors: OrderedDict[str, dict[str, Author]] = OrderedDict()
 
     # What is told.
 
@@ -105,7 +104,10 @@ class Changes:
         if found is not None:
             found.attribute(scaling.author, certain=False)
             return
-        self._authors[scaling.target, scaling.left_at] = scaling.author
+        of_one = self._authors.setdefault(scaling.target, {})
+        of_one[scaling.left_at] = scaling.author
+        if len(of_one) > OF_ONE:
+            del of_one[next(iter(of_one))]
         if len(self._authors) > AUTHORS:
             self._authors.popitem(last=False)
 
@@ -155,8 +157,9 @@ class Changes:
             if write.deployment.resource_version == deployment.resource_version:
                 own = write
             elif known is not None:
+                is_all = _generation(deployment) == generation + 1
                 generation += known.replicas != write.deployment.replicas
-                self._add(known, write.deployment, OURS, write, gap=True)
+                self._add(known, write.deployment, OURS, write, gap=not is_all)
                 known, gap = write.deployment, True
         if known is not None and known.replicas != deployment.replicas:
             self._add(known, deployment, _program_of(deployment), own, gap=gap)
@@ -176,10 +179,13 @@ class Changes:
         if known.replicas == left.replicas:
             return
         change = _change(self._seen_at(left.uid, own), known, left, program, gap=gap)
-        told = self._authors.pop((left.uid, left.resource_version), None) if self._authors else None
-        for who, certain in ((told, False), (own.author if own else None, True)):
-            if who is not None:
-                change.attribute(who, certain=certain)
+        if _generation(left) == _generation(known) + 1:
+            change.since = known.resource_version
+        told = self._authors.get(left.uid, {})
+        for version in [version for version in told if change.is_by(version)]:
+            change.attribute(told.pop(version), certain=False)
+        if own is not None:
+            change.attribute(own.author, certain=True)
         self._record.add(change)
         self._noted(change)
 

@@ -11,6 +11,7 @@ from typing import Final
 from msgspec import Struct
 
 from sre_server.model import Author
+from sre_server.texts import at_least_as_new
 
 OF_ONE: Final = 20
 IN_ALL: Final = 20_000
@@ -23,7 +24,8 @@ class CountChange(Struct, gc=False):
     """One change of a count; `at` is when it was seen, in seconds since the epoch, `version` what it left.
 
     `program` is what set the count as far as the cluster knows, `author` whose request it was, where it went through
-    this server. With a `gap`, there may have been steps in between that nobody told of.
+    this server. With a `gap`, there may have been steps in between that nobody told of. `since` is the version that was
+    told before, if this is all that was changed in the spec since then.
     """
 
     at: float
@@ -36,6 +38,7 @@ class CountChange(Struct, gc=False):
     program: str
     gap: bool = False
     author: Author | None = None
+    since: str = ""
 
     @property
     def by(self) -> str | None:
@@ -43,6 +46,12 @@ class CountChange(Struct, gc=False):
         if self.author is not None:
             return self.author.identity
         return OURS if self.program == OURS else None
+
+    def is_by(self, version: str) -> bool:
+        """Tell whether a write that left a Deployment at this version was this change."""
+        if self.since and not at_least_as_new(self.since, version):
+            return at_least_as_new(self.version, version)
+        return version == self.version
 
     def attribute(self, author: Author, *, certain: bool) -> None:
         """Learn who made it, if that fits with what the cluster says; what is not `certain` gives way to what is."""
@@ -111,8 +120,8 @@ class Record:
         return [change for _, change in self._by_uid.get(uid, ())]
 
     def find(self, uid: str, version: str) -> CountChange | None:
-        """The change that left a Deployment at a resourceVersion."""
-        return next((change for change in reversed(self.of(uid)) if change.version == version), None)
+        """The change that a write was which left a Deployment at a resourceVersion."""
+        return next((change for change in reversed(self.of(uid)) if change.is_by(version)), None)
 
     def complete_since(self, uid: str | None = None) -> float:
         """From when on none is missing, apart from the cuts: of this Deployment, or in all; -inf if none ever was."""

@@ -149,10 +149,17 @@ class ChangesTests(SynchronousTestCase):
         )
 
     def test_too_many_authors_of_whose_writes_no_watch_told(self) -> None:
-        """The oldest is forgotten, and the others are known when the watch tells of their writes."""
-        self.patch(counting, "AUTHORS", 2)
+        """The oldest is forgotten, of one and in all; the others are known when the watch tells of their writes."""
+        self.patch(counting, "OF_ONE", 2)
         self.hear(scaled(11), scaled(12), scaled(13))
         self.put(web(4, 11), web(5, 12), web(6, 13))
+        self.assertEqual([each.by for each in self.noted], [None, "alice", "alice"])
+        self.noted.clear()
+        self.patch(counting, "AUTHORS", 2)
+        others = [replace(web(1, 20, uid=f"uid-{name}"), name=name) for name in "abc"]
+        self.put(*others)
+        self.hear(*(scaled(21, uid=other.uid) for other in others))
+        self.put(*(replace(other, replicas=5, resource_version="21") for other in others))
         self.assertEqual([each.by for each in self.noted], [None, "alice", "alice"])
 
     def test_our_own_write(self) -> None:

@@ -6,7 +6,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from sre_server.day.changes import Changes
 from sre_server.day.record import CountChange, Cut, Record
-from sre_server.model import Author, Deployment, Progress, Unreadable
+from sre_server.model import Author, Deployment, Progress, ScaledEvent, Unreadable
 from sre_server.news import Changed, Deleted, Listed, Put, Resource, Source
 from tests.fakes import deployment
 from tests.wire import by_name
@@ -150,6 +150,44 @@ class MissingChangesTests(SynchronousTestCase):
         for number in range(3):
             self.put(web(7 + number, 21 + number, 12 + number))
         self.assertEqual(self.changes.cut_short(0), [Cut("shop", "web", 1100)])
+
+    def test_whose_write_a_later_state_shows(self) -> None:
+        """It is known from its Event, heard before or after, if nothing else was changed in the spec meanwhile."""
+        event = ScaledEvent("shop", "web.12", "uid-event", "30", "uid-shop-web", "12", ALICE)
+        hear = Changed(Source(Resource.SCALINGS), 1010, [Put(event)])
+        for generation, version, by in ((6, 13, "alice"), (7, 13, None), (6, 11, None), (6, 12, "alice")):
+            for is_before in (True, False):
+                self.setUp()
+                if is_before:
+                    self.changes.applied(hear)
+                self.put(web(5, version, generation))
+                self.put(web(5, 14, generation))
+                if not is_before:
+                    self.changes.applied(hear)
+                told = [(each.by, each.gap) for each in self.changes.since(0)]
+                self.assertEqual(told, [(by, False)], (generation, version, is_before))
+
+    def test_what_was_before_is_not_by_a_later_write(self) -> None:
+        """A write that left an earlier version than the one that was known is none of what came then."""
+        self.put(web(5, 13, 6))
+        event = ScaledEvent("shop", "web.10", "uid-event", "30", "uid-shop-web", "10", ALICE)
+        self.changes.applied(Changed(Source(Resource.SCALINGS), 1010, [Put(event)]))
+        self.assertEqual([each.by for each in self.changes.since(0)], [None])
+
+    def test_our_own_write_that_a_later_state_shows(self) -> None:
+        """It is one step, and ours, whether the answer or the watch comes first; not so if there was another change."""
+        for generation, gap in ((6, False), (7, True)):
+            for is_first in (True, False):
+                if gap and not is_first:
+                    continue
+                self.setUp()
+                if is_first:
+                    self.tell(web(5, 12, 0), 5, ALICE)
+                self.put(web(5, 13, generation))
+                if not is_first:
+                    self.tell(web(5, 12, 0), 5, ALICE)
+                told = [(each.before, each.after, each.by, each.gap) for each in self.changes.since(0)]
+                self.assertEqual(told, [(3, 5, "alice", gap)], (generation, is_first))
 
     def test_when_our_own_writes_were_seen(self) -> None:
         """A write of ours was seen when it was answered, also when the cluster tells of it later, and in that order."""
