@@ -124,6 +124,9 @@ class ClusterThrottled(ClusterRefused):
 class Conflict(ClusterRefused):
     """The object was changed by somebody else at the same time: nothing was changed."""
 
+    def __init__(self, message: str) -> None:
+        super().__init__(message, 409)
+
 
 class ClusterBroke(ClusterError):
     """The connection broke, or the answer made no sense, after the request was sent: the outcome is unknown."""

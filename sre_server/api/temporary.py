@@ -53,7 +53,7 @@ class _AsSeen(Conditions, frozen=True):
     def check(self, replicas: int | None, uid: str) -> None:
         """Raise Conflict unless it is."""
         if (replicas, uid) != (self.replicas, self.uid):
-            raise Conflict(f"The count has just been changed, to {replicas}; nothing was changed by this.", 409)
+            raise Conflict(f"The count has just been changed, to {replicas}; nothing was changed by this.")
 
 
 class Set(Struct, frozen=True):
@@ -202,8 +202,7 @@ class TemporaryCounts:
             who = self._ends.setter(known.note, ended.replicas)
             raise Conflict(
                 f"The count is no longer the temporary one: it is {ended.replicas}, set by {who}. Nothing was changed, "
-                "and the temporary count is forgotten.",
-                409,
+                "and the temporary count is forgotten."
             )
         return known.note.original if ended.replicas is None else ended.replicas
 

@@ -178,7 +178,7 @@ class Writer:
     def _give_up(self, wanted: Wanted, state: State) -> NoReturn:
         """Raise why a write is given up that was judged twice, and each time was for another state than it met."""
         self._judge.judge(wanted, state)
-        raise Conflict("Others keep changing the Deployment at the same time; nothing was changed.", 409)
+        raise Conflict("Others keep changing the Deployment at the same time; nothing was changed.")
 
     def _changed(self, wanted: Wanted, written: Written, state: State, entry: Entry, record: Record) -> Written:
         """Conclude a write that succeeded."""

@@ -100,7 +100,7 @@ def swap(
         empty = not notes.data
         if notes.data.get(key) != before:
             return False, notes
-    raise Conflict("Others keep changing the notes of temporary counts at the same time.", 409)
+    raise Conflict("Others keep changing the notes of temporary counts at the same time.")
 
 
 def _looked_for(

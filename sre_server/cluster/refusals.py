@@ -41,7 +41,7 @@ def explain(
     if status == 404 and (missing := not_found(said, namespace, name)):
         return missing
     if status == 409 and said.names(name, *KINDS):
-        return Conflict(f"The Deployment was changed by somebody else at the same time: {message}", status)
+        return Conflict(f"The Deployment was changed by somebody else at the same time: {message}")
     if status == 429:
         wait = reply.retry_after() or RETRY_SECONDS
         return ClusterThrottled(f"The cluster takes no more writes now: {message}", status, wait)

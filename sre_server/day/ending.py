@@ -88,7 +88,7 @@ class Overtaken(Conflict):
     """Somebody else has changed the note, or is about to."""
 
     def __init__(self) -> None:
-        super().__init__("The temporary count is being changed by somebody else at this moment; try again.", 409)
+        super().__init__("The temporary count is being changed by somebody else at this moment; try again.")
 
 
 class Endings:

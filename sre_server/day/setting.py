@@ -51,8 +51,7 @@ class Setting:
         if not confirmed and self._temporaries.text(uid) is None:
             raise Conflict(
                 "The count was set, and somebody has set another one since, or removed the note of this one: "
-                "it will not be set back by itself.",
-                409,
+                "it will not be set back by itself."
             )
         return done
 

@@ -173,7 +173,7 @@ class WriteTests(AuditedTests):
         """The line says what came of it, and the status that the client got, in its family's words."""
         for error, status_a, status_b in (
             (NotFound("Gone."), 404, 410),
-            (Conflict("Somebody else.", 409), 409, 409),
+            (Conflict("Somebody else."), 409, 409),
             (ClusterRefused("Not you.", 403), 502, 502),
             (AdmissionRefused("A webhook.", 403), 422, 422),
             (ClusterThrottled("Slower.", 429, 7), 503, 503),

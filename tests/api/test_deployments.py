@@ -142,7 +142,7 @@ class WriteTests(SynchronousTestCase):
     def test_every_cluster_error_has_its_status(self) -> None:
         """The outcome of a write, as RFC 9110's statuses tell it; the message is the error's own."""
         outcomes = {
-            Conflict("changed", 409): 409,
+            Conflict("changed"): 409,
             ClusterTimedOut("unknown"): 504,
             ClusterBroke("unknown"): 502,
             ClusterUnreachable("no route"): 502,

@@ -203,7 +203,7 @@ class WriteTests(SynchronousTestCase):
         """RFD 1's table, with 401 and 403 the other way round than in RFC 9110."""
         outcomes = {
             NotFound("The Deployment 'nginx' does not exist in the namespace 'personal'."): 410,
-            Conflict("changed", 409): 409,
+            Conflict("changed"): 409,
             ClusterTimedOut("unknown"): 504,
             ClusterBroke("unknown"): 502,
             ClusterUnreachable("no route"): 502,

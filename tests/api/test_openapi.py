@@ -249,7 +249,7 @@ def _write_answers(method: str, template: str, body: bytes) -> Iterator[tuple[st
         NotFound("gone"),
         PreconditionFailed("another count", 3, "an-uid"),
         PreconditionFailed("perhaps another count"),
-        Conflict("changed by somebody else", 409),
+        Conflict("changed by somebody else"),
         ClusterUnreachable("not there"),
         ClusterRefused("refused", 403),
         ClusterRefused("not ready", 503, 7),

@@ -161,7 +161,7 @@ class ObserverTests(SynchronousTestCase):
     def test_a_write_that_changed_nothing(self) -> None:
         """It takes nothing away from the one before it."""
         self.write(20, "200")
-        for outcome in (Failure(Conflict("No.", 409)), Failure(AdmissionRefused("No.", 403)), State("u", 20)):
+        for outcome in (Failure(Conflict("No.")), Failure(AdmissionRefused("No.", 403)), State("u", 20)):
             answer = self.begin(30)
             answer.addErrback(lambda _: None)
             answer.callback(outcome)
