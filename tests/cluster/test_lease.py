@@ -234,7 +234,9 @@ class LeaseTests(SynchronousTestCase):
         """What is no JSON object is a bad answer."""
         for body in (b"", b"[]", b"<html>"):
             transport = FakeTransport([FakeReply(200, [body])])
-            self.assertRaises(BadAnswer, LeaseHolder("sre", "watch", transport, self.clock.seconds).attempt)
+            holder = LeaseHolder("sre", "watch", transport, self.clock.seconds)
+            error = self.assertRaises(BadAnswer, holder.attempt)
+            self.assertRegex(str(error), r"\AThe cluster's Lease cannot be read: .+\.\Z")
 
     def test_it_is_refused(self) -> None:
         """A cluster that forbids it says so, and why; which of the rights is missing is known until it is granted."""

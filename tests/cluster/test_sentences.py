@@ -3,17 +3,19 @@
 import json
 from collections.abc import Callable
 
+from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from sre_server.cluster.decoding import decode_namespace, decode_review
 from sre_server.cluster.lines import Cut, Line
 from sre_server.cluster.single import decode_scale, decode_state
 from sre_server.cluster.unpacking import decode_cut_page, decode_line, decode_page
+from sre_server.cluster.watching import STREAM_SECONDS
 from sre_server.errors import BadAnswer, ClusterBroke, Silent, TooShort
 from sre_server.news import Resource
 from tests.fakes import deployment, namespace
 from tests.reflecting import SOURCE, ReflectorTestCase
-from tests.wire import deployment_body, error_line, event_line, list_page, object_json, scale_body
+from tests.wire import deployment_body, error_line, event_line, list_page, object_json, refusal, scale_body
 
 CUT = "Input data was truncated."
 ODD = "characters that Kubernetes never uses."
@@ -79,3 +81,15 @@ class WatchTests(ReflectorTestCase):
         self.reflector = self.make_reflector(SOURCE, streamed=True)
         error = self.cycle_fails(ClusterBroke, self.watched(event_line("ADDED", deployment())))
         self.assertEqual(str(error), "The cluster ended a streamed list before it was whole.")
+
+    def test_no_streamed_list(self) -> None:
+        """The log says why pages are read in its place."""
+        endless = self.paced(STREAM_SECONDS + 1, [event_line("ADDED", deployment()), b""])
+        for answer, said in (
+            (endless, "it did not end within 60 s"),
+            (refusal(400, "Invalid"), "the cluster answered 400"),
+        ):
+            self.reflector = self.make_reflector(SOURCE, streamed=True)
+            with capturedLogs() as logged:
+                self.cycle(answer, self.listed(), self.watched())
+            self.assertEqual(str(logged[0]["reason"]), said)

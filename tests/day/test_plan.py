@@ -64,10 +64,10 @@ class OwnersTests(FindingsTestCase):
     def test_apply(self) -> None:
         """An applier is named, with an if: it is not known whether it applies again; after 0 nothing stops it."""
         flux = replace(WEB, owners=Owners("flux", "Apply", appliers=("flux",)))
-        for count, words in ((6, "conflict"), (0, "silently")):
+        for count, how in ((6, "or without force it meets a conflict"), (0, "silently, as a count of 0 has no owner")):
             self.assertEqual(self.find(count, flux), [("apply", Verdict.MAY_NOT_HOLD)])
-            self.assertIn("flux (server-side apply); if that is applied again", self.message)
-            self.assertIn(words, self.message)
+            what = "A count is written down elsewhere, by flux (server-side apply)"
+            self.assertEqual(self.message, f"{what}; if that is applied again, its count comes back, {how}.")
         self.find(0, replace(WEB, owners=Owners("kubectl-client-side-apply", "Update", applied=True)))
         self.assertNotIn("silently", self.message)
 
@@ -146,10 +146,10 @@ class QuotaTests(FindingsTestCase):
             (("Terminating",), []),
             (("NotTerminating",), [("quota", Verdict.DOES_NOT_HOLD)]),
             (("BestEffort",), [("quota", Verdict.MAY_NOT_HOLD)]),
-            (("NotTerminating", "PriorityClass"), [("quota", Verdict.MAY_NOT_HOLD)]),
+            (("NotTerminating", "BestEffort", "PriorityClass"), [("quota", Verdict.MAY_NOT_HOLD)]),
         ):
             self.assertEqual(self.find(9, around=quota(limit(), scopes=scopes)), found, scopes)
-        self.assertIn("if it counts these pods (it is for PriorityClass)", self.message)
+        self.assertIn("if it counts these pods (it is for BestEffort, PriorityClass)", self.message)
 
     def test_not_known(self) -> None:
         """It is said, and speaks against more pods, not against fewer; so it is of another Deployment of that name."""

@@ -187,7 +187,9 @@ class ReturningTests(SynchronousTestCase):
         known = self.second.temporaries.of(UID)
         assert known is not None
         done, again = (self.second.end(known) for _ in range(2))
-        self.failureResultOf(again, Overtaken)
+        error = self.failureResultOf(again, Overtaken).value
+        said = "The temporary count is being changed by somebody else at this moment; try again."
+        self.assertEqual(str(error), said)
         self.world.settle(3)
         self.assertEqual(self.successResultOf(done).end, End.RETURNED)
         self.assertEqual((self.world.replicas, self.world.data), (3, {}))
