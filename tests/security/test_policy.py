@@ -127,6 +127,7 @@ class PolicyTests(RulesTests):
         ]
         for rules in refusing:
             self.assertFalse(self.policy(*rules).decide_on_everything(client()).allowed, rules)
+        self.assertEqual(self.policy(some).decide_on_everything(client()).rule, "no rule of the policy allows it")
         self.assertEqual(self.policy(some, deny).decide_on_everything(client()).rule, "rule 2 of the policy (deny)")
 
     def test_any_client(self) -> None:
@@ -220,8 +221,8 @@ class FileTests(SynchronousTestCase):
             (everybody + "  verbs: [read]\n- identities: [a]\n- identities: [b]\n  verbs: [read]\n", 5),
             (everybody + "  verbs: [read]\n- identities: ['**']\n  verbs: [scale]\n- identities: [b]\n", 6),
         ):
-            self.assertIn(f"{line}: rules #", self.mistake(text))
-            self.assertIn("never decides", self.mistake(text))
+            said = r": never decides: a rule before it is about everybody and everything"
+            self.assertRegex(self.mistake(text), rf"\A{line}: rules #\d{said}\Z")
         for more in ("  verbs: [read]\n", "  namespaces: [shop]\n", "  names: ['?*']\n", "  names: [web]\n"):
             load_policy(self.write(everybody + more + "- identities: [bob]\n"))
         load_policy(self.write("rules:\n- groups: ['*']\n- identities: [bob]\n"))

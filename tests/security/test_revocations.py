@@ -116,15 +116,29 @@ class EnforcementTests(RevocationTests):
     def test_entries_that_cannot_be_enforced(self) -> None:
         """An entry of another issuer's certificate, or with an unknown critical extension, spoils its list."""
         issuer = x509.CertificateIssuer([x509.DirectoryName(self.authority.certificate.subject)])
-        for extension in (issuer, _UNKNOWN):
+        has = f"OpenSSL cannot enforce what the CRL file {self.folder / 'crl.pem'} has of CN=Test CA"
+        for extension, said in ((issuer, "it cannot be parsed"), (_UNKNOWN, "unhandled critical CRL extension")):
             listing = self.authority.revocation_list(self.serial, entry_extension=extension)
-            self.assertIn("OpenSSL cannot enforce", self.refusal(listing))
+            self.assertEqual(self.refusal(listing), f"{has}: {said}")
 
     def test_an_issuer_that_cannot_be_read(self) -> None:
         """It is one line that says which file that is, as for all that cannot be parsed."""
         listing = x509.load_pem_x509_crl(self.authority.revocation_list()).public_bytes(Encoding.DER)
         broken = DER_cert_to_PEM_cert(listing.replace(b"Test CA", b"Test \xff\xff")).replace("CERTIFICATE", "X509 CRL")
         self.assertIn("crl.pem is not a usable PEM file", self.refusal(broken.encode()))
+
+    def test_an_extension_twice(self) -> None:
+        """It is refused for what it is, and so is a list that begins and does not end."""
+        extensions = [(x509.UnrecognizedExtension(ObjectIdentifier(f"1.2.3.{n}"), b"\x05\x00"), False) for n in (1, 2)]
+        listing = x509.load_pem_x509_crl(self.authority.revocation_list(extensions=extensions))
+        twice = listing.public_bytes(Encoding.DER).replace(b"\x06\x03\x2a\x03\x02", b"\x06\x03\x2a\x03\x01")
+        pem = DER_cert_to_PEM_cert(twice).replace("CERTIFICATE", "X509 CRL").encode()
+        for text, said in (
+            (pem, "Duplicate 1.2.3.1 extension found"),
+            (pem[: pem.index(b"-----END")], "it holds no CRL"),
+        ):
+            unusable = f"the CRL file {self.folder / 'crl.pem'} is not a usable PEM file"
+            self.assertEqual(self.refusal(text), f"{unusable}: {said}")
 
     def test_a_version_that_there_is_not(self) -> None:
         """A list of version 4, of which no parser knows what it means, is refused as any that cannot be parsed."""

@@ -112,7 +112,8 @@ class RecordTests(SynchronousTestCase):
                 mac = hmac.digest(self.new, b"c:1\n" + body, "sha256")
                 error = self.assertRaises(StoreRefused, self.seal.open, "c:1", mac + body, Chunk)
                 self.assertRegex(str(error), "^'c:1' in Redis cannot be read: .")
-        self.assertRaises(StoreRefused, object_of, Row(5, "shop", "web", "u", "5", more=[("a", "b", "c")]))
+        error = self.assertRaises(StoreRefused, object_of, Row(5, "shop", "web", "u", "5", more=[("a", "b", "c")]))
+        self.assertRegex(str(error), r"\A'shop/web' in Redis cannot be read: .+\.\Z")
         for more in ((), ("web", 1, "three", True, ""), ("web", 1)):
             with self.subTest(more):
                 self.assertRaises(StoreRefused, object_of, Row(3, "shop", "web", "u", "5", more=more))
@@ -157,7 +158,8 @@ class RecordTests(SynchronousTestCase):
     def test_key_files(self) -> None:
         """A key stands on a line of its own; one that is short, missing or unreadable is none."""
         path = temporary_folder(self) / "seal"
-        self.assertRaises(StoreRefused, Seal.read, path)
+        error = self.assertRaises(StoreRefused, Seal.read, path)
+        self.assertRegex(str(error), r"\A--cache-seal cannot be read: .+\.\Z")
         path.write_text("short\n")
         error = self.assertRaises(StoreRefused, Seal.read, path)
         self.assertEqual(str(error), f"--cache-seal: {path} needs a key of at least 16 characters on each line.")

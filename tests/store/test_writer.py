@@ -41,7 +41,9 @@ class WriterTests(SynchronousTestCase):
     def setUp(self) -> None:
         """Begin it."""
         self.redis = CountingRedis()
-        self.writer = Writer(KEYS, SEAL, SOURCES, claim(self.redis, KEYS, 1.8e9), lambda: 5.0, lambda: 1.8e9, 0)
+        self.time = 5.0
+        epoch = claim(self.redis, KEYS, 1.8e9)
+        self.writer = Writer(KEYS, SEAL, SOURCES, epoch, lambda: self.time, lambda: 1.8e9, 0)
         self.writer.open(self.redis, [()] * CHUNKS)
         self.kept = self.redis.kept()
         for _ in range(2):
@@ -49,7 +51,7 @@ class WriterTests(SynchronousTestCase):
 
     def append(self) -> None:
         """Append an entry that tells nothing."""
-        self.writer.append(self.redis, NOTHING, {}, 5.0)
+        self.writer.append(self.redis, NOTHING, {}, self.time)
 
     def test_pieces(self) -> None:
         """A snapshot is written in pieces, each chunk once, so that no script keeps Redis for long."""
@@ -81,6 +83,15 @@ class WriterTests(SynchronousTestCase):
         self.redis.fail_over(self.kept)
         self.writer.reconcile(self.redis)
         self.assertEqual(self.answered(), [None, None])
+
+    def test_too_much_was_lost(self) -> None:
+        """What is older than a minute is not kept to be appended again: the message says from where on it is lost."""
+        self.time += 61
+        self.append()
+        self.redis.fail_over(self.kept)
+        error = self.assertRaises(StoreIncomplete, self.writer.reconcile, self.redis)
+        begun = f"{self.writer.position.epoch}-0"
+        self.assertEqual(str(error), f"Redis lost what was published after {begun}: it is published anew.")
 
     def answered(self) -> list[float | None]:
         """Say when each entry's predecessor was answered, as the log has it."""
