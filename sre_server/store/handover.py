@@ -39,6 +39,7 @@ class Handover:
     ) -> None:
         theirs, ours = theirs or {}, ours or {}
         self._at = at
+        self._heard_by_others = {source: known.heard_at for source, known in theirs.items()}
         self._floors = {source: (known.version, Lag()) for source, known in theirs.items()}
         self._unsure = {
             source
@@ -46,6 +47,21 @@ class Handover:
             if known.heard_at is not None and known.heard_at <= max(_heard_at(theirs.get(source)), restored_at)
         }
         self.is_amid = is_amid
+
+    def heard_by_others(self, source: Source) -> float | None:
+        """Return when the other had heard a source, or earlier; None if that is not known."""
+        return self._heard_by_others.get(source)
+
+    def vouched_at(self, source: Source, ours: float | None, now: float) -> float | None:
+        """Return when what the other told of a source was true for certain, where we are behind and heard it at `ours`.
+
+        Only the other had heard of it, and nobody can say when: later than we, where we have heard of nothing for long,
+        unless the other has said that it was before.
+        """
+        if ours is None or ours > now - BEHIND_SECONDS:
+            return None
+        theirs = self.heard_by_others(source)
+        return ours if theirs is None else min(ours, theirs)
 
     def floor_of_list(self, source: Source, started_at: float) -> str:
         """Return which version a list that was begun then has to have, unless the cluster went back.

@@ -15,7 +15,7 @@ from msgspec import Struct
 from sre_server.model import Deployment, Object
 from sre_server.news import Event, Listed, Put, Source
 from sre_server.store.contents import Contents, belongs
-from sre_server.store.deciding import BEHIND_SECONDS, newest
+from sre_server.store.deciding import newest
 from sre_server.store.handover import Handover, Known
 from sre_server.store.records import Place, Row, place_of, row_of
 from sre_server.texts import at_least_as_new
@@ -52,8 +52,6 @@ class Mirror:
         """Those of them that hide a count which was there before, and is not published either."""
         self._published = Contents(sources)
         self._handover = Handover()
-        self._theirs: dict[Source, float] = {}
-        """When others had heard what they told, as far as that is known."""
         self._restores: list[float] = []
         """When it was heard that the cluster had gone back, as far as that was not published yet."""
 
@@ -178,11 +176,9 @@ class Mirror:
             # Another release, or one with other options, has fewer sources or more.
             theirs = [*versions, *[""] * len(self._sources)][: len(self._sources)]
             self._told = [Known(None, version) for version in theirs]
-            self._theirs = {source: at for source, at in zip(self._sources, heard_at, strict=False) if at is not None}
+            heard_by = dict(zip(self._sources, heard_at, strict=False))
             of_each = zip(self._sources, loaded.by_source(), theirs, strict=True)
-            floors = {
-                source: Known(self._theirs.get(source), newest(version, items)) for source, items, version in of_each
-            }
+            floors = {source: Known(heard_by.get(source), newest(version, items)) for source, items, version in of_each}
             self._handover = Handover(now, floors, self._known, is_amid=is_amid, restored_at=restored_at)
 
     def restart(self) -> None:
@@ -192,7 +188,6 @@ class Mirror:
                 self._published.set(place, item)
             self._pending = [{} for _ in self._sources]
             self._gaps, self._handover = set(), Handover()
-            self._theirs = {}
             self._tell((), 0.0)
 
     def take(self, now: float) -> Batch:
@@ -220,31 +215,24 @@ class Mirror:
                 self._tell(behind, now)
                 self._handover.is_amid = False
             heard = [told.heard_at for told in self._told]
-            vouched = [
-                self._theirs.get(source) if told.heard_at is None else told.heard_at
-                for source, told in zip(self._sources, self._told, strict=True)
-            ]
+            by_others = map(self._handover.heard_by_others, self._sources)
+            vouched = [theirs if at is None else at for at, theirs in zip(heard, by_others, strict=True)]
             versions = [told.version for told in self._told]
             return Batch(rows, heard, versions, list(self._published.counts), more, vouched)
 
     def _tell(self, behind: Collection[Source], now: float) -> None:
         """Tell what is known by now; the versions stay those that others told where we are behind, or never heard.
 
-        Who is behind has heard of what others told where nothing differs from it. Else only they had, and we cannot say
-        when; later than we, where we have heard of nothing for long, unless they have said that it was before.
+        Who is behind has heard of what others told where nothing differs from it.
         """
         each = zip(self._sources, self._all_known(), self._told, self._pending, strict=True)
+        vouched_at = self._handover.vouched_at
         self._told = [
             Known(ours.heard_at, ours.version or told.version)
             if source not in behind
-            else Known(self._vouched_at(source, ours.heard_at, now) if pending else ours.heard_at, told.version)
+            else Known(vouched_at(source, ours.heard_at, now) if pending else ours.heard_at, told.version)
             for source, ours, told, pending in each
         ]
-
-    def _vouched_at(self, source: Source, ours: float | None, now: float) -> float | None:
-        if ours is None or ours > now - BEHIND_SECONDS:
-            return None
-        return min(ours, self._theirs.get(source, ours))
 
     def _all_known(self) -> list[Known]:
         return [self._known.get(source, Known()) for source in self._sources]

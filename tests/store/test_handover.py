@@ -10,6 +10,7 @@ from sre_server.store.handover import Handover, Known
 
 SHOP = Source(Resource.DEPLOYMENTS, "shop")
 STAFF = Source(Resource.DEPLOYMENTS, "staff")
+ELSEWHERE = Source(Resource.DEPLOYMENTS, "elsewhere")
 
 
 class HandoverTests(SynchronousTestCase):
@@ -57,6 +58,20 @@ class HandoverTests(SynchronousTestCase):
         behind, back = handover.behind({SHOP: Known(1101, "10")})
         self.assertEqual((behind, back), ({}, [(SHOP, 1101)]))
         self.assertEqual(handover.behind({SHOP: Known(1102, "10")}), ({}, []))
+
+    def test_when_it_was_true(self) -> None:
+        """Nobody can say until we have heard of nothing for long: then, no later than we and the other had heard."""
+        handover = Handover(1000, {SHOP: Known(990, "20"), STAFF: Known(None, "20")}, {})
+        self.assertEqual([handover.heard_by_others(source) for source in (SHOP, STAFF, ELSEWHERE)], [990, None, None])
+        for source, ours, expected in (
+            (SHOP, None, None),
+            (SHOP, 1000.1, None),
+            (SHOP, 1000, 990),
+            (SHOP, 980, 980),
+            (STAFF, 980, 980),
+            (ELSEWHERE, 980, 980),
+        ):
+            self.assertEqual(handover.vouched_at(source, ours, 1000 + BEHIND_SECONDS), expected, (source, ours))
 
     def test_lists(self) -> None:
         """One that was begun after the takeover has to have what others told; once, as it counts from then on."""
