@@ -184,6 +184,8 @@ class Changes:
         told = self._authors.get(left.uid, {})
         for version in [version for version in told if change.is_by(version)]:
             change.attribute(told.pop(version), certain=False)
+        if not told:
+            self._authors.pop(left.uid, None)
         if own is not None:
             change.attribute(own.author, certain=True)
         self._record.add(change)

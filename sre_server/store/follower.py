@@ -81,9 +81,12 @@ class Follower:
     @property
     def troubles(self) -> list[str]:
         """Say that nobody publishes, once that has lasted although Redis answers; may be asked in any thread."""
-        if self._unled_told_at is None:
-            return []
-        return [_unled(self._now() - max(self._heard_at, self._reconnected_at))]
+        return [] if self._unled_told_at is None else [_unled(self._silence)]
+
+    @property
+    def _silence(self) -> float:
+        """For how many seconds nothing was heard on this connection."""
+        return self._now() - max(self._heard_at, self._reconnected_at)
 
     def interrupt(self) -> None:
         """End a running cycle soon, and every later one at once; may be called from any thread."""
@@ -140,7 +143,7 @@ class Follower:
         except (StoreForged, StoreIncomplete) as error:
             self._reload(error)
             return
-        silent, told_at = self._now() - max(self._heard_at, self._reconnected_at), self._unled_told_at
+        silent, told_at = self._silence, self._unled_told_at
         if silent >= UNLED_SECONDS and (told_at is None or self._now() - told_at >= UNLED_AGAIN_SECONDS):
             self._unled_told_at = self._now()
             self.log.warn("{trouble}", trouble=_unled(silent))

@@ -158,6 +158,12 @@ class ChangesTests(SynchronousTestCase):
         self.patch(counting, "AUTHORS", 2)
         others = [replace(web(1, 20, uid=f"uid-{name}"), name=name) for name in "abc"]
         self.put(*others)
+        self.hear(scaled(14), scaled(15, uid="uid-a"))  # once a write was told, its author takes no room
+        self.put(web(7, 14), replace(others[0], replicas=2, resource_version="15"))
+        self.hear(scaled(16), scaled(16, uid="uid-b"))
+        self.put(web(8, 16), replace(others[1], replicas=2, resource_version="16"))
+        self.assertEqual([each.by for each in self.noted], ["alice"] * 4)
+        self.noted.clear()
         self.hear(*(scaled(21, uid=other.uid) for other in others))
         self.put(*(replace(other, replicas=5, resource_version="21") for other in others))
         self.assertEqual([each.by for each in self.noted], [None, "alice", "alice"])
