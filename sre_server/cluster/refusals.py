@@ -23,6 +23,8 @@ from sre_server.errors import (
 )
 
 RETRY_SECONDS: Final = 1
+_BETWEEN: Final = frozenset({408, 499})
+"""What a proxy answers that has waited for the API server in vain, or says of its own client."""
 UNKNOWN: Final = "Whether the count was changed is unknown: read it back before trying again."
 
 
@@ -35,6 +37,8 @@ def explain(
     or 403 is the server's own missing right unless the cluster says that it has that right.
     """
     status, message = reply.status, said.message or "it gave no reason"
+    if not said.is_status and (status < 300 or status in _BETWEEN or status >= 500) and status != 504:
+        return _unknown(status, message)
     # The API server gives a reason with every failure of its own; admission that fails a request often gives none.
     if status >= 500 and not (said.is_status and not said.reason):
         return _failed(reply, message)
@@ -59,9 +63,13 @@ def explain(
     return AdmissionRefused(f"The cluster refused the write ({status}): {message}", status, warnings=warnings)
 
 
+def _unknown(status: int, message: str) -> ClusterBroke:
+    return ClusterBroke(f"The cluster failed ({status}): {message.rstrip('.')}. {UNKNOWN}")
+
+
 def _failed(reply: Reply, message: str) -> ClusterError:
     if reply.status == 504:
         return ClusterTimedOut(f"The cluster did not answer in time. {UNKNOWN}")
     if reply.status in (500, 502):
-        return ClusterBroke(f"The cluster failed ({reply.status}): {message}. {UNKNOWN}")
+        return _unknown(reply.status, message)
     return ClusterRefused(f"The cluster refused ({reply.status}): {message}", reply.status, reply.retry_after())

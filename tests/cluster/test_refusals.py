@@ -52,6 +52,17 @@ class RefusalTests(SynchronousTestCase):
             error = self.refused(NotFound, refusal(404, "NotFound", "not found", about=about))
             self.assertEqual(str(error), said)
 
+    def test_what_a_proxy_answers_for_itself(self) -> None:
+        """It may have passed the write on: nobody knows what came of it, unless it says that of the request alone."""
+        for status in (201, 204, 408, 499, 500, 502, 503, 505, 520, 524):
+            for body in (b"", b"upstream connect error or disconnect/reset before headers.", b'{"kind":"Other"}'):
+                error = self.refused(ClusterBroke, FakeReply(status, [body]))
+                self.assertIn(f"The cluster failed ({status}): it gave no reason. Whether", str(error))
+        self.refused(ClusterTimedOut, FakeReply(504, [b"upstream request timeout"]))
+        for status in (302, 400, 403, 404, 413, 451):
+            self.refused(ClusterRefused, FakeReply(status, [b"no"]))
+        self.refused(ClusterRefused, refusal(503, "ServiceUnavailable", "the server is shutting down"))
+
     def test_conflict(self) -> None:
         """A 409 that names the Deployment is a conflict, and tells what the cluster said."""
         error = self.refused(Conflict, refusal(409, "Conflict", "the object has been modified", about=WEB))
